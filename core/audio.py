@@ -1,0 +1,238 @@
+"""Audio file in, samples out. Samples are float32 in [-1, 1]; time is in seconds, rates in Hz.
+
+What a file is, its content decides, not its name: WAV, FLAC, OGG (Vorbis, Opus) and MP3 are read.
+"""
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import soundfile
+
+from core.errors import AudioError
+
+ANALYSIS_RATE_HZ = 22050
+MAX_SECONDS = 45.0
+MIN_SAMPLES = 2048
+WHOLE_SHARE = 0.9  # a file that holds less of the length that its header names counts as truncated
+CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+_STREAMED_WAV_BYTES = 0x7FFFF000  # writers that cannot seek put this or more for "length not known"
+_UNKNOWN_FRAMES = 1 << 60  # libsndfile's answer for a FLAC stream whose header leaves the length open
+_BLOCK_FRAMES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The decoded start of an audio file.
+
+    Attributes
+    ----------
+    path : Path
+    samples : np.ndarray [shape=(n, channels)], float32, at the rate of the file, at most ``max_seconds`` long
+    sample_rate_hz : int > 0
+    duration_s : float, length of the whole file
+    file_size_bytes : int
+    """
+
+    path: Path
+    samples: np.ndarray
+    sample_rate_hz: int
+    duration_s: float
+    file_size_bytes: int
+
+    @property
+    def mono(self) -> np.ndarray:
+        """Mean of the channels [shape=(n,)], float32, at the rate of the file."""
+        return self.samples.mean(axis=1, dtype=np.float32)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the decoded part."""
+        return len(self.samples) / self.sample_rate_hz
+
+
+def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
+    """Decode the first ``max_seconds`` of a file.
+
+    Parameters
+    ----------
+    path : file of any name; WAV, FLAC, OGG or MP3 by content
+    max_seconds : float > 0
+
+    Returns
+    -------
+    clip : Clip
+
+    Raises
+    ------
+    AudioError
+        The file is missing, empty, not audio, without samples, shorter than 2048 samples, truncated below 90 % of the length
+        that its header names, or has samples that are not finite.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise AudioError(path, "the file is empty (0 bytes)")
+        _check_wav_length(path, file, size)
+        try:
+            with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
+                return _decode(path, sound, size, max_seconds)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(path, f"not audio that can be read as WAV, FLAC, OGG or MP3 ({_plain(error)})") from None
+
+
+def to_analysis_rate(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Resample a mono signal to 22 050 Hz with soxr's high-quality filter, as ``librosa.load`` does.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(n,)]
+    sample_rate_hz : int > 0
+
+    Returns
+    -------
+    y : np.ndarray [shape=(ceil(n * 22050 / sample_rate_hz),)], float32
+    """
+    import librosa
+
+    y = librosa.resample(samples, orig_sr=sample_rate_hz, target_sr=ANALYSIS_RATE_HZ, res_type="soxr_hq")
+    return np.ascontiguousarray(y, dtype=np.float32)
+
+
+def clip_warnings(clip: Clip, *, max_seconds: float = MAX_SECONDS) -> list[str]:
+    """What is odd about a clip that can be used all the same, in words."""
+    warnings = []
+    if clip_is_silent(clip):
+        warnings.append("silent: no sample is louder than -80 dBFS")
+    clipped = clipped_share(clip)
+    if clipped > 0.001:
+        warnings.append(f"clipped: {100 * clipped:.1f} % of the samples are at full scale")
+    if clip.duration_s > max_seconds:
+        warnings.append(f"longer than {max_seconds:g} s ({clip.duration_s:.1f} s): features see the first {max_seconds:g} s")
+    return warnings
+
+
+def clip_is_silent(clip: Clip) -> bool:
+    """Whether no sample reaches -80 dBFS."""
+    return bool(np.abs(clip.samples).max() < 1e-4)
+
+
+def clipped_share(clip: Clip) -> float:
+    """Share of the decoded samples, of any channel, at or above 0.999 of full scale."""
+    return float((np.abs(clip.samples) >= 0.999).mean())
+
+
+def clip_deadline_s(path: Path) -> float:
+    """Seconds that a clip may take: a minute (a new worker compiles first), and more for a large file."""
+    try:
+        megabytes = path.stat().st_size / 1e6
+    except OSError:
+        megabytes = 0.0
+    return 60.0 + 2.0 * megabytes
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb", buffering=0)  # libsndfile goes on at the position of the descriptor
+    except FileNotFoundError:
+        raise AudioError(path, "no such file") from None
+    except IsADirectoryError:
+        raise AudioError(path, "this is a folder, not an audio file") from None
+    except OSError as error:
+        raise AudioError(path, f"cannot be opened ({error.strerror})") from None
+    except ValueError as error:  # a zero byte in the name
+        raise AudioError(path, f"not a file name ({error})") from None
+
+
+def _decode(path: Path, sound: soundfile.SoundFile, size: int, max_seconds: float) -> Clip:
+    if sound.format not in CONTAINERS:
+        raise AudioError(path, f"this is {sound.format}; WAV, FLAC, OGG and MP3 are read, so convert it first")
+    rate = sound.samplerate
+    header_frames = sound.frames if sound.frames < _UNKNOWN_FRAMES else None
+    if header_frames == 0:
+        raise AudioError(path, "has a header but no samples")
+    wanted = max(1, round(max_seconds * rate))
+    samples = _read_frames(sound, min(wanted, header_frames or wanted))
+    if header_frames is None:
+        total = len(samples) + _count_frames(sound)
+    else:
+        total = header_frames
+        _check_reaches(path, sound, decoded=len(samples), total=total)
+    if len(samples) == 0:
+        raise AudioError(path, "has a header but no samples")
+    if len(samples) < MIN_SAMPLES:
+        raise AudioError(path, f"too short: {len(samples)} samples, at least {MIN_SAMPLES} are needed")
+    if not np.isfinite(samples).all():
+        bad = int((~np.isfinite(samples)).sum())
+        raise AudioError(path, f"{bad} of {samples.size} samples are not finite numbers")
+    return Clip(path, samples, rate, total / rate, size)
+
+
+def _read_frames(sound: soundfile.SoundFile, frames: int) -> np.ndarray:
+    """Read up to ``frames`` in blocks: a header that promises far too much must not reserve memory for it."""
+    blocks = []
+    while frames > 0:
+        block = sound.read(min(frames, _BLOCK_FRAMES), dtype="float32", always_2d=True)
+        if len(block) == 0:
+            break
+        blocks.append(block)
+        frames -= len(block)
+    return np.concatenate(blocks) if blocks else np.zeros((0, sound.channels), np.float32)
+
+
+def _count_frames(sound: soundfile.SoundFile) -> int:
+    count = 0
+    while block := len(sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+        count += block
+    return count
+
+
+def _check_reaches(path: Path, sound: soundfile.SoundFile, *, decoded: int, total: int) -> None:
+    """A file is whole when the frame at 90 % of the length that its header names can be decoded."""
+    last_needed = int(WHOLE_SHARE * total)
+    if decoded > last_needed:
+        return
+    try:
+        sound.seek(last_needed)
+        reaches = len(sound.read(1, dtype="float32")) == 1
+    except soundfile.LibsndfileError:
+        reaches = False
+    if not reaches:
+        seconds = total / sound.samplerate
+        raise AudioError(path, f"truncated: its header names {seconds:.2f} s, less than {WHOLE_SHARE:.0%} of that is there")
+
+
+def _check_wav_length(path: Path, file: IO[bytes], size: int) -> None:
+    """Compare the bytes of sound that a RIFF header names with those that are there.
+
+    libsndfile shortens such a file silently to what it finds, so the header is read here (RIFF: Multimedia Programming
+    Interface 1.0, 1991; RF64: EBU Tech 3306).
+    """
+    head = file.read(12)
+    long_bytes = None
+    if len(head) == 12 and head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+        while len(chunk := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", chunk)
+            if name == b"ds64" and len(sizes := file.read(16)) == 16:
+                long_bytes = struct.unpack("<8xQ", sizes)[0]
+                file.seek(length - 16 + length % 2, os.SEEK_CUR)
+            elif name == b"data":
+                named = long_bytes if head[:4] == b"RF64" and long_bytes is not None else length
+                there = size - file.tell()
+                known = long_bytes is not None or 0 < named < _STREAMED_WAV_BYTES
+                if known and there < WHOLE_SHARE * named:
+                    raise AudioError(path, f"truncated: its header names {named} bytes of sound, {there} are there")
+                break
+            else:
+                file.seek(length + length % 2, os.SEEK_CUR)
+    file.seek(0)
+
+
+def _plain(error: soundfile.LibsndfileError) -> str:
+    return str(error.error_string).strip().rstrip(".")

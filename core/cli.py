@@ -1,0 +1,371 @@
+"""``earmark ...``: what a user types in, what the library finds out. Results go to standard output, progress to standard error.
+
+Exit codes: 0 done, 1 something could not be done (said in words), 2 the command line itself is wrong, 130 stopped with Ctrl-C.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core import __version__
+from core.errors import EarmarkError, ParameterError
+from core.events import (
+    ClipChecked,
+    ClipExtracted,
+    ClipSetAside,
+    Event,
+    ExtractionStarted,
+    FitFinished,
+    FoldScored,
+    TrainingStarted,
+)
+from core.workspace import Workspace, to_json
+
+if TYPE_CHECKING:
+    from core.dataset import Dataset, Problem
+    from core.runs import Run
+
+_SHOWN = 20  # problems printed for people; --json has them all
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+        sys.stdout.flush()
+        return code
+    except EarmarkError as error:
+        print(f"earmark: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nearmark: stopped; every clip that was finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"earmark: the system refused{where}: {error.strerror}; every clip that was finished is kept", file=sys.stderr)
+        return 1
+
+
+def check(options: argparse.Namespace) -> int:
+    """Report on a data set."""
+    from core.dataset import check_dataset
+
+    dataset = _dataset(options)
+    with _Progress() as progress:
+        progress.start(len({row.path for row in (*dataset.train, *dataset.test)}), "check", "clip")
+        report = check_dataset(dataset, workers=options.workers, notify=progress)
+    if options.json:
+        _print_json(report.as_json())
+        return 0 if report.why_not is None else 1
+    record = report.as_json()
+    labels: Any = record["labels"]
+    print(f"{dataset.root}")
+    print(f"  clips         {report.train_clips} to train on, {report.test_clips} to test")
+    print(f"  length        {report.seconds / 3600:.2f} h ({report.seconds:.0f} s)")
+    rates = ", ".join(f"{rate} Hz ({count})" for rate, count in sorted(report.sample_rates.items()))
+    print(f"  sample rates  {rates or 'none'}")
+    if labels["count"]:
+        print("  labels        " + ", ".join(f"{key} {labels[key]:.4g}" for key in ("mean", "std", "min", "median", "max")))
+        widest = max(labels["distribution"].values())
+        for value, count in labels["distribution"].items():
+            print(f"    {value:>16}  {count:5d}  {'#' * round(40 * count / widest)}")
+    _print_problems(report.problems)
+    if report.why_not:
+        print(f"Training is not possible: {report.why_not}.")
+        return 1
+    print(f"Training is possible: earmark train {options.dataset}")
+    return 0
+
+
+def features(options: argparse.Namespace) -> int:
+    """Print the features of clips."""
+    from core import features as handcrafted
+    from core.audio import read_clip
+    from core.errors import AudioError
+
+    columns = handcrafted.columns(options.set)
+    code = 0
+    for file in options.clips:
+        try:
+            clip = read_clip(Path(file).expanduser(), max_seconds=options.max_seconds)
+            vector = handcrafted.extract(clip, (options.set,))[options.set]
+        except AudioError as error:
+            code = 1
+            if options.json:
+                _print_json({"file": file, "error": error.reason})
+            print(f"earmark: {file}: {error.reason}", file=sys.stderr)
+            continue
+        if options.json:
+            _print_json({"file": file} | {column.name: float(value) for column, value in zip(columns, vector, strict=True)})
+        else:
+            print(file)
+            for column, value in zip(columns, vector, strict=True):
+                print(f"  {column.name:28} {value:14.6g}  {column.unit}")
+    return code
+
+
+def extract(options: argparse.Namespace) -> int:
+    """Extract a data set into the workspace."""
+    from core.extract import ExtractSettings
+    from core.pipeline import extract_dataset
+
+    settings = ExtractSettings(_list(options.features), options.max_seconds, options.workers)
+    dataset = _dataset(options)
+    with _Progress() as progress:
+        done = extract_dataset(dataset, settings, _workspace(options), notify=progress)
+    ready, computed = len(done.extraction.vectors), done.extraction.computed
+    print(f"{ready} clips have their features: {computed} computed now, {ready - computed} cached")
+    _print_problems(done.set_aside)
+    for path in done.files:
+        print(f"  {path}")
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train an ensemble on a data set."""
+    from core.ensemble import EnsembleSettings
+    from core.extract import ExtractSettings
+    from core.pipeline import train_dataset
+
+    extraction = ExtractSettings(_list(options.features), options.max_seconds, options.workers)
+    ensemble = EnsembleSettings(
+        models=_list(options.models),
+        preset=options.preset,
+        folds=options.folds,
+        groups=options.groups,
+        seed=options.seed,
+        workers=options.workers,
+    )
+    dataset = _dataset(options)
+    with _Progress() as progress:
+        run = train_dataset(dataset, extraction, ensemble, _workspace(options), notify=progress)
+    _print_run(run, out=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        scores, record = run.scores, run.record
+        line = {"run_id": run.id} | {
+            name: scores[name] for name in ("fold_rmse", "oof_rmse", "oof_mae", "oof_pearson", "oof_r2", "constant_rmse")
+        }
+        line["models"] = {name: {"oof_rmse": model["oof_rmse"]} for name, model in scores["models"].items()}
+        _print_json(line | {"submission": record["submission"], "seconds": record["seconds"]})
+    return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Score clips with a finished run."""
+    from core.predict import predict_clips
+    from core.runs import find_run
+
+    workspace = _workspace(options)
+    run = find_run(options.run, workspace.jobs)
+    with _Progress() as progress:
+        predictions = predict_clips(run, options.clips, cache_path=workspace.cache, notify=progress)
+    for prediction in predictions:
+        if options.json:
+            _print_json(prediction)
+        else:
+            value = "not scored" if prediction.prediction is None else f"{prediction.prediction:.4f}"
+            print("  ".join([f"{value:>12}", prediction.file, *(f"[{warning}]" for warning in prediction.warnings)]))
+    return 0 if all(prediction.prediction is not None for prediction in predictions) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="earmark", description="Audio regression with scores that hold on new clips.")
+    parser.add_argument("--version", action="version", version=f"earmark {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        sub.set_defaults(command=command)
+        return sub
+
+    def add_dataset(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "dataset", metavar="DATASET", help="folder with csvs/ and audios/, or a plain folder or CSV with its clips"
+        )
+        sub.add_argument("--filename-column", default="filename", metavar="NAME", help="column with the names of the clips")
+        sub.add_argument("--label-column", default="label", metavar="NAME", help="column with the labels")
+        sub.add_argument("--audio", metavar="DIR", help="folder with the clips, where it is not the usual one")
+
+    def add_work(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--features", default="ultra,mfcc,metadata", metavar="SETS", help="feature sets (default: %(default)s)")
+        sub.add_argument("--max-seconds", type=float, default=45.0, metavar="S", help="only the start of longer clips is analysed")
+
+    def add_workers(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one for each core)")
+
+    def add_workspace(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--workspace", metavar="DIR", help="where results are kept (default: $EARMARK_WORKSPACE or ./workspace)")
+
+    sub = add("check", check, "report on a data set: counts, labels, and every problem with its clips")
+    add_dataset(sub)
+    add_workers(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+
+    sub = add("features", features, "print the features of clips")
+    sub.add_argument("clips", nargs="+", metavar="CLIP")
+    sub.add_argument("--set", default="ultra", metavar="SET", help="ultra, mfcc or metadata (default: %(default)s)")
+    sub.add_argument("--max-seconds", type=float, default=45.0, metavar="S", help="only the start of longer clips is analysed")
+    sub.add_argument("--json", action="store_true", help="print one JSON object a clip")
+
+    sub = add("extract", extract, "extract the features of a data set once, and export them as .npz")
+    add_dataset(sub)
+    add_work(sub)
+    add_workers(sub)
+    add_workspace(sub)
+
+    sub = add("train", train, "train a cross-validated ensemble and write the submission")
+    add_dataset(sub)
+    add_work(sub)
+    sub.add_argument(
+        "--models",
+        default="xgboost,lightgbm,catboost,random_forest,extra_trees",
+        metavar="NAMES",
+        help="members of the ensemble (default: %(default)s)",
+    )
+    sub.add_argument("--preset", default="fast", metavar="NAME", help="fast or classic (default: %(default)s)")
+    sub.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (default: %(default)s)")
+    sub.add_argument("--groups", metavar="COLUMN", help="column whose clips of one value stay in one fold, such as speaker")
+    sub.add_argument("--seed", type=int, default=42, metavar="N", help="(default: %(default)s)")
+    add_workers(sub)
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+    sub = add("predict", predict, "score clips with a finished run")
+    sub.add_argument("run", metavar="RUN", help="id of a run, latest, best, or a run's folder")
+    sub.add_argument("clips", nargs="+", metavar="CLIP")
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object a clip")
+    return parser
+
+
+def _dataset(options: argparse.Namespace) -> "Dataset":
+    from core.dataset import Layout, read_dataset
+
+    if getattr(options, "workers", None) is not None and options.workers < 0:
+        raise ParameterError(f"workers={options.workers} must be 0 or more")
+    audio = str(Path(options.audio).expanduser().absolute()) if options.audio and Path(options.audio).is_dir() else options.audio
+    return read_dataset(options.dataset, Layout(options.filename_column, options.label_column, audio))
+
+
+def _workspace(options: argparse.Namespace) -> Workspace:
+    return Workspace.resolve(options.workspace)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(to_json(value), ensure_ascii=False, allow_nan=False))
+
+
+def _print_problems(problems: Iterable["Problem"]) -> None:
+    ordered = sorted(problems, key=lambda problem: problem.level)
+    for level, title in (("error", "set aside"), ("warning", "kept, with a warning")):
+        some = [problem for problem in ordered if problem.level == level]
+        if some:
+            print(f"{len(some)} {title}:")
+            for problem in some[:_SHOWN]:
+                print(f"  {problem.file}: {problem.reason}")
+            if len(some) > _SHOWN:
+                print(f"  ... and {len(some) - _SHOWN} more")
+
+
+def _print_run(run: "Run", out: Any) -> None:
+    scores, record = run.scores, run.record
+
+    def tell(text: str = "") -> None:
+        print(text, file=out)
+
+    settings, data = record["settings"]["ensemble"], record["dataset"]
+    grouped = f"grouped by {settings['groups']}" if settings["groups"] else "without groups"
+    plan = f"{settings['folds']} folds {grouped}, {settings['preset']} preset"
+    tell(f"run {run.id}: {data['train_clips']} clips of {data['name']}, {plan}")
+    tell()
+    folds = range(1, len(scores["fold_rmse"]) + 1)
+    tell(f"  {'RMSE':14}" + "".join(f"{f'fold {fold}':>9}" for fold in folds) + f"{'mean':>9}{'std':>8}{'OOF':>9}")
+    for name, model in (*scores["models"].items(), ("ensemble", scores)):
+        row = "".join(f"{value:9.4f}" for value in model["fold_rmse"])
+        tell(f"  {name:14}{row}{model['fold_rmse_mean']:9.4f}{model['fold_rmse_std']:8.4f}{model['oof_rmse']:9.4f}")
+    tell()
+    pearson, r2 = (_figure(scores[name]) for name in ("oof_pearson", "oof_r2"))
+    tell(f"  out-of-fold   RMSE {scores['oof_rmse']:.4f}  MAE {scores['oof_mae']:.4f}  Pearson {pearson}  R2 {r2}")
+    tell(f"  constant      RMSE {scores['constant_rmse']:.4f}  (the mean label of the other folds)")
+    test = record["test"]
+    if test and test["count"]:
+        figures = "  ".join(f"{name} {test[name]:.4f}" for name in ("min", "max", "mean", "median", "std"))
+        tell(f"  {test['count']} test clips  {figures}")
+    if test and test["filled_with_training_median"]:
+        filled = test["filled_with_training_median"]
+        tell(f"  {len(filled)} test clips cannot be read and got the training median: {', '.join(filled[:_SHOWN])}")
+    aside = record["set_aside"]
+    if aside:
+        tell(f"  {len(aside)} clips set aside:")
+        for problem in aside[:_SHOWN]:
+            tell(f"    {problem['file']}: {problem['reason']}")
+        if len(aside) > _SHOWN:
+            tell(f"    ... and {len(aside) - _SHOWN} more in run.json")
+    tell()
+    if record["submission"]:
+        tell(f"  submission  {record['submission']}")
+    tell(f"  run         {run.folder}")
+    tell(f"  {record['seconds']:.1f} s")
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+class _Progress:
+    """Draws events as bars on standard error."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._close()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case ExtractionStarted(clips=clips, cached=cached, to_do=to_do):
+                print(f"{clips} clips: {cached} cached, {to_do} to extract", file=sys.stderr)
+                if to_do:
+                    self.start(to_do, "extract", "clip")
+            case TrainingStarted(fits=fits):
+                self.start(fits, "train", "fit")
+            case ClipSetAside(file=file, reason=reason):
+                self._bar.write(f"set aside: {file}: {reason}", file=sys.stderr)
+                self._bar.update()
+            case ClipExtracted() | ClipChecked():
+                self._bar.update()
+            case FitFinished():
+                self._bar.update()
+            case FoldScored(fold=fold, rmse=rmse):
+                self._bar.write(f"fold {fold + 1}: ensemble RMSE {rmse:.4f}", file=sys.stderr)
+
+    def start(self, total: int, what: str, unit: str) -> None:
+        """Begin a bar that shows the rate and the time left."""
+        from tqdm import tqdm
+
+        self._close()
+        self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr, dynamic_ncols=True, smoothing=0.1)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

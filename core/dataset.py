@@ -1,0 +1,479 @@
+"""A folder of clips and a table of labels in, a checked data set out. Labels are plain numbers in the unit of the user's scale.
+
+The layout that is read without any option:
+
+    csvs/train.csv     filename,label and any further columns
+    csvs/test.csv      filename and any further columns (optional)
+    audios/train/      clips; names in the tables stand with or without extension
+    audios/test/
+
+A plain folder with one CSV and its clips is read as a training table. What is wrong with a row is a ``Problem``: an error sets the
+clip aside, a warning keeps it.
+"""
+
+import csv
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+
+from core.audio import SUFFIXES, clip_deadline_s, clip_warnings, read_clip
+from core.engine import map_unordered
+from core.errors import DataError
+from core.events import ClipChecked, Notify, ignore
+
+MIN_CLIPS = 5
+
+ERROR = "error"
+WARNING = "warning"
+_COPY = re.compile(r"^(?P<stem>.+?)(?:[ _-]?\(\d+\)|[ _-]copy(?:[ _-]?\d+)?|[_-]\d+)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a folder is read.
+
+    Attributes
+    ----------
+    filename_column, label_column : str, names of the two columns that matter
+    audio : str, folder of the clips, absolute or in the data set; None takes audios/train and audios/test, or a plain folder itself
+    """
+
+    filename_column: str = "filename"
+    label_column: str = "label"
+    audio: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a clip or a file; ``level`` is "error" (set aside) or "warning" (kept)."""
+
+    file: str
+    level: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table whose clip can be looked for.
+
+    Attributes
+    ----------
+    name : str, as the table spells it
+    path : Path
+    label : float, NaN in the test table
+    columns : dict of str to str, the further columns
+    """
+
+    name: str
+    path: Path
+    label: float
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The usable rows of a folder and what was wrong with the others.
+
+    Attributes
+    ----------
+    root : Path, absolute
+    layout : Layout
+    train : tuple of Row, each clip once
+    test : tuple of Row; a clip may stand twice
+    test_names : tuple of str, every row of test.csv in its order and spelling; None without test.csv
+    problems : tuple of Problem
+    """
+
+    root: Path
+    layout: Layout
+    train: tuple[Row, ...]
+    test: tuple[Row, ...]
+    test_names: tuple[str, ...] | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, fit for a file name."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.root.name) or "dataset"
+
+    @property
+    def set_aside(self) -> tuple[Problem, ...]:
+        """The errors among the problems."""
+        return tuple(problem for problem in self.problems if problem.level == ERROR)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the further columns of the training table."""
+        return tuple(self.train[0].columns) if self.train else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ``check`` says of a data set.
+
+    Attributes
+    ----------
+    train_clips, test_clips : int, clips that can be used
+    seconds : float, their length
+    labels : np.ndarray [shape=(train_clips,)]
+    sample_rates : dict of int (Hz) to number of clips
+    problems : tuple of Problem
+    """
+
+    train_clips: int
+    test_clips: int
+    seconds: float
+    labels: np.ndarray
+    sample_rates: dict[int, int]
+    problems: tuple[Problem, ...]
+
+    @property
+    def why_not(self) -> str | None:
+        """Why no model can be trained on this, or None."""
+        return why_not_trainable(self.labels)
+
+    def as_json(self) -> dict[str, object]:
+        """The record that ``earmark check --json`` prints."""
+        return {
+            "clips": self.train_clips + self.test_clips,
+            "seconds": self.seconds,
+            "labels": describe_labels(self.labels),
+            "problems": [{"file": p.file, "level": p.level, "reason": p.reason} for p in self.problems],
+            "train_clips": self.train_clips,
+            "test_clips": self.test_clips,
+            "sample_rates": {str(rate): count for rate, count in sorted(self.sample_rates.items())},
+            "can_train": self.why_not is None,
+        }
+
+
+def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
+    """Read the tables of a folder and find their clips; no audio is decoded.
+
+    Parameters
+    ----------
+    root : folder of the data set, or a CSV file in a plain folder
+    layout : Layout, optional
+
+    Returns
+    -------
+    dataset : Dataset
+
+    Raises
+    ------
+    DataError
+        There is no such folder, no table, or a table lacks a column that is needed.
+    """
+    layout = layout or Layout()
+    root = Path(root).expanduser().absolute()
+    if root.is_file() and root.suffix.lower() == ".csv":
+        train_csv, test_csv, root = root, None, root.parent
+    elif not root.is_dir():
+        raise DataError(f"{root}: no such folder; name the folder that holds csvs/train.csv, or a CSV and its clips")
+    else:
+        train_csv, test_csv = _find_tables(root)
+    plain = train_csv.parent == root
+    problems: list[Problem] = []
+    audio = _audio_folder(root, layout, plain, "train")
+    index = _ClipIndex(audio)
+    train = _read_train(train_csv, layout, index, problems)
+    test: list[Row] = []
+    test_names: tuple[str, ...] | None = None
+    if test_csv is not None:
+        test_audio = _audio_folder(root, layout, plain, "test")
+        test_index = index if test_audio == audio else _ClipIndex(test_audio)
+        test, test_names = _read_test(test_csv, layout, test_index, problems)
+        if test_index is not index:
+            problems += test_index.unnamed(root)
+        problems += _copies(test)
+    problems += index.unnamed(root)
+    problems += _copies(train)
+    return Dataset(root, layout, tuple(train), tuple(test), test_names, tuple(problems))
+
+
+def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notify = ignore) -> Report:
+    """Decode every clip and add what the audio itself shows to the problems of the tables.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    workers : int >= 0, processes; None takes one for each core
+    notify : called with a ClipChecked after each clip
+
+    Returns
+    -------
+    report : Report
+    """
+    problems = list(dataset.problems)
+    paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
+    heard: dict[Path, _Heard] = {}
+    failed: dict[Path, str] = {}
+    for outcome in map_unordered(_hear, paths, workers=_few(workers, len(paths)), deadline_s=clip_deadline_s):
+        if outcome.value is None:
+            failed[outcome.item] = outcome.error or ""
+        else:
+            heard[outcome.item] = outcome.value
+        notify(ClipChecked(outcome.item.name))
+
+    first: dict[bytes, str] = {}
+    told: set[Path] = set()
+    for row in (*dataset.train, *dataset.test):
+        if row.path in told:
+            continue
+        told.add(row.path)
+        if row.path in failed:
+            problems.append(Problem(row.name, ERROR, failed[row.path]))
+            continue
+        clip = heard[row.path]
+        problems += [Problem(row.name, WARNING, reason) for reason in clip.warnings]
+        if clip.sound in first:
+            problems.append(Problem(row.name, WARNING, f"the same audio as {first[clip.sound]}"))
+        first.setdefault(clip.sound, row.name)
+
+    train = [row for row in dataset.train if row.path in heard]
+    test = [row for row in dataset.test if row.path in heard]
+    usable = {row.path for row in (*train, *test)}
+    return Report(
+        train_clips=len(train),
+        test_clips=len({row.path for row in test}),
+        seconds=sum(heard[path].duration_s for path in usable),
+        labels=np.array([row.label for row in train]),
+        sample_rates=dict(Counter(heard[path].sample_rate_hz for path in usable)),
+        problems=tuple(problems),
+    )
+
+
+def describe_labels(labels: np.ndarray) -> dict[str, object]:
+    """Distribution of labels: count, mean, std (population), min, median, max, and a count for each value or for ten bins.
+
+    Parameters
+    ----------
+    labels : np.ndarray [shape=(n,)]
+    """
+    if len(labels) == 0:
+        return {"count": 0, "mean": None, "std": None, "min": None, "median": None, "max": None, "distribution": {}}
+    values, counts = np.unique(labels, return_counts=True)
+    if len(values) <= 32:
+        distribution = {f"{value:g}": int(count) for value, count in zip(values, counts, strict=True)}
+    else:
+        bins, edges = np.histogram(labels, bins=10)
+        distribution = {f"{low:g} to {high:g}": int(n) for low, high, n in zip(edges[:-1], edges[1:], bins, strict=True)}
+    return {
+        "count": len(labels),
+        "mean": float(labels.mean()),
+        "std": float(labels.std()),
+        "min": float(labels.min()),
+        "median": float(np.median(labels)),
+        "max": float(labels.max()),
+        "distribution": distribution,
+    }
+
+
+def why_not_trainable(labels: np.ndarray) -> str | None:
+    """Why no model can be trained on these labels, or None."""
+    if len(labels) < MIN_CLIPS:
+        return f"{len(labels)} labelled clips can be used, at least {MIN_CLIPS} are needed"
+    if np.ptp(labels) == 0:
+        return f"all {len(labels)} labels are {labels[0]:g}: there is nothing to learn"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    sound: bytes
+    duration_s: float
+    sample_rate_hz: int
+    warnings: tuple[str, ...]
+
+
+def _hear(path: Path) -> _Heard:
+    import hashlib
+
+    clip = read_clip(path)
+    digest = hashlib.blake2b(clip.samples.tobytes(), digest_size=16, key=f"{clip.sample_rate_hz}".encode())
+    return _Heard(digest.digest(), clip.duration_s, clip.sample_rate_hz, tuple(clip_warnings(clip)))
+
+
+def _few(workers: int | None, items: int) -> int | None:
+    """Starting processes costs more than a handful of clips does."""
+    return 0 if workers is None and items <= 4 else workers
+
+
+def _find_tables(root: Path) -> tuple[Path, Path | None]:
+    train, test = root / "csvs" / "train.csv", root / "csvs" / "test.csv"
+    if train.is_file():
+        return train, test if test.is_file() else None
+    tables = sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv" and path.is_file())
+    if len(tables) == 1:
+        return tables[0], None
+    if not tables:
+        raise DataError(f"{root}: expected csvs/train.csv, or one CSV file beside the clips; found neither")
+    found = ", ".join(path.name for path in tables[:5])
+    raise DataError(f"{root}: expected csvs/train.csv, or one CSV file beside the clips; found {len(tables)}: {found}. Name one")
+
+
+def _audio_folder(root: Path, layout: Layout, plain: bool, split: str) -> Path:
+    usual = root if plain else root / "audios" / split
+    folder = usual if layout.audio is None else root / Path(layout.audio).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder with the {split} clips, found none; name another with --audio DIR")
+    return folder
+
+
+def _read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restkey="", restval="")
+            header = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = header
+            missing = [name for name in needed if name not in header]
+            if missing:
+                hint = " (separated by semicolons? Save it with commas)" if len(header) == 1 and ";" in header[0] else ""
+                raise DataError(f"{path.name}: expected a column {missing[0]!r}, found {', '.join(header) or 'no header'}{hint}")
+            twice = [name for name, count in Counter(header).items() if count > 1]
+            if twice:
+                raise DataError(f"{path.name}: two columns are named {twice[0]!r}; rename one")
+            return [{name: row[name] for name in header} for row in reader]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path.name}: byte {error.start} is not UTF-8; save the table as UTF-8 (in Excel: CSV UTF-8)") from None
+    except csv.Error as error:
+        raise DataError(f"{path.name}: not a CSV table ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _read_train(path: Path, layout: Layout, index: "_ClipIndex", problems: list[Problem]) -> list[Row]:
+    table = _read_table(path, (layout.filename_column, layout.label_column))
+    by_path: dict[Path, list[Row]] = defaultdict(list)
+    for number, cells in enumerate(table, start=2):
+        name = cells.pop(layout.filename_column)
+        label_text = cells.pop(layout.label_column)
+        clip = index.find(name)
+        label = _number(label_text)
+        if isinstance(clip, str):
+            problems.append(Problem(name or f"{path.name}, line {number}", ERROR, clip))
+        elif label is None:
+            what = f"label {label_text!r} is not a number" if label_text.strip() else "label missing"
+            problems.append(Problem(name, ERROR, what))
+        else:
+            by_path[clip].append(Row(name, clip, label, cells))
+    rows = []
+    for same in by_path.values():
+        labels = sorted({row.label for row in same})
+        if len(labels) > 1:
+            listed = ", ".join(f"{label:g}" for label in labels)
+            problems.append(Problem(same[0].name, ERROR, f"named {len(same)} times with different labels ({listed})"))
+            continue
+        if len(same) > 1:
+            problems.append(Problem(same[0].name, WARNING, f"named {len(same)} times with the same label; used once"))
+        rows.append(same[0])
+    return rows
+
+
+def _read_test(path: Path, layout: Layout, index: "_ClipIndex", problems: list[Problem]) -> tuple[list[Row], tuple[str, ...]]:
+    rows, names = [], []
+    for number, cells in enumerate(_read_table(path, (layout.filename_column,)), start=2):
+        name = cells.pop(layout.filename_column)
+        names.append(name)
+        clip = index.find(name)
+        if isinstance(clip, str):
+            problems.append(Problem(name or f"{path.name}, line {number}", ERROR, clip))
+        else:
+            rows.append(Row(name, clip, float("nan"), cells))
+    return rows, tuple(names)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) and "_" not in text else None
+
+
+def _copies(rows: Iterable[Row]) -> list[Problem]:
+    stems = {
+        PurePosixPath(_plain(row.name)).with_suffix("").as_posix() if _has_suffix(row.name) else _plain(row.name) for row in rows
+    }
+    found = []
+    for stem in sorted(stems):
+        match = _COPY.match(stem)
+        if match and match["stem"] in stems:
+            found.append(Problem(stem, WARNING, f"the name looks like a copy of {match['stem']}"))
+    return found
+
+
+def _has_suffix(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _plain(name: str) -> str:
+    """One spelling for the several that Unicode and paths allow."""
+    return unicodedata.normalize("NFC", PurePosixPath(name.strip()).as_posix())
+
+
+class _ClipIndex:
+    """The files of a folder by name, with and without extension. Links on the user's own disk are followed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.by_name: dict[str, Path] = {}
+        self.by_stem: dict[str, list[Path]] = defaultdict(list)
+        self.named: set[Path] = set()
+        for path in _walk(folder):
+            name = _plain(path.relative_to(folder).as_posix())
+            self.by_name[name] = path
+            self.by_stem[name[: -len(path.suffix)] if path.suffix else name].append(path)
+
+    def find(self, name: str) -> Path | str:
+        """The clip that a table names, or half a sentence on why there is none."""
+        found = self._find(name)
+        if isinstance(found, Path):
+            self.named.add(found)
+        return found
+
+    def _find(self, name: str) -> Path | str:
+        if not name.strip():
+            return "the row names no file"
+        if "\0" in name:
+            return "not a file name: it holds a zero byte"
+        pure = PurePosixPath(name.strip())
+        if pure.is_absolute() or PureWindowsPath(name.strip()).is_absolute() or ".." in re.split(r"[\\/]", name):
+            return f"the name leaves the folder {self.folder.name}; name files inside it"
+        plain = _plain(name)
+        if plain in self.by_name:
+            return self.by_name[plain]
+        paths = self.by_stem.get(plain, [])
+        if len(paths) > 1:
+            paths = [path for path in paths if path.suffix.lower() in SUFFIXES] or paths
+        if len(paths) == 1:
+            return paths[0]
+        if paths:
+            return f"the name fits several files: {', '.join(sorted(path.name for path in paths))}"
+        other = self.by_stem.get(pure.with_suffix("").as_posix(), []) if _has_suffix(name) else []
+        hint = f"; there is {other[0].name}" if other else ""
+        return f"missing: no such file in {self.folder.name}{hint}"
+
+    def unnamed(self, root: Path) -> list[Problem]:
+        """A warning for each audio file that no row named so far."""
+        found = sorted(path for path in self.by_name.values() if path.suffix.lower() in SUFFIXES and path not in self.named)
+        return [Problem(os.path.relpath(path, root), WARNING, "no table names this file") for path in found]
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    seen = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(here, name)

@@ -1,0 +1,170 @@
+"""Map a function over items in worker processes: one outcome an item, in the order in which they end.
+
+A worker that dies or hangs costs its own item, never the others: pebble's pool ends it at the deadline and starts another.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from core.errors import AudioError, EarmarkError
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+# Spinning threads of one model library slow all others down several times; one thread a worker is enough.
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+_PARENT_POLL_S = 0.5
+_main_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Item, Value]):
+    """What became of an item: a value, or an error in words."""
+
+    item: Item
+    value: Value | None
+    error: str | None
+    seconds: float
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def map_unordered(
+    function: Callable[[Item], Value],
+    items: Sequence[Item],
+    *,
+    workers: int | None = None,
+    deadline_s: Callable[[Item], float] | None = None,
+) -> Iterator[Outcome[Item, Value]]:
+    """Apply a function to each item, each result as soon as it is there.
+
+    Parameters
+    ----------
+    function : importable by name from a module other than ``__main__``
+    items : sequence, picklable
+    workers : int >= 0, processes; 0 works in this process, None takes one for each core
+    deadline_s : seconds after which an item is given up, by item; None waits for ever
+
+    Yields
+    ------
+    outcome : Outcome, ``error`` set where the function raised, its worker died or its deadline passed. An item whose worker
+        died or hung is tried once more, alone, before it is given up: its neighbour may have been the cause.
+    """
+    workers = cores() if workers is None else workers
+    if workers == 0:
+        for item in items:
+            started = time.perf_counter()
+            yield _outcome(item, lambda item=item: function(item), started)  # type: ignore[misc]
+        return
+    suspects: list[Item] = []
+    yield from _run_pool(function, items, min(workers, max(1, len(items))), deadline_s, suspects)
+    while suspects:
+        item = suspects.pop()
+        again: list[Item] = []
+        yield from _run_pool(function, [item], 1, deadline_s, again)
+        if again:
+            limit = deadline_s(item) if deadline_s else None
+            why = "its worker process died twice" + (f" or ran past its deadline of {limit:.0f} s" if limit else "")
+            yield Outcome(item, None, why, 0.0)
+
+
+def _run_pool(
+    function: Callable[[Item], Value],
+    items: Sequence[Item],
+    workers: int,
+    deadline_s: Callable[[Item], float] | None,
+    suspects: list[Item],
+) -> Iterator[Outcome[Item, Value]]:
+    from pebble import ProcessExpired, ProcessPool
+
+    waiting = iter(items)
+    running: dict[Any, tuple[Item, float]] = {}
+    pool = ProcessPool(max_workers=workers, context=_Context(), initializer=_start_worker, initargs=(os.getpid(),))
+    try:
+        while True:
+            while len(running) < 2 * workers and (item := next(waiting, _END)) is not _END:
+                timeout = deadline_s(item) if deadline_s else None
+                running[pool.schedule(function, args=[item], timeout=timeout)] = (item, time.perf_counter())
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                item, started = running.pop(future)
+                if isinstance(future.exception(), (ProcessExpired, TimeoutError)):
+                    suspects.append(item)
+                else:
+                    yield _outcome(item, future.result, started)
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def _outcome(item: Item, result: Callable[[], Value], started: float) -> Outcome[Item, Value]:
+    try:
+        value, error = result(), None
+    except AudioError as problem:
+        value, error = None, problem.reason
+    except EarmarkError as problem:
+        value, error = None, str(problem)
+    except Exception as problem:  # whatever a library makes of one item is that item's outcome, in words
+        value, error = None, f"{type(problem).__name__}: {problem}"
+    return Outcome(item, value, error, time.perf_counter() - started)
+
+
+_END: Any = object()
+
+
+def _start_worker(parent: int) -> None:
+    os.environ.update(WORKER_ENVIRONMENT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    """A killed parent cannot stop its workers, so they look whether it still is their parent."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL_S)
+    os._exit(1)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """A new process runs the parent's main script again, unless there is none: a plain script needs no main guard so."""
+    with _main_lock:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Process(SpawnProcess):
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        with _main_hidden():
+            return SpawnProcess._Popen(process_obj)
+
+
+class _Context(SpawnContext):
+    Process = _Process

@@ -1,0 +1,184 @@
+"""Clips in, feature vectors out: what is stored is read, what is not is computed once and stored before it is reported.
+
+Owns ``FEATURE_SETS``, the registry of what can be extracted.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from core import features
+from core.audio import ANALYSIS_RATE_HZ, MAX_SECONDS, MIN_SAMPLES, clip_deadline_s, read_clip
+from core.cache import VectorCache, content_hash, vector_key
+from core.engine import map_unordered
+from core.errors import AudioError, ParameterError
+from core.events import ClipExtracted, ClipSetAside, ExtractionStarted, Notify, ignore
+
+FEATURE_SETS = tuple(features.SET_VERSIONS)
+_NUMERIC_LIBRARIES = ("numpy", "scipy", "librosa", "soxr", "soundfile", "numba")
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractSettings:
+    """What is extracted from each clip.
+
+    Attributes
+    ----------
+    features : tuple of str, names of feature sets
+    max_seconds : float >= 1, only the start of a longer clip is analysed
+    workers : int >= 0, processes; None takes one for each core, 0 works in this process
+    """
+
+    features: tuple[str, ...] = FEATURE_SETS
+    max_seconds: float = MAX_SECONDS
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.features if name not in FEATURE_SETS]
+        if unknown or not self.features:
+            raise ParameterError(
+                f"features={','.join(self.features)!r}: {unknown or 'nothing'} not among {', '.join(FEATURE_SETS)}"
+            )
+        if len(set(self.features)) < len(self.features):
+            raise ParameterError(f"features={','.join(self.features)!r} names a set twice")
+        if not self.max_seconds >= 1:
+            raise ParameterError(f"max_seconds={self.max_seconds} must be 1 or more")
+        if self.workers is not None and self.workers < 0:
+            raise ParameterError(f"workers={self.workers} must be 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What came of a list of clips.
+
+    Attributes
+    ----------
+    vectors : dict of Path to dict of set name to np.ndarray [shape=(d,)], float32
+    contents : dict of Path to the hash of the file's bytes, in hexadecimal
+    failures : dict of Path to the reason why there is no vector
+    computed : int, clips whose vectors were computed this time
+    """
+
+    vectors: dict[Path, dict[str, np.ndarray]]
+    contents: dict[Path, str]
+    failures: dict[Path, str]
+    computed: int
+
+
+def column_names(sets: Sequence[str]) -> tuple[str, ...]:
+    """Names of a matrix of these sets, ``set.name``: some bare names stand in two sets."""
+    return tuple(f"{set_name}.{name}" for set_name in sets for name in features.names(set_name))
+
+
+def extract_clips(paths: Iterable[Path], settings: ExtractSettings, *, cache_path: Path, notify: Notify = ignore) -> Extraction:
+    """Vectors of clips, from the cache or computed and put there one by one: a kill loses only clips that were not reported.
+
+    Parameters
+    ----------
+    paths : of audio files; one that stands twice is looked at once
+    settings : ExtractSettings
+    cache_path : SQLite file
+    notify : called with ExtractionStarted, then ClipExtracted or ClipSetAside for each clip that is not cached
+
+    Returns
+    -------
+    extraction : Extraction
+    """
+    paths = list(dict.fromkeys(paths))
+    failures: dict[Path, str] = {}
+    contents: dict[Path, bytes] = {}
+    for path in paths:
+        try:
+            contents[path] = content_hash(path)
+        except (OSError, ValueError):
+            contents[path] = b""  # the worker tries again and gives the reason
+    definitions = {name: definition_hash(name, settings.max_seconds) for name in settings.features}
+
+    with VectorCache(cache_path) as store:
+        keys = {vector_key(content, definition) for content in set(contents.values()) for definition in definitions.values()}
+        stored = store.get(keys)
+
+        def missing(content: bytes) -> tuple[str, ...]:
+            return tuple(name for name, definition in definitions.items() if vector_key(content, definition) not in stored)
+
+        to_do: dict[bytes, list[Path]] = {}
+        for path in paths:
+            if not contents[path]:
+                to_do[str(path).encode()] = [path]
+            elif missing(contents[path]):
+                to_do.setdefault(contents[path], []).append(path)
+        computed = 0
+        left = sum(len(same) for same in to_do.values())
+        notify(ExtractionStarted(clips=len(paths), cached=len(paths) - left, to_do=left))
+        tasks = [_Task(tuple(same), contents[same[0]], missing(contents[same[0]]), settings.max_seconds) for same in to_do.values()]
+        for outcome in map_unordered(
+            _compute, tasks, workers=_workers(settings.workers, tasks), deadline_s=lambda task: clip_deadline_s(task.paths[0])
+        ):
+            task = outcome.item
+            if outcome.value is not None:
+                fresh = {vector_key(task.content, definitions[name]): vector for name, vector in outcome.value.items()}
+                store.put(fresh)
+                stored |= fresh
+            for path in task.paths:
+                if outcome.value is None:
+                    failures[path] = outcome.error or "no reason was given"
+                    notify(ClipSetAside(path.name, failures[path]))
+                else:
+                    computed += 1
+                    notify(ClipExtracted(path.name, outcome.seconds))
+
+    vectors = {
+        path: {name: stored[vector_key(contents[path], definition)] for name, definition in definitions.items()}
+        for path in paths
+        if path not in failures
+    }
+    return Extraction(vectors, {path: content.hex() for path, content in contents.items()}, failures, computed)
+
+
+@cache
+def definition_hash(set_name: str, max_seconds: float) -> bytes:
+    """Hash of everything that a set's numbers depend on besides the audio [16 bytes].
+
+    Columns with their definitions, the version of the set's code, the parameters of decoding, and the versions of the libraries
+    that compute.
+    """
+    import soundfile
+
+    definition = {
+        "set": set_name,
+        "version": features.SET_VERSIONS[set_name],
+        "columns": [(column.name, column.unit, column.definition, column.nan_when) for column in features.columns(set_name)],
+        "analysis_rate_hz": ANALYSIS_RATE_HZ,
+        "max_seconds": max_seconds,
+        "min_samples": MIN_SAMPLES,
+        "libraries": {name: version(name) for name in _NUMERIC_LIBRARIES} | {"libsndfile": soundfile.__libsndfile_version__},
+    }
+    return hashlib.blake2b(json.dumps(definition, sort_keys=True).encode(), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    paths: tuple[Path, ...]  # files of one content
+    content: bytes
+    sets: tuple[str, ...]
+    max_seconds: float
+
+
+def _compute(task: _Task) -> dict[str, np.ndarray]:
+    path = task.paths[0]
+    clip = read_clip(path, max_seconds=task.max_seconds)
+    vectors = features.extract(clip, task.sets)
+    if content_hash(path) != task.content:
+        raise AudioError(path, "the file changed while it was read; run again")
+    return vectors
+
+
+def _workers(workers: int | None, tasks: Sequence[_Task]) -> int | None:
+    """Starting processes costs more than a clip or two does."""
+    return 0 if workers is None and len(tasks) <= 2 else workers

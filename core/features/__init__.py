@@ -1,0 +1,114 @@
+"""Handcrafted features: one clip in, one named vector a set out.
+
+``FEATURES.csv`` beside this file is the one source of what a column is: its set and place, family, unit, definition, NaN rule and
+reference. Each family is a module with one function, ``columns(frames) -> dict``; a set takes from its families the columns that
+the table names. Conventions (n_fft 2048, hop 512, standard deviations of the population, linear percentiles) stand in
+``frames.py``.
+"""
+
+import csv
+import warnings
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from core.audio import Clip
+from core.errors import AudioError, ParameterError
+
+# Raise the number of a set whenever its code changes what a column holds: stored vectors of that set are then computed anew.
+SET_VERSIONS = {"ultra": 1, "mfcc": 1, "metadata": 1}
+NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One row of FEATURES.csv."""
+
+    set: str
+    index: int
+    family: str
+    name: str
+    unit: str
+    definition: str
+    nan_when: str
+    reference: str
+
+
+@cache
+def columns(set_name: str) -> tuple[Column, ...]:
+    """The columns of a set, in order.
+
+    Raises
+    ------
+    ParameterError
+        The set is not one of FEATURES.csv.
+    """
+    if set_name not in SET_VERSIONS:
+        raise ParameterError(f"feature set {set_name!r} is not among {', '.join(SET_VERSIONS)}")
+    return tuple(column for column in _table() if column.set == set_name)
+
+
+def names(set_name: str) -> tuple[str, ...]:
+    """Bare column names of a set, in order."""
+    return tuple(column.name for column in columns(set_name))
+
+
+def extract(clip: Clip, sets: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Compute feature sets of one clip over one shared frame analysis.
+
+    Parameters
+    ----------
+    clip : Clip
+    sets : tuple of str, set names
+
+    Returns
+    -------
+    vectors : dict of str to np.ndarray [shape=(len(columns(set)),)], float32; NaN only where FEATURES.csv has a rule for it
+
+    Raises
+    ------
+    AudioError
+        A column that is always defined came out without a finite value: the clip is named, its vector is not used.
+    """
+    from core.features import basic, chroma, energy, hpss, mel, metadata, mfcc, quality, rhythm, silence, spectral, voice
+    from core.features.frames import Frames
+
+    modules = (basic, energy, silence, spectral, voice, mfcc, mel, chroma, rhythm, hpss, quality, metadata)
+    families = {module.__name__.rsplit(".", 1)[-1]: module for module in modules}
+    frames = Frames(clip)
+    values: dict[str, dict[str, float]] = {}
+    vectors = {}
+    # Sums run in one order whatever the number of threads, so that a vector has the same bits wherever it is computed.
+    with _threads().limit(limits=1), warnings.catch_warnings():
+        # librosa warns of clips shorter than a window; the padding that it then uses is what the definitions ask for.
+        warnings.filterwarnings("ignore", message="n_fft=.* is too large", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Trying to estimate tuning from empty", category=UserWarning)
+        for set_name in sets:
+            for column in columns(set_name):
+                if column.family not in values:
+                    values[column.family] = families[column.family].columns(frames)
+            vectors[set_name] = _vector(clip, columns(set_name), values)
+    return vectors
+
+
+def _vector(clip: Clip, wanted: tuple[Column, ...], values: dict[str, dict[str, float]]) -> np.ndarray:
+    vector = np.array([values[column.family][column.name] for column in wanted], np.float32)
+    for column, value in zip(wanted, vector, strict=True):
+        if np.isinf(value) or (np.isnan(value) and column.nan_when == NEVER):
+            raise AudioError(clip.path, f"feature {column.set}.{column.name} has no finite value ({value}), which it always should")
+    return vector
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@cache
+def _table() -> tuple[Column, ...]:
+    lines = files(__package__).joinpath("FEATURES.csv").read_text(encoding="utf-8").splitlines()
+    texts = [field.name for field in fields(Column) if field.name != "index"]
+    return tuple(Column(index=int(row["index"]), **{name: row[name] for name in texts}) for row in csv.DictReader(lines))

@@ -1,0 +1,416 @@
+"""The catalogue of base regressors: how each is built, fitted, stored without pickle and loaded again.
+
+Every regressor has the same shape: ``fit(X, y, stopping)``, ``predict(X)``, ``save(path)``, ``load(path)``. X is float64
+[shape=(n, d)] without NaN, y float64 [shape=(n,)]. Each works in one thread: fits run side by side.
+
+A boosted regressor uses ``stopping``, a share of its training rows, to find the number of rounds (stop after 50 without a better
+RMSE there), and is then fitted to all its training rows with that number.
+"""
+
+import zipfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from core.errors import ParameterError, RunError
+
+PRESETS = ("fast", "classic")
+PATIENCE = 50
+Parameters = dict[str, Any]
+Rows = np.ndarray
+
+
+class DropRedundant(TransformerMixin, BaseEstimator):
+    """Leave out columns that are constant, or equal to an earlier one, in the rows that it is fitted on.
+
+    Attributes
+    ----------
+    kept_ : np.ndarray [shape=(k,)], int, the columns that stay; the first one where all are constant
+    """
+
+    def fit(self, X: np.ndarray, y: np.ndarray | None = None) -> Self:
+        X = validate_data(self, X, dtype=np.float64)
+        varying = np.flatnonzero(np.ptp(X, axis=0) > 0)
+        first: dict[bytes, int] = {}
+        for column in varying:
+            first.setdefault(X[:, column].tobytes(), int(column))
+        self.kept_ = np.array(sorted(first.values()) or [0])
+        return self
+
+    def transform(self, X: np.ndarray) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=np.float64, reset=False)[:, self.kept_]
+
+
+class Regressor(ABC):
+    """What all base regressors share.
+
+    Attributes
+    ----------
+    name : str, in the catalogue
+    suffix : str, of the file that ``save`` writes
+    stops_early : bool, whether ``fit`` uses its stopping rows
+    presets : dict of preset name to parameters of the library
+    rounds_ : int or None, boosting rounds of the fitted model
+    """
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+    stops_early: ClassVar[bool] = True
+    presets: ClassVar[dict[str, Parameters]]
+
+    def __init__(self, parameters: Parameters, seed: int):
+        self.parameters = parameters
+        self.seed = seed
+        self.rounds_: int | None = None
+
+    def fit(self, X: np.ndarray, y: np.ndarray, stopping: Rows) -> Self:
+        """Fit to all rows.
+
+        Parameters
+        ----------
+        X : np.ndarray [shape=(n, d)]
+        y : np.ndarray [shape=(n,)]
+        stopping : np.ndarray [shape=(n,)], bool, the rows that early stopping looks at
+        """
+        self.rounds_ = self._find_rounds(X[~stopping], y[~stopping], X[stopping], y[stopping])
+        self._fit(X, y, self.rounds_)
+        return self
+
+    @abstractmethod
+    def _find_rounds(self, X: np.ndarray, y: np.ndarray, X_stop: np.ndarray, y_stop: np.ndarray) -> int | None: ...
+
+    @abstractmethod
+    def _fit(self, X: np.ndarray, y: np.ndarray, rounds: int | None) -> None: ...
+
+    @abstractmethod
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Predictions [shape=(n,)], float64."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write the fitted model in the library's own exchange format."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: Path) -> Self:
+        """Read a fitted model; it predicts exactly what the saved one did."""
+
+
+class XGBoost(Regressor):
+    """Gradient boosting of XGBoost, histogram method."""
+
+    name = "xgboost"
+    suffix = ".ubj"
+    _common: ClassVar[Parameters] = {
+        "objective": "reg:squarederror",
+        "max_depth": 6,
+        "learning_rate": 0.05,
+        "subsample": 0.8,
+        "tree_method": "hist",
+        "nthread": 1,
+        "verbosity": 0,
+    }
+    presets: ClassVar[dict[str, Parameters]] = {
+        "classic": _common | {"colsample_bytree": 0.8, "rounds": 2000},
+        "fast": _common | {"colsample_bytree": 0.3, "max_bin": 64, "rounds": 600},
+    }
+
+    def _train(self, X: np.ndarray, y: np.ndarray, rounds: int, **options: Any) -> Any:
+        import xgboost
+
+        parameters = {key: value for key, value in self.parameters.items() if key != "rounds"} | {"seed": self.seed}
+        return xgboost.train(parameters, xgboost.DMatrix(X, y, nthread=1), rounds, **options)
+
+    def _find_rounds(self, X: np.ndarray, y: np.ndarray, X_stop: np.ndarray, y_stop: np.ndarray) -> int:
+        import xgboost
+
+        watched = xgboost.DMatrix(X_stop, y_stop, nthread=1)
+        booster = self._train(
+            X, y, self.parameters["rounds"], evals=[(watched, "stop")], early_stopping_rounds=PATIENCE, verbose_eval=False
+        )
+        return int(booster.best_iteration) + 1
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, rounds: int | None) -> None:
+        assert rounds is not None
+        self.booster_ = self._train(X, y, rounds)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        import xgboost
+
+        return self.booster_.predict(xgboost.DMatrix(X, nthread=1)).astype(np.float64)
+
+    def save(self, path: Path) -> None:
+        self.booster_.save_model(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        import xgboost
+
+        model = cls({}, 0)
+        model.booster_ = xgboost.Booster({"nthread": 1}, model_file=path)
+        model.rounds_ = model.booster_.num_boosted_rounds()
+        return model
+
+
+class LightGBM(Regressor):
+    """Gradient boosting of LightGBM."""
+
+    name = "lightgbm"
+    suffix = ".txt"
+    _common: ClassVar[Parameters] = {
+        "objective": "regression",
+        "metric": "rmse",
+        "num_leaves": 31,
+        "learning_rate": 0.05,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "num_threads": 1,
+        "force_col_wise": True,
+        "deterministic": True,
+        "verbosity": -1,
+    }
+    presets: ClassVar[dict[str, Parameters]] = {
+        "classic": _common | {"feature_fraction": 0.8, "rounds": 2000},
+        "fast": _common | {"feature_fraction": 0.3, "max_bin": 63, "rounds": 600},
+    }
+
+    def _train(self, X: np.ndarray, y: np.ndarray, rounds: int, **options: Any) -> Any:
+        import lightgbm
+
+        parameters = {key: value for key, value in self.parameters.items() if key != "rounds"} | {"seed": self.seed}
+        return lightgbm.train(parameters, lightgbm.Dataset(X, y, params=parameters), rounds, **options)
+
+    def _find_rounds(self, X: np.ndarray, y: np.ndarray, X_stop: np.ndarray, y_stop: np.ndarray) -> int:
+        import lightgbm
+
+        stop = lightgbm.early_stopping(PATIENCE, verbose=False)
+        booster = self._train(
+            X,
+            y,
+            self.parameters["rounds"],
+            valid_sets=[lightgbm.Dataset(X_stop, y_stop, params={"verbosity": -1})],
+            callbacks=[stop],
+        )
+        return max(1, int(booster.best_iteration))
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, rounds: int | None) -> None:
+        assert rounds is not None
+        self.booster_ = self._train(X, y, rounds)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return np.asarray(self.booster_.predict(X, num_threads=1), np.float64)
+
+    def save(self, path: Path) -> None:
+        self.booster_.save_model(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        import lightgbm
+
+        model = cls({}, 0)
+        model.booster_ = lightgbm.Booster(model_file=path)
+        model.rounds_ = model.booster_.num_trees()
+        return model
+
+
+class CatBoost(Regressor):
+    """Gradient boosting of CatBoost, plain (not ordered) boosting."""
+
+    name = "catboost"
+    suffix = ".cbm"
+    _common: ClassVar[Parameters] = {
+        "loss_function": "RMSE",
+        "learning_rate": 0.05,
+        "depth": 6,
+        "l2_leaf_reg": 3,
+        "boosting_type": "Plain",
+        "thread_count": 1,
+        "allow_writing_files": False,
+        "logging_level": "Silent",
+    }
+    presets: ClassVar[dict[str, Parameters]] = {
+        "classic": _common | {"rounds": 2000},
+        "fast": _common | {"rsm": 0.3, "border_count": 32, "rounds": 600},
+    }
+
+    def _model(self, rounds: int) -> Any:
+        import catboost
+
+        parameters = {key: value for key, value in self.parameters.items() if key != "rounds"}
+        return catboost.CatBoostRegressor(**parameters, iterations=rounds, random_seed=self.seed)
+
+    def _find_rounds(self, X: np.ndarray, y: np.ndarray, X_stop: np.ndarray, y_stop: np.ndarray) -> int:
+        model = self._model(self.parameters["rounds"])
+        model.fit(X, y, eval_set=(X_stop, y_stop), early_stopping_rounds=PATIENCE)
+        return int(model.get_best_iteration()) + 1
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, rounds: int | None) -> None:
+        assert rounds is not None
+        self.model_ = self._model(rounds).fit(X, y)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return np.asarray(self.model_.predict(X, thread_count=1), np.float64)
+
+    def save(self, path: Path) -> None:
+        self.model_.save_model(str(path))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        import catboost
+
+        model = cls({}, 0)
+        model.model_ = catboost.CatBoostRegressor().load_model(str(path))
+        model.rounds_ = int(model.model_.tree_count_)
+        return model
+
+
+class _Forest(Regressor):
+    """What both forests share: all training rows, no early stopping, stored as .skops."""
+
+    suffix = ".skops"
+    stops_early = False
+
+    @staticmethod
+    def _estimator() -> type:
+        raise NotImplementedError  # each forest names its class
+
+    def _find_rounds(self, X: np.ndarray, y: np.ndarray, X_stop: np.ndarray, y_stop: np.ndarray) -> None:
+        return None
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, rounds: int | None) -> None:
+        self.forest_ = self._estimator()(**self.parameters, n_jobs=1, random_state=self.seed).fit(X, y)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return np.asarray(self.forest_.predict(X), np.float64)
+
+    def save(self, path: Path) -> None:
+        save_skops(self.forest_, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        model = cls({}, 0)
+        model.forest_ = load_skops(path, cls._estimator())
+        for tree in model.forest_.estimators_:
+            _check_tree(tree.tree_, model.forest_.n_features_in_, path)
+        return model
+
+
+class RandomForest(_Forest):
+    """Random forest of scikit-learn."""
+
+    name = "random_forest"
+    presets: ClassVar[dict[str, Parameters]] = {
+        "classic": {"n_estimators": 500},
+        "fast": {"n_estimators": 300, "max_features": 0.3},
+    }
+
+    @staticmethod
+    def _estimator() -> type:
+        from sklearn.ensemble import RandomForestRegressor
+
+        return RandomForestRegressor
+
+
+class ExtraTrees(_Forest):
+    """Extremely randomised trees of scikit-learn."""
+
+    name = "extra_trees"
+    presets: ClassVar[dict[str, Parameters]] = {
+        "classic": {"n_estimators": 500},
+        "fast": {"n_estimators": 300, "max_features": 0.3},
+    }
+
+    @staticmethod
+    def _estimator() -> type:
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        return ExtraTreesRegressor
+
+
+CATALOGUE: dict[str, type[Regressor]] = {model.name: model for model in (XGBoost, LightGBM, CatBoost, RandomForest, ExtraTrees)}
+
+
+def make_model(name: str, *, preset: str = "fast", seed: int = 42) -> Regressor:
+    """A regressor of the catalogue, not fitted.
+
+    Raises
+    ------
+    ParameterError
+        The name or the preset is not known.
+    """
+    if name not in CATALOGUE:
+        raise ParameterError(f"models={name!r} not among {', '.join(CATALOGUE)}")
+    if preset not in PRESETS:
+        raise ParameterError(f"preset={preset!r} not among {', '.join(PRESETS)}")
+    return CATALOGUE[name](dict(CATALOGUE[name].presets[preset]), seed)
+
+
+def make_preprocessor() -> Pipeline:
+    """Median imputation, then the columns that say something, then mean 0 and standard deviation 1; not fitted.
+
+    A column without any value in the rows that it is fitted on is filled with 0 and so dropped as constant.
+    """
+    return Pipeline(
+        [
+            ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
+            ("drop", DropRedundant()),
+            ("scale", StandardScaler()),
+        ]
+    )
+
+
+# The types that a stored forest or preprocessor may hold besides those that skops trusts by itself. A tree's node indices are
+# checked after loading, because scikit-learn follows them blindly.
+TRUSTED_TYPES = ("core.models.DropRedundant", "numpy.dtype", "sklearn.tree._tree.Tree")
+
+
+def save_skops(estimator: Any, path: Path) -> None:
+    """Write a scikit-learn estimator as .skops: data and type names, no code."""
+    import skops.io
+
+    skops.io.dump(estimator, path, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+
+
+def load_skops(path: Path, expected: type) -> Any:
+    """Read a .skops file that holds an estimator of the expected type and nothing that is not trusted.
+
+    Raises
+    ------
+    RunError
+        The file is damaged, holds other types, or an estimator of another kind.
+    """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    try:
+        estimator = skops.io.load(path, trusted=list(TRUSTED_TYPES))
+    except UntrustedTypesFoundException as error:
+        raise RunError(f"{path}: holds types that Earmark does not load ({str(error).splitlines()[0]})") from None
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: not a readable model ({error}); train again") from None
+    if not isinstance(estimator, expected):
+        raise RunError(f"{path}: expected {expected.__name__}, found {type(estimator).__name__}")
+    return estimator
+
+
+def _check_tree(tree: Any, features: int, path: Path) -> None:
+    nodes = tree.node_count
+    left, right = tree.children_left, tree.children_right
+    inner = left != -1
+    here = np.arange(nodes)
+    # Children stand behind their parent, so every walk ends.
+    whole = len(left) == len(right) == nodes and (right[inner] > here[inner]).all() and (left[inner] > here[inner]).all()
+    if (
+        not whole
+        or max(left.max(), right.max()) >= nodes
+        or not ((tree.feature[inner] >= 0) & (tree.feature[inner] < features)).all()
+    ):
+        raise RunError(f"{path}: a tree points outside itself; the file is damaged, train again")

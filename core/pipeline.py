@@ -1,0 +1,139 @@
+"""The whole jobs, end to end: a data set in, exported matrices or a finished run out. The command line and the app call these."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from core.dataset import Dataset, Problem, Row, describe_labels, why_not_trainable
+from core.ensemble import Ensemble, EnsembleSettings, train_ensemble
+from core.errors import DataError
+from core.events import Notify, ignore
+from core.extract import Extraction, ExtractSettings, column_names, extract_clips
+from core.matrix import build_matrix, export_matrices, fingerprint
+from core.predict import describe_predictions, submission_rows, write_submission
+from core.runs import RECORD, Run, library_versions, new_run_id, read_run
+from core.workspace import Workspace, make_folder, write_csv, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What ``extract_dataset`` left.
+
+    Attributes
+    ----------
+    folder : Path
+    files : list of Path
+    extraction : Extraction
+    set_aside : list of Problem, clips without a vector
+    """
+
+    folder: Path
+    files: list[Path]
+    extraction: Extraction
+    set_aside: list[Problem]
+
+
+def extract_dataset(dataset: Dataset, settings: ExtractSettings, workspace: Workspace, *, notify: Notify = ignore) -> Exported:
+    """Extract every clip of a data set and export its matrices.
+
+    Raises
+    ------
+    DataError
+        Not one clip could be read.
+    """
+    extraction = _extract(dataset, settings, workspace, notify)
+    set_aside = _set_aside(dataset, extraction)
+    if not extraction.vectors:
+        first = f" (first: {set_aside[0].file}: {set_aside[0].reason})" if set_aside else ""
+        raise DataError(f"{dataset.root}: none of its clips can be read{first}")
+    folder = workspace.features / f"{dataset.name}-{fingerprint(dataset, extraction)}"
+    files = export_matrices(dataset, extraction, settings.features, folder)
+    return Exported(folder, files, extraction, set_aside)
+
+
+def train_dataset(
+    dataset: Dataset,
+    extract: ExtractSettings,
+    ensemble: EnsembleSettings,
+    workspace: Workspace,
+    *,
+    notify: Notify = ignore,
+) -> Run:
+    """Extract, train, score, predict the test clips, write the submission and the record of the run.
+
+    Raises
+    ------
+    DataError, ParameterError
+        The data set cannot be trained on with these settings; nothing that was extracted is lost.
+    """
+    started = time.perf_counter()
+    extraction = _extract(dataset, extract, workspace, notify)
+    matrix = build_matrix(dataset.train, extraction, extract.features, group_column=ensemble.groups)
+    if problem := why_not_trainable(matrix.y):
+        raise DataError(f"{dataset.root}: {problem}; see: earmark check {dataset.root}")
+
+    run_id = new_run_id()
+    folder = make_folder(workspace.jobs / run_id)
+    result = train_ensemble(matrix, ensemble, folder=folder / "models", notify=notify)
+    fold_of = np.empty(len(matrix.y), int)
+    for number, fold in enumerate(result.plan):
+        fold_of[fold.test_rows] = number
+    columns = [matrix.filenames, matrix.y.tolist(), (fold_of + 1).tolist(), result.oof_ensemble.tolist()]
+    columns += [result.oof[name].tolist() for name in ensemble.models]
+    write_csv(
+        folder / "oof.csv", ("filename", "label", "fold", "oof_prediction", *ensemble.models), list(zip(*columns, strict=True))
+    )
+
+    record: dict[str, object] = {
+        "run_id": run_id,
+        "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
+        "versions": library_versions(),
+        "dataset": {
+            "path": dataset.root,
+            "name": dataset.name,
+            "fingerprint": fingerprint(dataset, extraction),
+            "train_clips": len(matrix.y),
+            "labels": describe_labels(matrix.y),
+        },
+        "settings": {"layout": dataset.layout, "extract": extract, "ensemble": ensemble},
+        "columns": matrix.names,
+        "fold_plan": dict(zip(matrix.filenames, (fold_of + 1).tolist(), strict=True)),
+        "scores": result.scores(),
+        "set_aside": [{"file": problem.file, "reason": problem.reason} for problem in _set_aside(dataset, extraction)],
+        "test": None,
+        "submission": None,
+    }
+    if dataset.test_names is not None:
+        scored = _predict_test(dataset.test, extraction, extract, read_models=folder / "models", ensemble=ensemble)
+        rows, filled = submission_rows(dataset.test_names, scored, float(np.median(matrix.y)))
+        write_csv(folder / "test_predictions.csv", ("filename", "prediction"), list(scored.items()))
+        record["submission"] = write_submission(rows, workspace.submissions / run_id, latest=workspace.submissions)
+        record["test"] = describe_predictions(np.array(list(scored.values()))) | {"filled_with_training_median": filled}
+    record["seconds"] = time.perf_counter() - started
+    write_json(folder / RECORD, record)
+    return read_run(folder)
+
+
+def _extract(dataset: Dataset, settings: ExtractSettings, workspace: Workspace, notify: Notify) -> Extraction:
+    paths = [row.path for row in (*dataset.train, *dataset.test)]
+    return extract_clips(paths, settings, cache_path=workspace.cache, notify=notify)
+
+
+def _set_aside(dataset: Dataset, extraction: Extraction) -> list[Problem]:
+    rows = {row.path: row for row in (*dataset.test, *dataset.train)}
+    unreadable = [Problem(rows[path].name, "error", reason) for path, reason in extraction.failures.items()]
+    return [*dataset.set_aside, *unreadable]
+
+
+def _predict_test(
+    rows: tuple[Row, ...], extraction: Extraction, extract: ExtractSettings, *, read_models: Path, ensemble: EnsembleSettings
+) -> dict[str, float]:
+    matrix = build_matrix(rows, extraction, extract.features)
+    if not matrix.filenames:
+        return {}
+    names = column_names(extract.features)
+    trained = Ensemble.load(read_models, models=ensemble.models, folds=ensemble.folds, names=names)
+    return dict(zip(matrix.filenames, trained.predict(matrix.X, matrix.names).tolist(), strict=True))

@@ -1,0 +1,156 @@
+"""A finished run on disk: one folder that says what was trained on what, how it scored, and holds the models.
+
+    jobs/<run_id>/run.json              settings, data fingerprint, fold plan, versions, scores, set-aside clips
+                  oof.csv               filename, label, fold, out-of-fold prediction of the ensemble and of each model
+                  test_predictions.csv  filename and predictions, where the data set has a test table
+                  models/fold<k>/       preprocess.skops and a file for each model
+
+``run.json`` is written last: a folder without one is not a finished run.
+"""
+
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import RunError
+
+if TYPE_CHECKING:
+    from core.ensemble import Ensemble
+
+RECORD = "run.json"
+_VERSIONS_OF = ("numpy", "scipy", "scikit-learn", "xgboost", "lightgbm", "catboost", "librosa", "soxr", "soundfile", "skops")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    folder : Path
+    record : dict, the content of run.json
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.record["run_id"])
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Scores by name, ``oof_rmse`` among them."""
+        scores: dict[str, Any] = self.record["scores"]
+        return scores
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
+
+    def load_ensemble(self) -> "Ensemble":
+        """The models of the run.
+
+        Raises
+        ------
+        RunError
+            A model file is missing or damaged.
+        """
+        from core.ensemble import Ensemble
+
+        settings = self.record["settings"]["ensemble"]
+        return Ensemble.load(self.models, models=settings["models"], folds=settings["folds"], names=self.record["columns"])
+
+
+def new_run_id() -> str:
+    """An id that sorts by time: ``20260131-142501-4f2a``."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what computed the run, by distribution."""
+    import platform
+
+    from core import __version__
+
+    return {"earmark": __version__, "python": platform.python_version()} | {name: version(name) for name in _VERSIONS_OF}
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's folder.
+
+    Raises
+    ------
+    RunError
+        There is no run.json, or it is damaged.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{folder}: no finished run ({RECORD} is missing)") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); train again") from None
+    needed = ("run_id", "settings", "scores", "columns", "dataset")
+    missing = [key for key in needed if not isinstance(record, dict) or key not in record]
+    if missing:
+        raise RunError(f"{path}: lacks {', '.join(missing)}; it is not the record of a run")
+    return Run(folder.absolute(), record)
+
+
+def list_runs(jobs: Path) -> list[Run]:
+    """Finished runs of a workspace, oldest first; a damaged record is left out."""
+    if not jobs.is_dir():
+        return []
+    runs = []
+    for record in jobs.glob(f"*/{RECORD}"):
+        try:
+            runs.append(read_run(record.parent))
+        except RunError:
+            continue
+    return sorted(runs, key=lambda run: (run.record.get("created", ""), run.id))
+
+
+def find_run(name: str, jobs: Path) -> Run:
+    """A run by id, ``latest``, ``best`` or folder.
+
+    ``best`` has the lowest OOF RMSE among the runs that can be compared with the latest: same data, same grouping.
+
+    Parameters
+    ----------
+    name : str
+    jobs : folder of the workspace's runs
+
+    Returns
+    -------
+    run : Run
+
+    Raises
+    ------
+    RunError
+        There is no such run.
+    """
+    if name in ("latest", "best"):
+        runs = list_runs(jobs)
+        if not runs:
+            raise RunError(f"{jobs}: no finished run yet; train one with: earmark train DATASET")
+        if name == "latest":
+            return runs[-1]
+        return min((run for run in runs if _kind(run) == _kind(runs[-1])), key=lambda run: float(run.scores["oof_rmse"]))
+    if _ID.fullmatch(name) and (jobs / name / RECORD).is_file():
+        return read_run(jobs / name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return read_run(folder)
+    known = ", ".join(run.id for run in list_runs(jobs)[-3:]) or "none yet"
+    raise RunError(f"run {name!r} is not an id, latest, best or a run's folder; last runs in {jobs}: {known}")
+
+
+def _kind(run: Run) -> tuple[object, object]:
+    return run.record["dataset"].get("fingerprint"), run.record["settings"]["ensemble"].get("groups")

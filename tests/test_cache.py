@@ -1,0 +1,74 @@
+import sqlite3
+
+import numpy as np
+import pytest
+
+from core.cache import VectorCache, content_hash, vector_key
+from core.errors import DataError
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "workspace" / "cache.sqlite"
+
+
+def key(number):
+    return vector_key(bytes([number]) * 16, b"d" * 16)
+
+
+def test_what_was_put_is_there_for_the_next_one_who_asks(path):
+    vector = np.array([1.5, np.nan, -2e-7], np.float32)
+    with VectorCache(path) as cache:
+        cache.put({key(1): vector})
+    with VectorCache(path) as cache:
+        assert np.array_equal(cache.get([key(1), key(2)])[key(1)], vector, equal_nan=True)
+        assert key(2) not in cache.get([key(2)])
+
+
+def test_more_keys_than_a_query_takes(path):
+    with VectorCache(path) as cache:
+        vectors = {number.to_bytes(32, "big"): np.full(3, number, np.float32) for number in range(1200)}
+        cache.put(vectors)
+        found = cache.get(vectors)
+        assert len(found) == 1200
+        assert all(np.array_equal(found[name], vectors[name]) for name in vectors)
+
+
+def test_two_writers_share_one_file(path):
+    with VectorCache(path) as one, VectorCache(path) as other:
+        one.put({key(1): np.ones(2, np.float32)})
+        other.put({key(2): np.zeros(2, np.float32)})
+        assert set(one.get([key(1), key(2)])) == {key(1), key(2)}
+
+
+def test_a_damaged_vector_counts_as_missing(path):
+    with VectorCache(path) as cache:
+        cache.put({key(1): np.ones(2, np.float32), key(2): np.ones(2, np.float32)})
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE vectors SET vector = x'0000803f00000040' WHERE key = ?", [key(1)])
+    with VectorCache(path) as cache:
+        assert set(cache.get([key(1), key(2)])) == {key(2)}
+
+
+def test_a_file_that_is_no_database_is_told_in_words(path):
+    path.parent.mkdir()
+    path.write_bytes(b"random bytes, " * 1000)
+    with pytest.raises(DataError, match=r"cache\.sqlite: file is not a database.*move it away"), VectorCache(path):
+        pass
+
+
+def test_a_full_disk_is_told_in_words_and_costs_nothing_that_was_stored(path):
+    with VectorCache(path) as cache:
+        cache.put({key(1): np.ones(2, np.float32)})
+        pages = cache._database.execute("PRAGMA page_count").fetchone()[0]
+        cache._database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(DataError, match="database or disk is full"):
+            cache.put({key(2): np.ones(100_000, np.float32)})
+        assert set(cache.get([key(1), key(2)])) == {key(1)}
+
+
+def test_the_hash_is_of_the_content(tmp_path):
+    (tmp_path / "a").write_bytes(b"sound")
+    (tmp_path / "b").write_bytes(b"sound")
+    (tmp_path / "c").write_bytes(b"Sound")
+    assert content_hash(tmp_path / "a") == content_hash(tmp_path / "b") != content_hash(tmp_path / "c")

@@ -1,0 +1,237 @@
+"""The command line as a user types it: what it prints, what it returns, and that it never shows a traceback."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from core.cli import main
+from tests.conftest import ROOT, tone, write_clip, write_table
+
+
+@pytest.fixture
+def earmark(tmp_path, monkeypatch, capsys):
+    """Run a command in this process: exit code, standard output, standard error."""
+    monkeypatch.setenv("EARMARK_WORKSPACE", str(tmp_path / "workspace"))
+
+    def earmark(*words):
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return code, printed.out, printed.err
+
+    return earmark
+
+
+def test_check_reports_and_says_whether_training_is_possible(earmark, make_dataset):
+    root = make_dataset(12, test=3)
+    code, out, _ = earmark("check", root, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["clips"] == 15
+    assert report["seconds"] == pytest.approx(7.5)
+    assert report["labels"]["count"] == 12
+    assert report["problems"] == []
+    (root / "audios/train/traina0x.wav").write_bytes(b"")
+    code, out, _ = earmark("check", root)
+    assert code == 0
+    assert "traina0x: the file is empty (0 bytes)" in out
+    for path in (root / "audios/train").iterdir():
+        path.write_bytes(b"")
+    code, out, _ = earmark("check", root, "--json")
+    assert code == 1
+    assert {tuple(problem) for problem in json.loads(out)["problems"]} == {("file", "level", "reason")}
+    code, out, _ = earmark("check", root)
+    assert code == 1
+    assert "Training is not possible: 0 labelled clips can be used" in out
+
+
+def test_features_of_clips_are_lines_of_json(earmark, tmp_path):
+    clips = [write_clip(tmp_path / "a.wav", tone(440)), write_clip(tmp_path / "b.wav", np.zeros(22050))]
+    code, out, _ = earmark("features", *clips, "--set", "ultra", "--json")
+    first, second = (json.loads(line) for line in out.splitlines())
+    assert code == 0
+    assert next(iter(first)) == "file"
+    assert first["file"] == str(clips[0])
+    assert len(first) == 161
+    assert first["f0_median_hz"] == pytest.approx(440, rel=1e-3)
+    assert second["f0_median_hz"] is None
+    code, out, _ = earmark("features", clips[0], "--set", "metadata")
+    assert code == 0
+    assert "sample_rate_hz" in out
+
+
+def test_features_of_a_bad_clip_are_a_reason(earmark, tmp_path):
+    good = write_clip(tmp_path / "a.wav", tone(440))
+    code, out, err = earmark("features", tmp_path / "nowhere.wav", good, "--set", "metadata", "--json")
+    assert code == 1
+    assert json.loads(out.splitlines()[0])["error"] == "no such file"
+    assert json.loads(out.splitlines()[1])["sample_rate_hz"] == 22050
+    assert "nowhere.wav: no such file" in err
+    assert earmark("features", good, "--set", "x")[0] == 1
+
+
+def test_train_then_predict(earmark, make_dataset, tmp_path):
+    root = make_dataset(12, test=3)
+    options = ["--features", "metadata", "--models", "lightgbm,extra_trees", "--folds", "2", "--workers", "0"]
+    code, out, err = earmark("train", root, *options, "--groups", "speaker", "--json")
+    assert code == 0, err
+    line = json.loads(out.splitlines()[-1])
+    assert {
+        "run_id",
+        "fold_rmse",
+        "oof_rmse",
+        "oof_mae",
+        "oof_pearson",
+        "constant_rmse",
+        "models",
+        "submission",
+        "seconds",
+    } <= set(line)
+    assert len(line["fold_rmse"]) == 2
+    assert set(line["models"]) == {"lightgbm", "extra_trees"}
+    assert os.path.isabs(line["submission"])
+    with open(line["submission"]) as file:
+        assert [row["filename"] for row in csv.DictReader(file)] == ["testa0x", "testb0x", "testc0x"]
+
+    code, out, _ = earmark("train", root, *options)
+    assert code == 0
+    assert "grouped" not in out
+    assert "ensemble" in out
+    assert "submission" in out
+
+    clip = root / "audios/test/testa0x.wav"
+    code, out, _ = earmark("predict", "latest", clip, tmp_path / "nowhere.wav", "--json")
+    assert code == 1
+    first, second = (json.loads(line) for line in out.splitlines())
+    assert set(first) == {"file", "prediction", "warnings"}
+    assert first["file"] == str(clip)
+    assert isinstance(first["prediction"], float)
+    assert second == {"file": str(tmp_path / "nowhere.wav"), "prediction": None, "warnings": ["no such file"]}
+    code, out, _ = earmark("predict", line["run_id"], clip)
+    assert code == 0
+    assert str(clip) in out
+
+
+def test_a_plain_folder_is_trained_on_with_its_own_names(earmark, tmp_path):
+    root = tmp_path / "plain"
+    for index in range(10):
+        write_clip(root / "clips" / f"c{chr(97 + index)}.wav", 0.1 * (1 + index % 3) * tone(300))
+    write_table(root / "marks.csv", ["id", "mark"], [[f"c{chr(97 + index)}", index % 3] for index in range(10)])
+    names = ["--filename-column", "id", "--label-column", "mark", "--audio", "clips"]
+    assert earmark("check", root, *names)[0] == 0
+    code, out, _ = earmark("train", root, *names, "--features", "metadata", "--models", "lightgbm", "--workers", "0", "--json")
+    assert code == 0
+    assert json.loads(out.splitlines()[-1])["submission"] is None
+
+
+def test_extract_exports_and_is_instant_the_second_time(earmark, make_dataset):
+    root = make_dataset(6, test=2)
+    code, out, err = earmark("extract", root, "--features", "metadata", "--workers", "0")
+    assert code == 0
+    assert "8 clips: 0 cached, 8 to extract" in err
+    assert "meta_train_feats.npz" in out
+    code, out, err = earmark("extract", root, "--features", "metadata")
+    assert "8 clips: 8 cached, 0 to extract" in err
+    assert "0 computed now" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "nowhere"], "no such folder"),
+        (["train", "{root}", "--models", "svm"], "not among xgboost"),
+        (["train", "{root}", "--features", "x"], "not among ultra"),
+        (["train", "{root}", "--folds", "1"], "folds=1"),
+        (["train", "{root}", "--folds", "99", "--features", "metadata", "--workers", "0"], "folds=99"),
+        (["train", "{root}", "--groups", "voice", "--features", "metadata", "--workers", "0"], "there are: speaker"),
+        (["train", "{root}", "--preset", "slow"], "not among fast, classic"),
+        (["extract", "{root}", "--workers", "-1"], "workers=-1"),
+        (["check", "{root}", "--workers", "-1"], "workers=-1"),
+        (["train", "{root}", "--label-column", "mark"], "expected a column 'mark'"),
+        (["predict", "latest", "a.wav"], "no finished run yet"),
+        (["extract", "{root}", "--workspace", "{root}/csvs/train.csv"], "is a file; name a folder"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(earmark, make_dataset, words, message):
+    root = make_dataset(12, test=2)
+    code, out, err = earmark(*(word.format(root=root) for word in words))
+    assert code == 1
+    assert out == ""
+    assert message in err.splitlines()[-1]
+
+
+def test_a_wrong_command_line_shows_the_usage(earmark):
+    for words in ([], ["teach"], ["train"], ["train", "a", "--folds", "many"]):
+        code, _, err = earmark(*words)
+        assert code == 2
+        assert "usage: earmark" in err
+    code, out, _ = earmark("--version")
+    assert code == 0
+    assert out.startswith("earmark 0.")
+
+
+def run(*words, cwd, **options):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-m", "core.cli", *map(str, words)], cwd=cwd, env=environment, text=True, **options)
+
+
+def test_a_killed_extraction_goes_on_where_it_was(make_dataset, tmp_path):
+    root = make_dataset(30, test=0, seconds=1.5)
+    words = ["extract", root, "--features", "ultra", "--workers", "2"]
+    process = run(*words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    seen = ""
+    while not re.search(r" [3-9]/30 ", seen) and (character := process.stderr.read(1)):
+        seen += character
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    again = run(*words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    out, err = again.communicate(timeout=200)
+    assert again.returncode == 0
+    cached = int(err.split(" clips: ")[1].split(" cached")[0])
+    assert 3 <= cached < 30
+    assert "30 clips have their features" in out
+
+
+def test_ctrl_c_stops_with_a_sentence(make_dataset, tmp_path):
+    root = make_dataset(30, test=0, seconds=1.5)
+    process = run("extract", root, "--workers", "2", cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    seen = ""
+    while not re.search(r" [1-9]/30 ", seen) and (character := process.stderr.read(1)):
+        seen += character
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "every clip that was finished is kept" in err
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    clip = write_clip(tmp_path / "a.wav", tone(440))
+    process = run("features", *[clip] * 3, "--json", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    process.wait()
+    assert "Traceback" not in err
+
+
+def test_the_workspace_stands_where_it_is_asked_for(make_dataset, tmp_path):
+    root = make_dataset(6, test=0)
+    (tmp_path / "shell").mkdir()
+    process = run(
+        "extract", root, "--features", "metadata", cwd=tmp_path / "shell", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    out, _ = process.communicate(timeout=200)
+    assert (tmp_path / "shell/workspace/cache.sqlite").is_file()
+    assert str(tmp_path / "shell/workspace/features") in out

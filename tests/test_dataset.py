@@ -1,0 +1,210 @@
+import os
+
+import numpy as np
+import pytest
+
+from core.dataset import Layout, check_dataset, describe_labels, read_dataset, why_not_trainable
+from core.errors import DataError
+from tests.conftest import tone, write_clip, write_table
+
+
+def reasons(problems, level=None):
+    return {problem.file: problem.reason for problem in problems if level in (None, problem.level)}
+
+
+def test_a_whole_data_set_has_no_problems(make_dataset):
+    dataset = read_dataset(make_dataset(12, test=3))
+    report = check_dataset(dataset, workers=0)
+    assert (report.train_clips, report.test_clips) == (12, 3)
+    assert report.seconds == pytest.approx(15 * 0.5)
+    assert report.sample_rates == {22050: 15}
+    assert report.problems == ()
+    assert report.why_not is None
+    assert dataset.columns == ("speaker",)
+
+
+def test_the_bundled_set_has_every_label_and_no_error(piano):
+    dataset = read_dataset(piano)
+    assert len(dataset.train) == 150
+    assert len(dataset.test) == 60
+    assert {row.label for row in dataset.train} == set(range(1, 17))
+    assert dataset.columns == ("note", "midi")
+    assert not dataset.problems
+    size = sum(path.stat().st_size for path in piano.rglob("*") if path.is_file())
+    assert size <= 6e6
+
+
+def test_names_stand_with_or_without_extension(tmp_path):
+    for name in ("a.wav", "b.flac", "c", "sub/d.ogg", "e.f.wav"):
+        write_clip(tmp_path / "audios/train" / name, tone(300), format="WAV")
+    write_table(tmp_path / "csvs/train.csv", ["filename", "label"], [["a", 1], ["b.flac", 2], ["c", 3], ["sub/d", 4], [" e.f ", 5]])
+    dataset = read_dataset(tmp_path)
+    assert [row.path.name for row in dataset.train] == ["a.wav", "b.flac", "c", "d.ogg", "e.f.wav"]
+    assert dataset.test_names is None
+
+
+def test_values_of_other_columns_are_kept_as_they_are_written(tmp_path):
+    write_clip(tmp_path / "audios/train/007.wav", tone(300))
+    write_table(tmp_path / "csvs/train.csv", ["filename", "label", "speaker", "text"], [["007", "1.50", "0005", "NA"]])
+    (row,) = read_dataset(tmp_path).train
+    assert row.name == "007"
+    assert row.label == 1.5
+    assert row.columns == {"speaker": "0005", "text": "NA"}
+
+
+@pytest.fixture
+def broken(make_dataset):
+    """A data set with one of each problem."""
+    root = make_dataset(8, test=2)
+    audio = root / "audios/train"
+    (audio / "zero.wav").write_bytes(b"")
+    (audio / "text.wav").write_bytes(b"this is not audio at all, whatever its name says")
+    (audio / "cut.wav").write_bytes(write_clip(audio / "cut.wav", tone(500)).read_bytes()[:9000])
+    write_clip(audio / "one.wav", np.array([0.1]))
+    write_clip(audio / "header.wav", np.zeros(0))
+    write_clip(audio / "nan.wav", np.r_[tone(440), np.nan], subtype="FLOAT")
+    write_clip(audio / "silent.wav", np.zeros(22050))
+    write_clip(audio / "clipped.wav", np.clip(tone(440, amplitude=4), -1, 1))
+    write_clip(audio / "stereo.wav", np.stack([tone(440, sr=48000), tone(550, sr=48000)], axis=1), sr=48000)
+    write_clip(audio / "eight.wav", tone(333), subtype="PCM_U8")
+    write_clip(audio / "unnamed.wav", tone(123))
+    (audio / "traina0x_2.wav").write_bytes((audio / "traina0x.wav").read_bytes())
+    rows = [[name, 3, "s"] for name in ("zero", "text", "cut", "one", "header", "nan", "silent", "clipped", "stereo", "eight")]
+    rows += [
+        ["traina0x_2", 1, "s"],
+        ["nowhere", 1, "s"],
+        ["../audios/train/eight", 1, "s"],
+        ["/etc/hostname", 1, "s"],
+        ["", 1, "s"],
+    ]
+    rows += [
+        ["trainb0x", 9, "s"],
+        ["trainc0x", "", "s"],
+        ["traind0x", "high", "s"],
+        ["traine0x", "nan", "s"],
+        ["C:\\a.wav", 1, "s"],
+    ]
+    with (root / "csvs/train.csv").open("a") as table:
+        table.writelines(",".join(map(str, row)) + "\n" for row in rows)
+    return root
+
+
+def test_every_problem_is_named_with_its_level_and_reason(broken):
+    report = check_dataset(read_dataset(broken), workers=0)
+    errors = reasons(report.problems, "error")
+    for file, reason in {
+        "zero": "empty",
+        "text": "not audio",
+        "cut": "truncated",
+        "one": "too short",
+        "header": "no samples",
+        "nan": "not finite",
+        "nowhere": "missing",
+        "../audios/train/eight": "leaves the folder",
+        "/etc/hostname": "leaves the folder",
+        "C:\\a.wav": "leaves the folder",
+        "train.csv, line 24": "names no file",
+        "trainb0x": "different labels (2, 9)",
+        "trainc0x": "label missing",
+        "traind0x": "'high' is not a number",
+        "traine0x": "'nan' is not a number",
+    }.items():
+        assert reason in errors.pop(file), file
+    assert not errors
+    warnings = reasons(report.problems, "warning")
+    assert "silent" in warnings["silent"]
+    assert "clipped" in warnings["clipped"]
+    assert warnings["audios/train/unnamed.wav"] == "no table names this file"
+    both = [problem.reason for problem in report.problems if problem.file == "traina0x_2"]
+    assert both == ["the name looks like a copy of traina0x", "the same audio as traina0x"]
+    # a, c, d and e twice? c, d and e keep their good row; b is set aside for its two labels
+    assert report.train_clips == 8 - 1 + 5
+    assert report.why_not is None
+
+
+def test_a_clip_named_twice_with_one_label_is_used_once(tmp_path):
+    write_clip(tmp_path / "a.wav", tone(300))
+    write_table(tmp_path / "t.csv", ["filename", "label"], [["a", 1], ["a.wav", 1.0]])
+    dataset = read_dataset(tmp_path)
+    assert len(dataset.train) == 1
+    assert reasons(dataset.problems, "warning") == {"a": "named 2 times with the same label; used once"}
+
+
+def test_the_same_sound_in_another_container_is_the_same_audio(tmp_path):
+    samples = np.round(tone(300) * 32768) / 32768
+    write_clip(tmp_path / "a.wav", samples, subtype="PCM_16")
+    write_clip(tmp_path / "b.flac", samples, subtype="PCM_16")
+    write_table(tmp_path / "t.csv", ["filename", "label"], [["a", 1], ["b", 2]])
+    report = check_dataset(read_dataset(tmp_path), workers=0)
+    assert reasons(report.problems) == {"b": "the same audio as a"}
+
+
+def test_a_plain_folder_is_read_with_its_own_column_names(tmp_path):
+    write_clip(tmp_path / "clips/a.wav", tone(300))
+    write_table(tmp_path / "marks.csv", ["id", "mark"], [["a", 7]])
+    for root in (tmp_path, tmp_path / "marks.csv"):
+        dataset = read_dataset(root, Layout("id", "mark", "clips"))
+        assert [(row.name, row.label) for row in dataset.train] == [("a", 7.0)]
+
+
+def test_links_on_the_users_own_disk_are_followed(tmp_path):
+    write_clip(tmp_path / "elsewhere/a.wav", tone(300))
+    root = tmp_path / "set"
+    (root / "audios").mkdir(parents=True)
+    os.symlink(tmp_path / "elsewhere", root / "audios/train")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "elsewhere/loop")
+    write_table(root / "csvs/train.csv", ["filename", "label"], [["a", 7]])
+    assert len(read_dataset(root).train) == 1
+
+
+def test_an_ambiguous_name_is_not_guessed(tmp_path):
+    for name in ("a.wav", "a.flac"):
+        write_clip(tmp_path / name, tone(300))
+    write_table(tmp_path / "t.csv", ["filename", "label"], [["a", 1], ["b.wav", 2]])
+    assert "fits several files: a.flac, a.wav" in reasons(read_dataset(tmp_path).problems)["a"]
+
+
+def test_a_wrong_extension_gets_a_hint(tmp_path):
+    write_clip(tmp_path / "a.flac", tone(300))
+    write_table(tmp_path / "t.csv", ["filename", "label"], [["a.wav", 1]])
+    assert "there is a.flac" in reasons(read_dataset(tmp_path).problems)["a.wav"]
+
+
+def test_what_cannot_be_a_data_set_is_refused_in_words(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        read_dataset(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"expected csvs/train\.csv, or one CSV"):
+        read_dataset(tmp_path)
+    write_table(tmp_path / "a.csv", ["filename;label"], [["a;1"]])
+    with pytest.raises(DataError, match="separated by semicolons"):
+        read_dataset(tmp_path)
+    write_table(tmp_path / "a.csv", ["filename", "mark"], [["a", 1]])
+    with pytest.raises(DataError, match="expected a column 'label', found filename, mark"):
+        read_dataset(tmp_path)
+    (tmp_path / "a.csv").write_bytes("filename,label\ncafé,1\n".encode("latin-1"))
+    with pytest.raises(DataError, match="is not UTF-8"):
+        read_dataset(tmp_path)
+    (tmp_path / "a.csv").write_bytes(b"")
+    with pytest.raises(DataError, match="found no header"):
+        read_dataset(tmp_path)
+    write_table(tmp_path / "b.csv", ["filename", "label"], [])
+    with pytest.raises(DataError, match="found 2"):
+        read_dataset(tmp_path)
+    with pytest.raises(DataError, match="expected a folder with the train clips"):
+        read_dataset(tmp_path / "b.csv", Layout(audio="nowhere"))
+
+
+def test_labels_that_do_not_differ_cannot_be_learned():
+    assert why_not_trainable(np.ones(20)) == "all 20 labels are 1: there is nothing to learn"
+    assert why_not_trainable(np.arange(4.0)) == "4 labelled clips can be used, at least 5 are needed"
+    assert why_not_trainable(np.arange(5.0)) is None
+
+
+def test_labels_are_described():
+    few = describe_labels(np.array([1.0, 1.0, 2.5]))
+    assert few["distribution"] == {"1": 2, "2.5": 1}
+    assert (few["count"], few["min"], few["median"], few["max"]) == (3, 1, 1, 2.5)
+    many = describe_labels(np.arange(100.0))
+    assert len(many["distribution"]) == 10
+    assert sum(many["distribution"].values()) == 100
+    assert describe_labels(np.zeros(0))["count"] == 0

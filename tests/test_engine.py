@@ -1,0 +1,141 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.engine import map_unordered
+from core.errors import AudioError, DataError
+from tests.conftest import ROOT
+
+
+def square(number):
+    return number * number
+
+
+def fail(number):
+    raise AudioError("a.wav", "no reason") if number % 2 else DataError("all wrong")
+
+
+def die(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def hang(number):
+    while number == 3:
+        signal.pause()
+    return number
+
+
+def environment(name):
+    return os.environ.get(name)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_item_has_one_outcome(workers):
+    outcomes = list(map_unordered(square, range(10), workers=workers))
+    assert {outcome.item: outcome.value for outcome in outcomes} == {number: number**2 for number in range(10)}
+    assert all(outcome.error is None for outcome in outcomes)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_is_an_outcome_in_words(workers):
+    errors = {outcome.item: outcome.error for outcome in map_unordered(fail, [1, 2], workers=workers)}
+    assert errors == {1: "no reason", 2: "all wrong"}
+    (outcome,) = map_unordered(square, ["text"], workers=workers)
+    assert outcome.error.startswith("TypeError: ")
+
+
+def test_no_items_have_no_outcomes():
+    assert list(map_unordered(square, [], workers=2)) == []
+
+
+def test_an_item_that_kills_its_worker_costs_only_itself():
+    outcomes = {outcome.item: outcome for outcome in map_unordered(die, range(6), workers=2)}
+    assert {number: outcome.value for number, outcome in outcomes.items()} == {0: 0, 1: 1, 2: 2, 3: None, 4: 4, 5: 5}
+    assert "worker process died twice" in outcomes[3].error
+
+
+def test_an_item_that_hangs_is_given_up_at_its_deadline():
+    outcomes = {outcome.item: outcome for outcome in map_unordered(hang, range(6), workers=2, deadline_s=lambda number: 2.0)}
+    assert {number for number, outcome in outcomes.items() if outcome.error} == {3}
+    assert "past its deadline of 2 s" in outcomes[3].error
+
+
+def test_workers_are_told_to_use_one_thread():
+    names = ["OMP_NUM_THREADS", "OMP_WAIT_POLICY"]
+    values = {outcome.item: outcome.value for outcome in map_unordered(environment, names, workers=1)}
+    assert values == {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def test_a_plain_script_needs_no_main_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from core.engine import map_unordered\n"
+        "import math\n"
+        "print(sorted(outcome.value for outcome in map_unordered(math.sqrt, [4, 9], workers=2)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.stdout == "[2.0, 3.0]\n", done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+def test_a_killed_parent_leaves_no_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\n"
+        "from core.engine import map_unordered\n"
+        "for outcome in map_unordered(time.sleep, [0.01] * 4 + [600] * 4, workers=2):\n"
+        "    print(os.getpid(), flush=True)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path
+    )
+    parent.stdout.readline()
+    workers = children(parent.pid)
+    assert workers
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_until(lambda: not any(alive(pid) for pid in workers))
+
+
+def children(pid):
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition, seconds=30):
+    import threading
+    import time
+
+    end, tick = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true"
+        tick.wait(0.05)
