@@ -68,7 +68,7 @@ def build_matrix(rows: Sequence[Row], extraction: Extraction, sets: Sequence[str
     X = np.empty((len(kept), len(names)), np.float32)
     for row, vector in zip(kept, X, strict=True):
         vector[:] = np.concatenate([extraction.vectors[row.path][name] for name in sets])
-    groups = _groups(kept, group_column) if group_column else None
+    groups = group_labels(kept, group_column) if group_column else None
     return Matrix(X, np.array([row.label for row in kept]), names, tuple(row.name for row in kept), groups)
 
 
@@ -130,7 +130,16 @@ def export_matrices(dataset: Dataset, extraction: Extraction, sets: Sequence[str
     return written
 
 
-def _groups(rows: Sequence[Row], column: str) -> tuple[str, ...]:
+def group_labels(rows: Sequence[Row], column: str) -> tuple[str, ...]:
+    """The values of a column, without blanks around them.
+
+    Raises
+    ------
+    ParameterError
+        The table has no such column.
+    DataError
+        A row has no value.
+    """
     if rows and column not in rows[0].columns:
         there = ", ".join(rows[0].columns) or "none besides file name and label"
         raise ParameterError(f"groups={column!r} is not a column of the training table; there are: {there}")

@@ -12,9 +12,10 @@ from core.ensemble import Ensemble, EnsembleSettings, train_ensemble
 from core.errors import DataError
 from core.events import Notify, ignore
 from core.extract import Extraction, ExtractSettings, column_names, extract_clips
-from core.matrix import build_matrix, export_matrices, fingerprint
+from core.matrix import build_matrix, export_matrices, fingerprint, group_labels
 from core.predict import describe_predictions, submission_rows, write_submission
 from core.runs import RECORD, Run, library_versions, new_run_id, read_run
+from core.splits import make_folds
 from core.workspace import Workspace, make_folder, write_csv, write_json
 
 
@@ -70,10 +71,10 @@ def train_dataset(
         The data set cannot be trained on with these settings; nothing that was extracted is lost.
     """
     started = time.perf_counter()
+    _check_plan(dataset, ensemble)
     extraction = _extract(dataset, extract, workspace, notify)
     matrix = build_matrix(dataset.train, extraction, extract.features, group_column=ensemble.groups)
-    if problem := why_not_trainable(matrix.y):
-        raise DataError(f"{dataset.root}: {problem}; see: earmark check {dataset.root}")
+    _check_labels(dataset, matrix.y)
 
     run_id = new_run_id()
     folder = make_folder(workspace.jobs / run_id)
@@ -115,6 +116,18 @@ def train_dataset(
     record["seconds"] = time.perf_counter() - started
     write_json(folder / RECORD, record)
     return read_run(folder)
+
+
+def _check_plan(dataset: Dataset, ensemble: EnsembleSettings) -> None:
+    """Refuse before the long work what could not be trained on even if every clip were readable."""
+    _check_labels(dataset, np.array([row.label for row in dataset.train]))
+    groups = group_labels(dataset.train, ensemble.groups) if ensemble.groups else None
+    make_folds(len(dataset.train), folds=ensemble.folds, seed=ensemble.seed, groups=groups)
+
+
+def _check_labels(dataset: Dataset, labels: np.ndarray) -> None:
+    if problem := why_not_trainable(labels):
+        raise DataError(f"{dataset.root}: {problem}; see: earmark check {dataset.root}")
 
 
 def _extract(dataset: Dataset, settings: ExtractSettings, workspace: Workspace, notify: Notify) -> Extraction:

@@ -149,6 +149,11 @@ def test_what_cannot_be_trained_on_is_refused_and_keeps_what_was_extracted(make_
         train(root)
     assert list_runs(workspace.jobs) == []
     table.write_text("\n".join(rows))
+    assert not workspace.cache.exists()  # refused before any work
+    for path in sorted((root / "audios/train").iterdir())[:9]:
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="3 labelled clips can be used, at least 5 are needed"):
+        train(root)
     done = extract_dataset(read_dataset(root), EXTRACT, workspace)
     assert done.extraction.computed == 0
 

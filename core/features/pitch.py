@@ -18,7 +18,7 @@ FRAMES_PER_PITCH_WINDOW = 4
 MAX_VOICED_CANDIDATES = 14
 
 SILENCE_THRESHOLD = 0.03
-VOICING_THRESHOLD = 0.48
+VOICING_THRESHOLD = 0.48  # with the octave cost counted from the floor; counted from the ceiling it would be 0.45
 OCTAVE_COST = 0.01
 OCTAVE_JUMP_COST = 0.35
 VOICED_UNVOICED_COST = 0.14
@@ -110,6 +110,7 @@ def _autocorrelation(y: np.ndarray, times_s: np.ndarray, *, sr: int, window: int
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(2 * half) + 0.5) / (2 * half))
     n_fft = scipy.fft.next_fast_len(2 * half + int(np.ceil(max_lag)) + 2, real=True)
     n_fft += n_fft % 2
+    reach = int(max_lag / 2)  # one longest period around the centre says how loud it is there
     lags = int(np.ceil(max_lag * _UPSAMPLING)) + 3
 
     def fine(x: np.ndarray) -> np.ndarray:
@@ -124,7 +125,7 @@ def _autocorrelation(y: np.ndarray, times_s: np.ndarray, *, sr: int, window: int
     for start in range(0, len(frames), 256):  # blocks keep the memory of long clips small
         block = frames[start : start + 256]
         block = block - block.mean(axis=1, keepdims=True)
-        peaks[start : start + 256] = np.abs(block[:, half // 2 : half + half // 2]).max(axis=1)
+        peaks[start : start + 256] = np.abs(block[:, half - reach : half + reach]).max(axis=1)
         r[start : start + 256] = fine(block * hann) / r_window
     return r, peaks
 

@@ -60,7 +60,7 @@ def praat(path) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("first", [0, 5])
+@pytest.mark.parametrize("first", [0, 3, 5])
 def test_voice_columns_follow_praat_on_speech(speech, first):
     paths = sorted((speech / "audios/train").iterdir())[first::10][:40]
     ours = [voice.columns(Frames(read_clip(path))) for path in paths]
