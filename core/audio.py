@@ -23,7 +23,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 _STREAMED_WAV_BYTES = 0x7FFFF000  # writers that cannot seek put this or more for "length not known"
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's answer for a FLAC stream whose header leaves the length open
-_BLOCK_FRAMES = 1 << 20
+_BLOCK_FRAMES = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +158,18 @@ def _decode(path: Path, sound: soundfile.SoundFile, size: int, max_seconds: floa
     if header_frames == 0:
         raise AudioError(path, "has a header but no samples")
     wanted = max(1, round(max_seconds * rate))
-    samples = _read_frames(sound, min(wanted, header_frames or wanted))
-    if header_frames is None:
-        total = len(samples) + _count_frames(sound)
-    else:
+    samples, damage = _read_frames(sound, wanted)
+    decoded = len(samples)
+    if header_frames is not None:
         total = header_frames
-        _check_reaches(path, sound, decoded=len(samples), total=total)
-    if len(samples) == 0:
+        if not _reaches(sound, int(WHOLE_SHARE * total), decoded, ended=decoded < min(wanted, total)):
+            there = f"{decoded / rate:.2f} s can be read" if decoded < wanted else "less than 90 % of that is there"
+            raise AudioError(path, f"truncated or damaged: its header names {total / rate:.2f} s, {there}")
+    elif damage:
+        raise AudioError(path, f"damaged after {decoded / rate:.2f} s ({damage})")
+    else:
+        total = decoded + _count_frames(sound)
+    if decoded == 0:
         raise AudioError(path, "has a header but no samples")
     if len(samples) < MIN_SAMPLES:
         raise AudioError(path, f"too short: {len(samples)} samples, at least {MIN_SAMPLES} are needed")
@@ -174,16 +179,24 @@ def _decode(path: Path, sound: soundfile.SoundFile, size: int, max_seconds: floa
     return Clip(path, samples, rate, total / rate, size)
 
 
-def _read_frames(sound: soundfile.SoundFile, frames: int) -> np.ndarray:
-    """Read up to ``frames`` in blocks: a header that promises far too much must not reserve memory for it."""
-    blocks = []
+def _read_frames(sound: soundfile.SoundFile, frames: int) -> tuple[np.ndarray, str | None]:
+    """Read up to ``frames``, and what stopped the decoder where something did.
+
+    Small blocks: a header that promises far too much must not reserve memory for it, and what stands before a damage is kept.
+    """
+    blocks = [np.zeros((0, sound.channels), np.float32)]
+    damage = None
     while frames > 0:
-        block = sound.read(min(frames, _BLOCK_FRAMES), dtype="float32", always_2d=True)
+        try:
+            block = sound.read(min(frames, _BLOCK_FRAMES), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            damage = _plain(error)
+            break
         if len(block) == 0:
             break
         blocks.append(block)
         frames -= len(block)
-    return np.concatenate(blocks) if blocks else np.zeros((0, sound.channels), np.float32)
+    return np.concatenate(blocks), damage
 
 
 def _count_frames(sound: soundfile.SoundFile) -> int:
@@ -193,19 +206,15 @@ def _count_frames(sound: soundfile.SoundFile) -> int:
     return count
 
 
-def _check_reaches(path: Path, sound: soundfile.SoundFile, *, decoded: int, total: int) -> None:
-    """A file is whole when the frame at 90 % of the length that its header names can be decoded."""
-    last_needed = int(WHOLE_SHARE * total)
-    if decoded > last_needed:
-        return
+def _reaches(sound: soundfile.SoundFile, frame: int, decoded: int, *, ended: bool) -> bool:
+    """Whether a frame can be decoded; ``ended`` says that nothing stands behind the frames that were decoded."""
+    if decoded > frame or ended:
+        return decoded > frame
     try:
-        sound.seek(last_needed)
-        reaches = len(sound.read(1, dtype="float32")) == 1
+        sound.seek(frame)
+        return len(sound.read(1, dtype="float32")) == 1
     except soundfile.LibsndfileError:
-        reaches = False
-    if not reaches:
-        seconds = total / sound.samplerate
-        raise AudioError(path, f"truncated: its header names {seconds:.2f} s, less than {WHOLE_SHARE:.0%} of that is there")
+        return False
 
 
 def _check_wav_length(path: Path, file: IO[bytes], size: int) -> None:
