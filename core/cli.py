@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 something could not be done (said in words), 2 the command
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -34,6 +35,9 @@ _SHOWN = 20  # problems printed for people; --json has them all
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name need not be text: what is not, is shown escaped
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -273,10 +277,14 @@ def _print_problems(problems: Iterable["Problem"]) -> None:
         some = [problem for problem in ordered if problem.level == level]
         if some:
             print(f"{len(some)} {title}:")
-            for problem in some[:_SHOWN]:
-                print(f"  {problem.file}: {problem.reason}")
-            if len(some) > _SHOWN:
-                print(f"  ... and {len(some) - _SHOWN} more")
+            _print_some([f"{problem.file}: {problem.reason}" for problem in some], out=sys.stdout)
+
+
+def _print_some(lines: Sequence[str], out: Any) -> None:
+    for line in lines[:_SHOWN]:
+        print(f"  {line}", file=out)
+    if len(lines) > _SHOWN:
+        print(f"  ... and {len(lines) - _SHOWN} more", file=out)
 
 
 def _print_run(run: "Run", out: Any) -> None:
@@ -309,10 +317,7 @@ def _print_run(run: "Run", out: Any) -> None:
     aside = record["set_aside"]
     if aside:
         tell(f"  {len(aside)} clips set aside:")
-        for problem in aside[:_SHOWN]:
-            tell(f"    {problem['file']}: {problem['reason']}")
-        if len(aside) > _SHOWN:
-            tell(f"    ... and {len(aside) - _SHOWN} more in run.json")
+        _print_some([f"  {problem['file']}: {problem['reason']}" for problem in aside], out=out)
     tell()
     if record["submission"]:
         tell(f"  submission  {record['submission']}")

@@ -190,9 +190,8 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
         test, test_names = _read_test(test_csv, layout, test_index, problems)
         if test_index is not index:
             problems += test_index.unnamed(root)
-        problems += _copies(test)
     problems += index.unnamed(root)
-    problems += _copies(train)
+    problems += _copies([*train, *test])
     return Dataset(root, layout, tuple(train), tuple(test), test_names, tuple(problems))
 
 
@@ -295,7 +294,9 @@ def _hear(path: Path) -> _Heard:
     import hashlib
 
     clip = read_clip(path)
-    digest = hashlib.blake2b(clip.samples.tobytes(), digest_size=16, key=f"{clip.sample_rate_hz}".encode())
+    digest = hashlib.blake2b(
+        clip.samples.tobytes(), digest_size=16, key=f"{clip.sample_rate_hz} Hz, {clip.duration_s:.6f} s".encode()
+    )
     return _Heard(digest.digest(), clip.duration_s, clip.sample_rate_hz, tuple(clip_warnings(clip)))
 
 
@@ -347,23 +348,27 @@ def _read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _read_train(path: Path, layout: Layout, index: "_ClipIndex", problems: list[Problem]) -> list[Row]:
-    table = _read_table(path, (layout.filename_column, layout.label_column))
+def _read_train(table_path: Path, layout: Layout, index: "_ClipIndex", problems: list[Problem]) -> list[Row]:
+    table = _read_table(table_path, (layout.filename_column, layout.label_column))
     by_path: dict[Path, list[Row]] = defaultdict(list)
+    refused: set[Path] = set()
     for number, cells in enumerate(table, start=2):
         name = cells.pop(layout.filename_column)
         label_text = cells.pop(layout.label_column)
         clip = index.find(name)
         label = _number(label_text)
         if isinstance(clip, str):
-            problems.append(Problem(name or f"{path.name}, line {number}", ERROR, clip))
+            problems.append(Problem(name or f"{table_path.name}, line {number}", ERROR, clip))
         elif label is None:
             what = f"label {label_text!r} is not a number" if label_text.strip() else "label missing"
             problems.append(Problem(name, ERROR, what))
+            refused.add(clip)
         else:
             by_path[clip].append(Row(name, clip, label, cells))
     rows = []
-    for same in by_path.values():
+    for path, same in by_path.items():
+        if path in refused:  # another row gives this clip a label that is none
+            continue
         labels = sorted({row.label for row in same})
         if len(labels) > 1:
             listed = ", ".join(f"{label:g}" for label in labels)

@@ -88,7 +88,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write a record as indented JSON, whole or not at all."""
     text = json.dumps(to_json(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

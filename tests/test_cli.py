@@ -216,6 +216,17 @@ def test_ctrl_c_stops_with_a_sentence(make_dataset, tmp_path):
     assert "Traceback" not in err
 
 
+def test_a_name_that_is_not_text_is_shown_escaped(tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.wav"
+    write_clip(tmp_path / "plain.wav", tone(440)).rename(os.fsdecode(name))
+    process = run(
+        "features", os.fsdecode(name), "--set", "metadata", "--json", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert json.loads(out)["file"] == os.fsdecode(name)
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
     clip = write_clip(tmp_path / "a.wav", tone(440))
     process = run("features", *[clip] * 3, "--json", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -117,8 +117,8 @@ def test_every_problem_is_named_with_its_level_and_reason(broken):
     assert warnings["audios/train/unnamed.wav"] == "no table names this file"
     both = [problem.reason for problem in report.problems if problem.file == "traina0x_2"]
     assert both == ["the name looks like a copy of traina0x", "the same audio as traina0x"]
-    # a, c, d and e twice? c, d and e keep their good row; b is set aside for its two labels
-    assert report.train_clips == 8 - 1 + 5
+    # b has two labels; c, d and e have one that is none; silent, clipped, stereo, eight bits and the copy are kept
+    assert report.train_clips == 8 - 4 + 5
     assert report.why_not is None
 
 
