@@ -4,6 +4,7 @@ What a file is, its content decides, not its name: WAV, FLAC, OGG (Vorbis, Opus)
 """
 
 import os
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +13,19 @@ from typing import IO
 import numpy as np
 import soundfile
 
-from core.errors import AudioError
+from core.errors import AudioError, ParameterError
 
 ANALYSIS_RATE_HZ = 22050
 MAX_SECONDS = 45.0
 MIN_SAMPLES = 2048
+MAX_AMPLITUDE = 1e6  # times full scale; beyond it squares of float32 sums overflow
 WHOLE_SHARE = 0.9  # a file that holds less of the length that its header names counts as truncated
 CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 _STREAMED_WAV_BYTES = 0x7FFFF000  # writers that cannot seek put this or more for "length not known"
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's answer for a FLAC stream whose header leaves the length open
-_BLOCK_FRAMES = 1 << 12
+_BLOCK_FRAMES = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
         that its header names, or has samples that are not finite.
     """
     path = Path(path)
+    check_regular(path)
     with _open(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
@@ -150,6 +153,34 @@ def _open(path: Path) -> IO[bytes]:
         raise AudioError(path, f"not a file name ({error})") from None
 
 
+def check_regular(path: Path) -> None:
+    """Refuse a pipe or a device, which could be read for ever.
+
+    Raises
+    ------
+    AudioError
+        The path is something else than a file or a folder; what is missing is left to the one who opens it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise AudioError(path, "a pipe or a device, not a regular file; save the sound to a file first")
+
+
+def check_max_seconds(max_seconds: float) -> None:
+    """Refuse a length of analysis that is none.
+
+    Raises
+    ------
+    ParameterError
+        It is under 1 s or not a finite number.
+    """
+    if not 1 <= max_seconds < float("inf"):
+        raise ParameterError(f"max_seconds={max_seconds} must be a finite number of 1 or more")
+
+
 def _decode(path: Path, sound: soundfile.SoundFile, size: int, max_seconds: float) -> Clip:
     if sound.format not in CONTAINERS:
         raise AudioError(path, f"this is {sound.format}; WAV, FLAC, OGG and MP3 are read, so convert it first")
@@ -171,11 +202,13 @@ def _decode(path: Path, sound: soundfile.SoundFile, size: int, max_seconds: floa
         total = decoded + _count_frames(sound)
     if decoded == 0:
         raise AudioError(path, "has a header but no samples")
-    if len(samples) < MIN_SAMPLES:
-        raise AudioError(path, f"too short: {len(samples)} samples, at least {MIN_SAMPLES} are needed")
+    if total < MIN_SAMPLES:
+        raise AudioError(path, f"too short: {total} samples, at least {MIN_SAMPLES} are needed")
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise AudioError(path, f"{bad} of {samples.size} samples are not finite numbers")
+    if (peak := float(np.abs(samples).max())) > MAX_AMPLITUDE:
+        raise AudioError(path, f"its samples reach {peak:.1e} times full scale: damaged, or not scaled to [-1, 1]")
     return Clip(path, samples, rate, total / rate, size)
 
 

@@ -7,6 +7,7 @@ import argparse
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -35,6 +36,9 @@ _SHOWN = 20  # problems printed for people; --json has them all
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller
+        nowhere = open(os.devnull, "w")  # noqa: SIM115  open as long as the process
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file name need not be text: what is not, is shown escaped
             stream.reconfigure(errors="backslashreplace")
@@ -54,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        print(f"earmark: the system refused{where}: {error.strerror}; every clip that was finished is kept", file=sys.stderr)
+        print(f"earmark: the system refused{where}: {error.strerror}; mend that and run the command again", file=sys.stderr)
         return 1
 
 
@@ -85,33 +89,37 @@ def check(options: argparse.Namespace) -> int:
     if report.why_not:
         print(f"Training is not possible: {report.why_not}.")
         return 1
-    print(f"Training is possible: earmark train {options.dataset}")
+    named = [("--filename-column", options.filename_column, "filename"), ("--label-column", options.label_column, "label")]
+    flags = [part for flag, value, usual in [*named, ("--audio", options.audio, None)] if value != usual for part in (flag, value)]
+    print(f"Training is possible: {shlex.join(['earmark', 'train', options.dataset, *flags])}")
     return 0
 
 
 def features(options: argparse.Namespace) -> int:
     """Print the features of clips."""
     from core import features as handcrafted
-    from core.audio import read_clip
-    from core.errors import AudioError
+    from core.audio import check_max_seconds, read_clip
+    from core.engine import map_unordered
 
+    check_max_seconds(options.max_seconds)
     columns = handcrafted.columns(options.set)
     code = 0
-    for file in options.clips:
-        try:
-            clip = read_clip(Path(file).expanduser(), max_seconds=options.max_seconds)
-            vector = handcrafted.extract(clip, (options.set,))[options.set]
-        except AudioError as error:
+
+    def measure(file: str) -> Any:
+        return handcrafted.extract(read_clip(file, max_seconds=options.max_seconds), (options.set,))[options.set]
+
+    for outcome in map_unordered(measure, options.clips, workers=0):  # in this process, so in order
+        file = outcome.item
+        if outcome.value is None:
             code = 1
             if options.json:
-                _print_json({"file": file, "error": error.reason})
-            print(f"earmark: {file}: {error.reason}", file=sys.stderr)
-            continue
-        if options.json:
-            _print_json({"file": file} | {column.name: float(value) for column, value in zip(columns, vector, strict=True)})
+                _print_json({"file": file, "error": outcome.error})
+            print(f"earmark: {file}: {outcome.error}", file=sys.stderr)
+        elif options.json:
+            _print_json({"file": file} | {column.name: float(value) for column, value in zip(columns, outcome.value, strict=True)})
         else:
             print(file)
-            for column, value in zip(columns, vector, strict=True):
+            for column, value in zip(columns, outcome.value, strict=True):
                 print(f"  {column.name:28} {value:14.6g}  {column.unit}")
     return code
 
@@ -155,7 +163,7 @@ def train(options: argparse.Namespace) -> int:
     if options.json:
         scores, record = run.scores, run.record
         line = {"run_id": run.id} | {
-            name: scores[name] for name in ("fold_rmse", "oof_rmse", "oof_mae", "oof_pearson", "oof_r2", "constant_rmse")
+            name: scores[name] for name in ("fold_rmse", "oof_rmse", "oof_mae", "oof_pearson", "constant_rmse")
         }
         line["models"] = {name: {"oof_rmse": model["oof_rmse"]} for name, model in scores["models"].items()}
         _print_json(line | {"submission": record["submission"], "seconds": record["seconds"]})
@@ -255,7 +263,7 @@ def _dataset(options: argparse.Namespace) -> "Dataset":
 
     if getattr(options, "workers", None) is not None and options.workers < 0:
         raise ParameterError(f"workers={options.workers} must be 0 or more")
-    audio = str(Path(options.audio).expanduser().absolute()) if options.audio and Path(options.audio).is_dir() else options.audio
+    audio = str(Path(options.audio).absolute()) if options.audio and Path(options.audio).is_dir() else options.audio
     return read_dataset(options.dataset, Layout(options.filename_column, options.label_column, audio))
 
 

@@ -24,10 +24,11 @@ import numpy as np
 
 from core.audio import SUFFIXES, clip_deadline_s, clip_warnings, read_clip
 from core.engine import map_unordered
-from core.errors import DataError
+from core.errors import DataError, ParameterError
 from core.events import ClipChecked, Notify, ignore
 
 MIN_CLIPS = 5
+MAX_LABEL = 1e30  # some model libraries keep labels in single precision
 
 ERROR = "error"
 WARNING = "warning"
@@ -47,6 +48,10 @@ class Layout:
     filename_column: str = "filename"
     label_column: str = "label"
     audio: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.filename_column == self.label_column:
+            raise ParameterError(f"the column {self.label_column!r} cannot hold both names and labels; name two columns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +112,6 @@ class Dataset:
         """The errors among the problems."""
         return tuple(problem for problem in self.problems if problem.level == ERROR)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the further columns of the training table."""
-        return tuple(self.train[0].columns) if self.train else ()
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -145,10 +145,6 @@ class Report:
             "seconds": self.seconds,
             "labels": describe_labels(self.labels),
             "problems": [{"file": p.file, "level": p.level, "reason": p.reason} for p in self.problems],
-            "train_clips": self.train_clips,
-            "test_clips": self.test_clips,
-            "sample_rates": {str(rate): count for rate, count in sorted(self.sample_rates.items())},
-            "can_train": self.why_not is None,
         }
 
 
@@ -170,7 +166,7 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
         There is no such folder, no table, or a table lacks a column that is needed.
     """
     layout = layout or Layout()
-    root = Path(root).expanduser().absolute()
+    root = Path(root).absolute()
     if root.is_file() and root.suffix.lower() == ".csv":
         train_csv, test_csv, root = root, None, root.parent
     elif not root.is_dir():
@@ -277,7 +273,7 @@ def why_not_trainable(labels: np.ndarray) -> str | None:
     """Why no model can be trained on these labels, or None."""
     if len(labels) < MIN_CLIPS:
         return f"{len(labels)} labelled clips can be used, at least {MIN_CLIPS} are needed"
-    if np.ptp(labels) == 0:
+    if np.ptp(labels) < 1 / MAX_LABEL:
         return f"all {len(labels)} labels are {labels[0]:g}: there is nothing to learn"
     return None
 
@@ -319,27 +315,38 @@ def _find_tables(root: Path) -> tuple[Path, Path | None]:
 
 
 def _audio_folder(root: Path, layout: Layout, plain: bool, split: str) -> Path:
+    """Where the clips of a table are. Without a folder there is nothing to train on; test clips are then missing one by one."""
     usual = root if plain else root / "audios" / split
-    folder = usual if layout.audio is None else root / Path(layout.audio).expanduser()
-    if not folder.is_dir():
+    folder = usual if layout.audio is None else root / layout.audio
+    if split == "train" and not folder.is_dir():
         raise DataError(f"{folder}: expected a folder with the {split} clips, found none; name another with --audio DIR")
     return folder
 
 
-def _read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    cells: dict[str, str]
+    problem: str | None  # what keeps the whole line from being used
+
+
+def _read_table(path: Path, needed: Sequence[str]) -> list[_Line]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey="", restval="")
-            header = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = header
+            reader = csv.reader(file)
+            header = [name.strip() for name in next((cells for cells in reader if any(cells)), [])]
             missing = [name for name in needed if name not in header]
             if missing:
-                hint = " (separated by semicolons? Save it with commas)" if len(header) == 1 and ";" in header[0] else ""
+                hint = (
+                    " (separated by semicolons or tabs? Save it with commas)"
+                    if len(header) == 1 and re.search("[;\t]", header[0])
+                    else ""
+                )
                 raise DataError(f"{path.name}: expected a column {missing[0]!r}, found {', '.join(header) or 'no header'}{hint}")
-            twice = [name for name, count in Counter(header).items() if count > 1]
+            twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
             if twice:
                 raise DataError(f"{path.name}: two columns are named {twice[0]!r}; rename one")
-            return [{name: row[name] for name in header} for row in reader]
+            return [_line(reader.line_num, cells, header) for cells in reader if any(cells)]
     except UnicodeDecodeError as error:
         raise DataError(f"{path.name}: byte {error.start} is not UTF-8; save the table as UTF-8 (in Excel: CSV UTF-8)") from None
     except csv.Error as error:
@@ -348,20 +355,29 @@ def _read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+def _line(number: int, cells: list[str], header: list[str]) -> _Line:
+    problem = None
+    if any(cells[len(header) :]):
+        problem = f"the row has {len(cells)} cells, the header {len(header)}: write decimals with a point, quote cells with commas"
+    filled = cells + [""] * (len(header) - len(cells))
+    return _Line(number, {name: cell for name, cell in zip(header, filled, strict=False) if name}, problem)
+
+
 def _read_train(table_path: Path, layout: Layout, index: "_ClipIndex", problems: list[Problem]) -> list[Row]:
     table = _read_table(table_path, (layout.filename_column, layout.label_column))
     by_path: dict[Path, list[Row]] = defaultdict(list)
     refused: set[Path] = set()
-    for number, cells in enumerate(table, start=2):
+    for line in table:
+        cells = line.cells
         name = cells.pop(layout.filename_column)
         label_text = cells.pop(layout.label_column)
         clip = index.find(name)
         label = _number(label_text)
         if isinstance(clip, str):
-            problems.append(Problem(name or f"{table_path.name}, line {number}", ERROR, clip))
-        elif label is None:
-            what = f"label {label_text!r} is not a number" if label_text.strip() else "label missing"
-            problems.append(Problem(name, ERROR, what))
+            problems.append(Problem(name or f"{table_path.name}, line {line.number}", ERROR, clip))
+        elif line.problem or label is None:
+            what = f"label {label_text!r} is not a number that can be learned" if label_text.strip() else "label missing"
+            problems.append(Problem(name, ERROR, line.problem or what))
             refused.add(clip)
         else:
             by_path[clip].append(Row(name, clip, label, cells))
@@ -382,12 +398,15 @@ def _read_train(table_path: Path, layout: Layout, index: "_ClipIndex", problems:
 
 def _read_test(path: Path, layout: Layout, index: "_ClipIndex", problems: list[Problem]) -> tuple[list[Row], tuple[str, ...]]:
     rows, names = [], []
-    for number, cells in enumerate(_read_table(path, (layout.filename_column,)), start=2):
+    for line in _read_table(path, (layout.filename_column,)):
+        cells = line.cells
         name = cells.pop(layout.filename_column)
         names.append(name)
         clip = index.find(name)
         if isinstance(clip, str):
-            problems.append(Problem(name or f"{path.name}, line {number}", ERROR, clip))
+            problems.append(Problem(name or f"{path.name}, line {line.number}", ERROR, clip))
+        elif line.problem:
+            problems.append(Problem(name, ERROR, line.problem))
         else:
             rows.append(Row(name, clip, float("nan"), cells))
     return rows, tuple(names)
@@ -398,19 +417,22 @@ def _number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if np.isfinite(value) and "_" not in text else None
+    return value if abs(value) <= MAX_LABEL and "_" not in text else None
 
 
 def _copies(rows: Iterable[Row]) -> list[Problem]:
-    stems = {
-        PurePosixPath(_plain(row.name)).with_suffix("").as_posix() if _has_suffix(row.name) else _plain(row.name) for row in rows
-    }
+    names = {_stem(row.name): row.name for row in rows}
     found = []
-    for stem in sorted(stems):
+    for stem, name in sorted(names.items()):
         match = _COPY.match(stem)
-        if match and match["stem"] in stems:
-            found.append(Problem(stem, WARNING, f"the name looks like a copy of {match['stem']}"))
+        if match and match["stem"] in names:
+            found.append(Problem(name, WARNING, f"the name looks like a copy of {names[match['stem']]}"))
     return found
+
+
+def _stem(name: str) -> str:
+    plain = _plain(name)
+    return PurePosixPath(plain).with_suffix("").as_posix() if _has_suffix(plain) else plain
 
 
 def _has_suffix(name: str) -> bool:
@@ -471,14 +493,15 @@ class _ClipIndex:
 
 
 def _walk(folder: Path) -> Iterable[Path]:
-    seen = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:  # a link to a folder above
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror})")
+
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        above = {os.path.realpath(parent) for parent in (Path(here), *Path(here).parents)}
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and os.path.realpath(Path(here, name)) not in above
+        )
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(here, name)

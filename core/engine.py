@@ -74,8 +74,7 @@ def map_unordered(
     workers = cores() if workers is None else workers
     if workers == 0:
         for item in items:
-            started = time.perf_counter()
-            yield _outcome(item, lambda item=item: function(item), started)  # type: ignore[misc]
+            yield _outcome(function, item)
         return
     suspects: list[Item] = []
     yield from _run_pool(function, items, min(workers, max(1, len(items))), deadline_s, suspects)
@@ -99,35 +98,38 @@ def _run_pool(
     from pebble import ProcessExpired, ProcessPool
 
     waiting = iter(items)
-    running: dict[Any, tuple[Item, float]] = {}
+    running: dict[Any, Item] = {}
     pool = ProcessPool(max_workers=workers, context=_Context(), initializer=_start_worker, initargs=(os.getpid(),))
     try:
         while True:
             while len(running) < 2 * workers and (item := next(waiting, _END)) is not _END:
                 timeout = deadline_s(item) if deadline_s else None
-                running[pool.schedule(function, args=[item], timeout=timeout)] = (item, time.perf_counter())
+                running[pool.schedule(_outcome, args=[function, item], timeout=timeout)] = item
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                item, started = running.pop(future)
+                item = running.pop(future)
                 if isinstance(future.exception(), (ProcessExpired, TimeoutError)):
                     suspects.append(item)
                 else:
-                    yield _outcome(item, future.result, started)
+                    yield future.result()
     finally:
         pool.stop()
         pool.join()
 
 
-def _outcome(item: Item, result: Callable[[], Value], started: float) -> Outcome[Item, Value]:
+def _outcome(function: Callable[[Item], Value], item: Item) -> Outcome[Item, Value]:
+    """Apply the function where it runs: words cross to the parent, not exceptions, of which some cannot be unpickled there."""
+    started = time.perf_counter()
+    value, error = None, None
     try:
-        value, error = result(), None
+        value = function(item)
     except AudioError as problem:
-        value, error = None, problem.reason
+        error = problem.reason
     except EarmarkError as problem:
-        value, error = None, str(problem)
+        error = str(problem)
     except Exception as problem:  # whatever a library makes of one item is that item's outcome, in words
-        value, error = None, f"{type(problem).__name__}: {problem}"
+        error = f"{type(problem).__name__}: {problem}"
     return Outcome(item, value, error, time.perf_counter() - started)
 
 

@@ -54,6 +54,8 @@ class EnsembleSettings:
             raise ParameterError(f"models={','.join(self.models)!r} names a model twice")
         if self.preset not in PRESETS:
             raise ParameterError(f"preset={self.preset!r} not among {', '.join(PRESETS)}")
+        if self.groups is not None and not self.groups.strip():
+            raise ParameterError("groups='' names no column; leave the option out to train without groups")
         if self.folds < 2:
             raise ParameterError(f"folds={self.folds} must be 2 or more")
         if not 0 <= self.seed < 2**31:
@@ -129,9 +131,8 @@ def train_ensemble(matrix: Matrix, settings: EnsembleSettings, *, folder: Path, 
         The labels of a fold's training rows are all equal, or a fit failed.
     """
     plan = make_folds(len(matrix.y), folds=settings.folds, seed=settings.seed, groups=matrix.groups)
+    check_plan(plan, matrix.y)
     for number, fold in enumerate(plan):
-        if np.ptp(matrix.y[fold.train_rows]) == 0:
-            raise DataError(f"fold {number + 1} would train on {len(fold.train_rows)} rows of one label; use other folds or groups")
         _fit_preprocessor(matrix, fold, folder / f"fold{number}")
 
     oof = {name: np.full(len(matrix.y), np.nan) for name in settings.models}
@@ -141,7 +142,7 @@ def train_ensemble(matrix: Matrix, settings: EnsembleSettings, *, folder: Path, 
         tasks = []
         for name in sorted(settings.models, key=lambda name: -_COST[name]):
             for number, fold in enumerate(plan):
-                fit_rows, _ = stopping_split(fold.train_rows, seed=settings.seed, groups=matrix.groups)
+                fit_rows, _ = stopping_split(fold.train_rows, matrix.y, seed=settings.seed, groups=matrix.groups)
                 stopping = ~np.isin(fold.train_rows, fit_rows)
                 where = folder / f"fold{number}"
                 tasks.append(_FitTask(name, settings.preset, settings.seed, number, shared, matrix.y, fold, stopping, where))
@@ -166,6 +167,19 @@ def train_ensemble(matrix: Matrix, settings: EnsembleSettings, *, folder: Path, 
     return EnsembleResult(tuple(plan), oof, np.mean(list(oof.values()), axis=0), constant, matrix.y)
 
 
+def check_plan(plan: Sequence[Fold], labels: np.ndarray) -> None:
+    """Refuse a plan with a fold that has nothing to learn.
+
+    Raises
+    ------
+    DataError
+        The labels of a fold's training rows are all equal.
+    """
+    for number, fold in enumerate(plan):
+        if np.ptp(labels[fold.train_rows]) == 0:
+            raise DataError(f"fold {number + 1} would train on {len(fold.train_rows)} rows of one label; use other folds or groups")
+
+
 class Ensemble:
     """Fitted models of all folds; predicts new clips.
 
@@ -187,10 +201,12 @@ class Ensemble:
         Raises
         ------
         RunError
-            A file is missing or damaged.
+            A file is missing or damaged, or a model is not of the catalogue.
         """
         from sklearn.pipeline import Pipeline
 
+        if unknown := [name for name in models if name not in CATALOGUE]:
+            raise RunError(f"{folder}: models {unknown} are not among {', '.join(CATALOGUE)}; the run is of another version")
         members: dict[str, list[tuple[object, Regressor]]] = {name: [] for name in models}
         for number in range(folds):
             where = folder / f"fold{number}"

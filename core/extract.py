@@ -5,6 +5,7 @@ Owns ``FEATURE_SETS``, the registry of what can be extracted.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from core import features
-from core.audio import ANALYSIS_RATE_HZ, MAX_SECONDS, MIN_SAMPLES, clip_deadline_s, read_clip
+from core.audio import ANALYSIS_RATE_HZ, MAX_SECONDS, MIN_SAMPLES, check_max_seconds, check_regular, clip_deadline_s, read_clip
 from core.cache import VectorCache, content_hash, vector_key
 from core.engine import map_unordered
 from core.errors import AudioError, ParameterError
@@ -47,8 +48,7 @@ class ExtractSettings:
             )
         if len(set(self.features)) < len(self.features):
             raise ParameterError(f"features={','.join(self.features)!r} names a set twice")
-        if not self.max_seconds >= 1:
-            raise ParameterError(f"max_seconds={self.max_seconds} must be 1 or more")
+        check_max_seconds(self.max_seconds)
         if self.workers is not None and self.workers < 0:
             raise ParameterError(f"workers={self.workers} must be 0 or more")
 
@@ -95,8 +95,9 @@ def extract_clips(paths: Iterable[Path], settings: ExtractSettings, *, cache_pat
     contents: dict[Path, bytes] = {}
     for path in paths:
         try:
+            check_regular(path)
             contents[path] = content_hash(path)
-        except (OSError, ValueError):
+        except (AudioError, OSError, ValueError):
             contents[path] = b""  # the worker tries again and gives the reason
     definitions = {name: definition_hash(name, settings.max_seconds) for name in settings.features}
 
@@ -110,7 +111,7 @@ def extract_clips(paths: Iterable[Path], settings: ExtractSettings, *, cache_pat
         to_do: dict[bytes, list[Path]] = {}
         for path in paths:
             if not contents[path]:
-                to_do[str(path).encode()] = [path]
+                to_do[os.fsencode(path)] = [path]
             elif missing(contents[path]):
                 to_do.setdefault(contents[path], []).append(path)
         computed = 0

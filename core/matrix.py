@@ -9,7 +9,7 @@ import numpy as np
 
 from core.dataset import Dataset, Row
 from core.errors import DataError, ParameterError
-from core.extract import Extraction, column_names
+from core.extract import FEATURE_SETS, Extraction, column_names, definition_hash
 from core.workspace import write_whole
 
 # The file names under which earlier tools of this kind exchange their matrices.
@@ -93,9 +93,15 @@ def check_columns(received: Sequence[str], expected: Sequence[str]) -> None:
     raise DataError(f"expected {len(expected)} columns, received {len(received)}; {what}")
 
 
-def fingerprint(dataset: Dataset, extraction: Extraction) -> str:
-    """Short hash of names, labels, groups and audio: equal for equal data only."""
+def fingerprint(dataset: Dataset, extraction: Extraction, *, max_seconds: float | None = None) -> str:
+    """Short hash of names, labels, groups and audio: equal for equal data only.
+
+    With ``max_seconds`` also of the definitions of all feature sets, so that matrices under one fingerprint belong together.
+    """
     digest = hashlib.blake2b(digest_size=6)
+    if max_seconds is not None:
+        for name in FEATURE_SETS:
+            digest.update(definition_hash(name, max_seconds))
     for split, rows in (("train", dataset.train), ("test", dataset.test)):
         for row in rows:
             record = (split, row.name, repr(row.label), sorted(row.columns.items()), extraction.contents.get(row.path))

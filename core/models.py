@@ -56,14 +56,12 @@ class Regressor(ABC):
     ----------
     name : str, in the catalogue
     suffix : str, of the file that ``save`` writes
-    stops_early : bool, whether ``fit`` uses its stopping rows
     presets : dict of preset name to parameters of the library
     rounds_ : int or None, boosting rounds of the fitted model
     """
 
     name: ClassVar[str]
     suffix: ClassVar[str]
-    stops_early: ClassVar[bool] = True
     presets: ClassVar[dict[str, Parameters]]
 
     def __init__(self, parameters: Parameters, seed: int):
@@ -78,9 +76,12 @@ class Regressor(ABC):
         ----------
         X : np.ndarray [shape=(n, d)]
         y : np.ndarray [shape=(n,)]
-        stopping : np.ndarray [shape=(n,)], bool, the rows that early stopping looks at
+        stopping : np.ndarray [shape=(n,)], bool, the rows that early stopping looks at; without any, all rounds are fitted
         """
-        self.rounds_ = self._find_rounds(X[~stopping], y[~stopping], X[stopping], y[stopping])
+        if stopping.any():
+            self.rounds_ = self._find_rounds(X[~stopping], y[~stopping], X[stopping], y[stopping])
+        else:
+            self.rounds_ = self.parameters.get("rounds")
         self._fit(X, y, self.rounds_)
         return self
 
@@ -276,7 +277,6 @@ class _Forest(Regressor):
     """What both forests share: all training rows, no early stopping, stored as .skops."""
 
     suffix = ".skops"
-    stops_early = False
 
     @staticmethod
     def _estimator() -> type:

@@ -1,20 +1,21 @@
 """The whole jobs, end to end: a data set in, exported matrices or a finished run out. The command line and the app call these."""
 
+import shutil
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from core.dataset import Dataset, Problem, Row, describe_labels, why_not_trainable
-from core.ensemble import Ensemble, EnsembleSettings, train_ensemble
+from core.ensemble import Ensemble, EnsembleSettings, check_plan, train_ensemble
 from core.errors import DataError
 from core.events import Notify, ignore
 from core.extract import Extraction, ExtractSettings, column_names, extract_clips
-from core.matrix import build_matrix, export_matrices, fingerprint, group_labels
+from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels
 from core.predict import describe_predictions, submission_rows, write_submission
-from core.runs import RECORD, Run, library_versions, new_run_id, read_run
+from core.runs import RECORD, Run, library_versions, model_hashes, new_run_id, read_run
 from core.splits import make_folds
 from core.workspace import Workspace, make_folder, write_csv, write_json
 
@@ -50,7 +51,7 @@ def extract_dataset(dataset: Dataset, settings: ExtractSettings, workspace: Work
     if not extraction.vectors:
         first = f" (first: {set_aside[0].file}: {set_aside[0].reason})" if set_aside else ""
         raise DataError(f"{dataset.root}: none of its clips can be read{first}")
-    folder = workspace.features / f"{dataset.name}-{fingerprint(dataset, extraction)}"
+    folder = workspace.features / f"{dataset.name}-{fingerprint(dataset, extraction, max_seconds=settings.max_seconds)}"
     files = export_matrices(dataset, extraction, settings.features, folder)
     return Exported(folder, files, extraction, set_aside)
 
@@ -77,7 +78,30 @@ def train_dataset(
     _check_labels(dataset, matrix.y)
 
     run_id = new_run_id()
+    if dataset.test_names is not None:
+        make_folder(workspace.submissions / run_id)  # rather refused now than after the work
     folder = make_folder(workspace.jobs / run_id)
+    try:
+        _train(dataset, extraction, matrix, extract, ensemble, workspace, folder, started=started, notify=notify)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # a folder without run.json would only puzzle
+        raise
+    return read_run(folder)
+
+
+def _train(
+    dataset: Dataset,
+    extraction: Extraction,
+    matrix: Matrix,
+    extract: ExtractSettings,
+    ensemble: EnsembleSettings,
+    workspace: Workspace,
+    folder: Path,
+    *,
+    started: float,
+    notify: Notify,
+) -> None:
+    run_id = folder.name
     result = train_ensemble(matrix, ensemble, folder=folder / "models", notify=notify)
     fold_of = np.empty(len(matrix.y), int)
     for number, fold in enumerate(result.plan):
@@ -90,7 +114,7 @@ def train_dataset(
 
     record: dict[str, object] = {
         "run_id": run_id,
-        "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
+        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         "versions": library_versions(),
         "dataset": {
             "path": dataset.root,
@@ -103,6 +127,7 @@ def train_dataset(
         "columns": matrix.names,
         "fold_plan": dict(zip(matrix.filenames, (fold_of + 1).tolist(), strict=True)),
         "scores": result.scores(),
+        "model_files": model_hashes(folder / "models"),
         "set_aside": [{"file": problem.file, "reason": problem.reason} for problem in _set_aside(dataset, extraction)],
         "test": None,
         "submission": None,
@@ -112,17 +137,18 @@ def train_dataset(
         rows, filled = submission_rows(dataset.test_names, scored, float(np.median(matrix.y)))
         write_csv(folder / "test_predictions.csv", ("filename", "prediction"), list(scored.items()))
         record["submission"] = write_submission(rows, workspace.submissions / run_id, latest=workspace.submissions)
-        record["test"] = describe_predictions(np.array(list(scored.values()))) | {"filled_with_training_median": filled}
+        of_rows = np.array([scored[name] for name in dataset.test_names if name in scored])
+        record["test"] = describe_predictions(of_rows) | {"filled_with_training_median": filled}
     record["seconds"] = time.perf_counter() - started
     write_json(folder / RECORD, record)
-    return read_run(folder)
 
 
 def _check_plan(dataset: Dataset, ensemble: EnsembleSettings) -> None:
     """Refuse before the long work what could not be trained on even if every clip were readable."""
-    _check_labels(dataset, np.array([row.label for row in dataset.train]))
+    labels = np.array([row.label for row in dataset.train])
+    _check_labels(dataset, labels)
     groups = group_labels(dataset.train, ensemble.groups) if ensemble.groups else None
-    make_folds(len(dataset.train), folds=ensemble.folds, seed=ensemble.seed, groups=groups)
+    check_plan(make_folds(len(labels), folds=ensemble.folds, seed=ensemble.seed, groups=groups), labels)
 
 
 def _check_labels(dataset: Dataset, labels: np.ndarray) -> None:

@@ -56,7 +56,7 @@ def predict_clips(run: Run, files: Sequence[str], *, cache_path: Path, notify: N
     kept = run.record["settings"]["extract"]
     settings = ExtractSettings(features=tuple(kept["features"]), max_seconds=kept["max_seconds"])
     ensemble = run.load_ensemble()
-    rows = [Row(name, Path(name).expanduser().absolute(), float("nan")) for name in files]
+    rows = [Row(name, Path(name).absolute(), float("nan")) for name in files]
     extraction = extract_clips([row.path for row in rows], settings, cache_path=cache_path, notify=notify)
     matrix = build_matrix(rows, extraction, settings.features)
     scored = dict(zip(matrix.filenames, ensemble.predict(matrix.X, matrix.names), strict=True)) if matrix.filenames else {}

@@ -149,7 +149,7 @@ def _names(X: np.ndarray) -> tuple[str, ...]:
 def _extract(
     audio_files: Sequence[str | Path], sets: tuple[str, ...], workspace: str | Path | None, workers: int | None
 ) -> np.ndarray:
-    paths = [Path(file).expanduser().absolute() for file in audio_files]
+    paths = [Path(file).absolute() for file in audio_files]
     settings = ExtractSettings(features=sets, workers=workers)
     extraction = extract_clips(paths, settings, cache_path=Workspace.resolve(workspace).cache)
     if extraction.failures:

@@ -11,12 +11,14 @@
 import json
 import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.cache import content_hash
 from core.errors import RunError
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class Run:
         return self.folder / "models"
 
     def load_ensemble(self) -> "Ensemble":
-        """The models of the run.
+        """The models of the run, after each file was compared with the hash in the record: some libraries crash on damage.
 
         Raises
         ------
@@ -64,6 +66,7 @@ class Run:
         """
         from core.ensemble import Ensemble
 
+        _check_files(self.models, self.record["model_files"])
         settings = self.record["settings"]["ensemble"]
         return Ensemble.load(self.models, models=settings["models"], folds=settings["folds"], names=self.record["columns"])
 
@@ -97,11 +100,15 @@ def read_run(folder: Path) -> Run:
         raise RunError(f"{folder}: no finished run ({RECORD} is missing)") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read ({error}); train again") from None
-    needed = ("run_id", "settings", "scores", "columns", "dataset")
-    missing = [key for key in needed if not isinstance(record, dict) or key not in record]
-    if missing:
-        raise RunError(f"{path}: lacks {', '.join(missing)}; it is not the record of a run")
+    if problem := next(_problems(record), None):
+        raise RunError(f"{path}: expected {problem}; it is not the record of a run, or it is damaged: train again")
     return Run(folder.absolute(), record)
+
+
+def model_hashes(models: Path) -> dict[str, str]:
+    """Hash of each file of a run's models, by path inside the folder."""
+    files = sorted(path for path in models.rglob("*") if path.is_file())
+    return {path.relative_to(models).as_posix(): content_hash(path).hex() for path in files}
 
 
 def list_runs(jobs: Path) -> list[Run]:
@@ -114,7 +121,7 @@ def list_runs(jobs: Path) -> list[Run]:
             runs.append(read_run(record.parent))
         except RunError:
             continue
-    return sorted(runs, key=lambda run: (run.record.get("created", ""), run.id))
+    return sorted(runs, key=lambda run: (run.record["created"], run.id))
 
 
 def find_run(name: str, jobs: Path) -> Run:
@@ -145,11 +152,47 @@ def find_run(name: str, jobs: Path) -> Run:
         return min((run for run in runs if _kind(run) == _kind(runs[-1])), key=lambda run: float(run.scores["oof_rmse"]))
     if _ID.fullmatch(name) and (jobs / name / RECORD).is_file():
         return read_run(jobs / name)
-    folder = Path(name).expanduser()
+    folder = Path(name)
     if folder.is_dir():
         return read_run(folder)
     known = ", ".join(run.id for run in list_runs(jobs)[-3:]) or "none yet"
     raise RunError(f"run {name!r} is not an id, latest, best or a run's folder; last runs in {jobs}: {known}")
+
+
+def _check_files(models: Path, expected: dict[str, str]) -> None:
+    for name, value in expected.items():
+        path = models / name
+        if not path.is_file():
+            raise RunError(f"{path}: the model is missing; train again")
+        if content_hash(path).hex() != value:
+            raise RunError(f"{path}: the model is damaged (its content is not what the run wrote); train again")
+
+
+def _problems(record: Any) -> Iterator[str]:
+    """What a record lacks of all that is read from it later, in words."""
+
+    def at(*keys: str) -> Any:
+        value = record
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def texts(value: Any) -> bool:
+        return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+    keys: tuple[str, ...]
+    for keys in (("run_id",), ("created",), ("dataset", "fingerprint")):
+        if not isinstance(at(*keys), str):
+            yield f"a text at {'.'.join(keys)}"
+    for keys in (("settings", "extract", "features"), ("settings", "ensemble", "models"), ("columns",)):
+        if not texts(at(*keys)):
+            yield f"a list of names at {'.'.join(keys)}"
+    for keys in (("scores", "oof_rmse"), ("settings", "extract", "max_seconds"), ("settings", "ensemble", "folds")):
+        if not isinstance(at(*keys), int | float):
+            yield f"a number at {'.'.join(keys)}"
+    files, folds, models = at("model_files"), at("settings", "ensemble", "folds"), at("settings", "ensemble", "models")
+    if not isinstance(files, dict) or not isinstance(folds, int) or len(files) != folds * (len(models or ()) + 1):
+        yield "a hash at model_files for the preprocessor and the models of each fold"
 
 
 def _kind(run: Run) -> tuple[object, object]:

@@ -54,28 +54,39 @@ def make_folds(n: int, *, folds: int = 5, seed: int = 42, groups: Sequence[str] 
     return [Fold(train, test) for train, test in splitter.split(np.zeros(n), groups=groups)]
 
 
-def stopping_split(rows: np.ndarray, *, seed: int, groups: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def stopping_split(
+    rows: np.ndarray, labels: np.ndarray, *, seed: int, groups: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Part a fold's training rows: those to fit on, and about a fifth that early stopping may look at.
 
     Parameters
     ----------
     rows : np.ndarray [shape=(k,)], row numbers, k >= 2
+    labels : np.ndarray [shape=(n,)], of all rows of the data set; those of ``rows`` are not all equal
     seed : int
-    groups : sequence of str, of all rows of the data set, optional: kept whole where there are two or more among ``rows``
+    groups : sequence of str [n], optional: kept whole where the rows to fit on then still differ in their labels
 
     Returns
     -------
-    fit_rows, stop_rows : np.ndarray
+    fit_rows, stop_rows : np.ndarray; the labels of ``fit_rows`` are not all equal, ``stop_rows`` is empty where that cannot be
     """
     rng = np.random.default_rng(seed)
-    units = np.array([groups[row] for row in rows]) if groups is not None else np.arange(len(rows))
-    if len(np.unique(units)) < 2:
-        units = np.arange(len(rows))
-    order = rng.permutation(np.unique(units))
-    wanted = max(1, round(STOP_SHARE * len(rows)))
-    stop = np.zeros(len(rows), bool)
-    for unit in order[:-1]:
-        if stop.sum() >= wanted:
-            break
-        stop |= units == unit
-    return rows[~stop], rows[stop]
+    candidates = [np.arange(len(rows))]
+    if groups is not None:
+        candidates.insert(0, np.unique([groups[row] for row in rows], return_inverse=True)[1])
+    for units in candidates:
+        stop = _draw(units, max(1, round(STOP_SHARE * len(rows))), rng)
+        if stop.any() and np.ptp(labels[rows[~stop]]) > 0:
+            return rows[~stop], rows[stop]
+    return rows, rows[:0]
+
+
+def _draw(units: np.ndarray, wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """Mark whole units at random until about ``wanted`` rows are marked; a unit too large to come nearer is passed over."""
+    sizes = np.bincount(units)
+    marked = np.zeros(len(units), bool)
+    for unit in rng.permutation(len(sizes)):
+        have = marked.sum()
+        if abs(have + sizes[unit] - wanted) < abs(have - wanted):
+            marked |= units == unit
+    return marked

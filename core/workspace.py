@@ -30,7 +30,7 @@ class Workspace:
     @classmethod
     def resolve(cls, root: str | Path | None = None) -> "Workspace":
         """The folder named, else that of ``EARMARK_WORKSPACE``, else ``./workspace``; absolute from here on."""
-        path = Path(root or os.environ.get("EARMARK_WORKSPACE") or "workspace").expanduser().absolute()
+        path = Path(root or os.environ.get("EARMARK_WORKSPACE") or "workspace").absolute()
         if path.exists() and not path.is_dir():
             raise ParameterError(f"workspace {path} is a file; name a folder")
         return cls(path)

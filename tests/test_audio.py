@@ -1,3 +1,4 @@
+import os
 import struct
 
 import numpy as np
@@ -75,6 +76,9 @@ def wav_bytes(tmp_path, **options):
         (lambda p: write_clip(p / "a.wav", np.zeros(2047)), "too short: 2047 samples"),
         (lambda p: write_bytes(p / "a.wav", wav_bytes(p)[:20000]), "truncated"),
         (lambda p: write_clip(p / "a.wav", np.r_[tone(440), np.nan, np.inf], subtype="FLOAT"), "2 of 22052 samples are not finite"),
+        (lambda p: write_clip(p / "a.wav", 1e20 * tone(440), subtype="FLOAT"), r"reach 5\.0e\+19 times full scale"),
+        (lambda p: os.mkfifo(p / "a.wav") or p / "a.wav", "a pipe or a device"),
+        (lambda p: os.symlink("/dev/zero", p / "a.wav") or p / "a.wav", "a pipe or a device"),
         (lambda p: write_clip(p / "a.aiff", tone(440), format="AIFF"), "this is AIFF"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.dataset import Layout, check_dataset, describe_labels, read_dataset, why_not_trainable
-from core.errors import DataError
+from core.errors import DataError, ParameterError
 from tests.conftest import tone, write_clip, write_table
 
 
@@ -20,7 +20,7 @@ def test_a_whole_data_set_has_no_problems(make_dataset):
     assert report.sample_rates == {22050: 15}
     assert report.problems == ()
     assert report.why_not is None
-    assert dataset.columns == ("speaker",)
+    assert dataset.train[0].columns == {"speaker": "speaker0"}
 
 
 def test_the_bundled_set_has_every_label_and_no_error(piano):
@@ -28,7 +28,7 @@ def test_the_bundled_set_has_every_label_and_no_error(piano):
     assert len(dataset.train) == 150
     assert len(dataset.test) == 60
     assert {row.label for row in dataset.train} == set(range(1, 17))
-    assert dataset.columns == ("note", "midi")
+    assert set(dataset.train[0].columns) == {"note", "midi"}
     assert not dataset.problems
     size = sum(path.stat().st_size for path in piano.rglob("*") if path.is_file())
     assert size <= 6e6
@@ -157,6 +157,59 @@ def test_links_on_the_users_own_disk_are_followed(tmp_path):
     assert len(read_dataset(root).train) == 1
 
 
+def test_a_folder_may_be_there_twice_by_a_link(tmp_path):
+    write_clip(tmp_path / "real/a.wav", tone(300))
+    os.symlink(tmp_path / "real", tmp_path / "zlink")
+    write_table(tmp_path / "t.csv", ["filename", "label"], [["zlink/a.wav", 7]])
+    assert len(read_dataset(tmp_path).train) == 1
+
+
+def test_cells_beyond_the_header_are_never_dropped_silently(tmp_path):
+    """A decimal comma would make 1 of 1,5."""
+    for name in "abc":
+        write_clip(tmp_path / f"{name}.wav", tone(300))
+    (tmp_path / "t.csv").write_text("filename,label\na,1,5\nb,2\n\nc,3,\n")
+    dataset = read_dataset(tmp_path)
+    assert [row.label for row in dataset.train] == [2, 3]
+    assert reasons(dataset.problems) == {
+        "a": "the row has 3 cells, the header 2: write decimals with a point, quote cells with commas"
+    }
+
+
+def test_excel_leaves_empty_columns_and_lines(tmp_path):
+    write_clip(tmp_path / "a.wav", tone(300))
+    (tmp_path / "t.csv").write_text("\n\nfilename,label,,\na,1,,\n,,,\n")
+    (row,) = read_dataset(tmp_path).train
+    assert row.columns == {}
+
+
+def test_without_a_folder_of_test_clips_each_is_missing(make_dataset):
+    root = make_dataset(6, test=2)
+    (root / "audios/test").rename(root / "elsewhere")
+    dataset = read_dataset(root)
+    assert len(dataset.train) == 6
+    assert [problem.reason for problem in dataset.set_aside] == ["missing: no such file in test"] * 2
+
+
+def test_copies_are_looked_for_across_both_tables(make_dataset):
+    root = make_dataset(6, test=1)
+    (root / "audios/test/testa0x.wav").rename(root / "audios/test/traina0x_2.wav")
+    (root / "csvs/test.csv").write_text("filename\ntraina0x_2.wav\n")
+    assert reasons(read_dataset(root).problems) == {"traina0x_2.wav": "the name looks like a copy of traina0x"}
+
+
+@pytest.mark.parametrize("label", ["1e307", "inf", "1_0", "0x10", "3,5"])
+def test_labels_that_cannot_be_learned_are_named(tmp_path, label):
+    write_clip(tmp_path / "a.wav", tone(300))
+    write_table(tmp_path / "t.csv", ["filename", "label"], [["a", label]])
+    assert f"label {label!r} is not a number" in reasons(read_dataset(tmp_path).problems)["a"]
+
+
+def test_one_column_cannot_be_both(tmp_path):
+    with pytest.raises(ParameterError, match="cannot hold both names and labels"):
+        Layout("a", "a")
+
+
 def test_an_ambiguous_name_is_not_guessed(tmp_path):
     for name in ("a.wav", "a.flac"):
         write_clip(tmp_path / name, tone(300))
@@ -176,7 +229,7 @@ def test_what_cannot_be_a_data_set_is_refused_in_words(tmp_path):
     with pytest.raises(DataError, match=r"expected csvs/train\.csv, or one CSV"):
         read_dataset(tmp_path)
     write_table(tmp_path / "a.csv", ["filename;label"], [["a;1"]])
-    with pytest.raises(DataError, match="separated by semicolons"):
+    with pytest.raises(DataError, match="separated by semicolons or tabs"):
         read_dataset(tmp_path)
     write_table(tmp_path / "a.csv", ["filename", "mark"], [["a", 1]])
     with pytest.raises(DataError, match="expected a column 'label', found filename, mark"):

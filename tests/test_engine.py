@@ -19,6 +19,17 @@ def fail(number):
     raise AudioError("a.wav", "no reason") if number % 2 else DataError("all wrong")
 
 
+class Stranger(Exception):
+    """As some libraries have them: it cannot be made again from what pickle keeps of it."""
+
+    def __init__(self, code, text):
+        super().__init__(text)
+
+
+def fail_strangely(number):
+    raise Stranger(7, "all targets are equal")
+
+
 def die(number):
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -48,6 +59,12 @@ def test_an_error_is_an_outcome_in_words(workers):
     assert errors == {1: "no reason", 2: "all wrong"}
     (outcome,) = map_unordered(square, ["text"], workers=workers)
     assert outcome.error.startswith("TypeError: ")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_that_cannot_be_pickled_is_an_outcome_too(workers):
+    outcomes = list(map_unordered(fail_strangely, [1, 2, 3], workers=workers))
+    assert [outcome.error for outcome in outcomes] == ["Stranger: all targets are equal"] * 3
 
 
 def test_no_items_have_no_outcomes():

@@ -154,6 +154,7 @@ def test_a_failed_fit_names_model_and_fold(tmp_path, rng, monkeypatch):
         ({"models": ()}, "nothing not among"),
         ({"models": ("xgboost", "xgboost")}, "twice"),
         ({"preset": "slow"}, "preset='slow'"),
+        ({"groups": " "}, "names no column"),
         ({"folds": 1}, "folds=1 must be 2 or more"),
         ({"seed": -1}, "seed=-1"),
     ],

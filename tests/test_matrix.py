@@ -89,3 +89,5 @@ def test_the_fingerprint_is_of_the_data(dataset, extraction):
     assert print_ != fingerprint(relabelled, extraction)
     other_audio = dataclasses.replace(extraction, contents=extraction.contents | {dataset.train[0].path: "other"})
     assert print_ != fingerprint(dataset, other_audio)
+    short, long = (fingerprint(dataset, extraction, max_seconds=seconds) for seconds in (1.0, 45.0))
+    assert len({print_, short, long}) == 3

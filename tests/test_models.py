@@ -49,13 +49,20 @@ def test_the_same_seed_gives_the_same_model(problem, rng, name):
     assert not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", [name for name, model in CATALOGUE.items() if model.stops_early])
+@pytest.mark.parametrize("name", ["xgboost", "lightgbm", "catboost"])
 def test_early_stopping_ends_where_the_stopping_rows_stop_improving(problem, name, rng):
     X, y, stopping = problem
     noise = make_model(name, preset="classic", seed=1).fit(X, rng.normal(size=100), stopping)
     signal = make_model(name, preset="classic", seed=1).fit(X, y, stopping)
     assert noise.rounds_ < signal.rounds_
     assert noise.rounds_ <= 10 * PATIENCE
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_without_stopping_rows_all_rounds_are_fitted(problem, name):
+    X, y, _ = problem
+    model = make_model(name, seed=1).fit(X, y, np.zeros(100, bool))
+    assert model.rounds_ == (600 if "forest" not in name and "trees" not in name else None)
 
 
 def test_presets_are_those_of_their_description():

@@ -8,7 +8,7 @@ import pytest
 
 from core.dataset import read_dataset
 from core.ensemble import EnsembleSettings
-from core.errors import DataError, RunError
+from core.errors import DataError, ParameterError, RunError
 from core.extract import ExtractSettings
 from core.pipeline import extract_dataset, train_dataset
 from core.predict import predict_clips
@@ -77,7 +77,7 @@ def test_the_submission_has_the_order_and_spelling_of_the_test_table(make_datase
     assert float(rows[2]["label"]) == float(rows[3]["label"]) == np.median(labels)
     assert rows[1]["label"] == rows[4]["label"]
     assert run.record["test"]["filled_with_training_median"] == ["nowhere", "testb0x"]
-    assert run.record["test"]["count"] == 2
+    assert run.record["test"]["count"] == 3  # rows: one clip stands twice
     latest = workspace.submissions / "optimized_ensemble_submission.csv"
     assert latest.read_bytes() == (workspace.submissions / run.id / latest.name).read_bytes()
 
@@ -202,5 +202,75 @@ def test_runs_are_found_by_id_latest_best_and_folder(make_dataset, train, worksp
         find_run(grouped.id, workspace.jobs)
     assert find_run("latest", workspace.jobs).id == bad.id
     (grouped.folder / "run.json").write_text("{}")
-    with pytest.raises(RunError, match="lacks run_id"):
+    with pytest.raises(RunError, match="expected a text at run_id"):
         find_run(grouped.id, workspace.jobs)
+
+
+DAMAGE = {
+    ("created",): 5,
+    ("settings",): {},
+    ("settings", "extract", "features"): [],
+    ("settings", "ensemble", "folds"): 1,
+    ("settings", "ensemble", "models"): ["lightgbm", "svm"],
+    ("columns",): None,
+    ("scores",): {},
+    ("dataset",): None,
+    ("model_files",): {},
+}
+
+
+def test_a_record_that_is_damaged_anywhere_is_named_and_blocks_no_other(make_dataset, train, workspace):
+    good, other = (train(make_dataset(12)) for _ in range(2))
+    whole = json.loads((other.folder / "run.json").read_text())
+    for keys, value in DAMAGE.items():
+        record = json.loads(json.dumps(whole))
+        place = record
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+        (other.folder / "run.json").write_text(json.dumps(record))
+        if keys[-1] == "models":  # as many files, another name
+            with pytest.raises(RunError, match="missing"):
+                find_run(other.id, workspace.jobs).load_ensemble()
+            continue
+        with pytest.raises(RunError, match=f"expected .* at {keys[0]}"):
+            find_run(other.id, workspace.jobs)
+        assert find_run("best", workspace.jobs).id == find_run("latest", workspace.jobs).id == good.id
+
+
+@pytest.mark.parametrize("name", ["lightgbm.txt", "extra_trees.skops", "preprocess.skops"])
+def test_a_model_file_that_is_not_what_the_run_wrote_is_never_loaded(make_dataset, train, name):
+    run = train(make_dataset(12))
+    path = run.models / "fold1" / name
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) * 9 // 10], whole[:-1] + bytes([whole[-1] ^ 1]), (run.models / "fold0" / name).read_bytes()):
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=f"{name}: the model is damaged"):
+            run.load_ensemble()
+    path.unlink()
+    with pytest.raises(RunError, match=f"{name}: the model is missing"):
+        run.load_ensemble()
+
+
+def test_a_run_that_cannot_end_leaves_nothing_behind(make_dataset, train, workspace, monkeypatch):
+    root = make_dataset(12)
+    workspace.root.mkdir()
+    workspace.submissions.write_text("in the way")
+    with pytest.raises(ParameterError, match="cannot create .*submissions"):
+        train(root)
+    workspace.submissions.unlink()
+    monkeypatch.setattr("core.ensemble._fit", lambda task: 1 / 0)
+    with pytest.raises(DataError, match="could not be fitted"):
+        train(root)
+    assert list(workspace.jobs.iterdir()) == []
+
+
+def test_speakers_of_the_speech_set_each_stay_in_one_fold(speech, train):
+    run = train(speech, ExtractSettings(features=("metadata",)), EnsembleSettings(models=("lightgbm",), groups="speaker"))
+    assert len(run.record["fold_plan"]) == 409
+    folds: dict[str, set[int]] = {}
+    for row in read_dataset(speech).train:
+        folds.setdefault(row.columns["speaker"], set()).add(run.record["fold_plan"][row.name])
+    assert len(folds) == 82
+    assert all(len(some) == 1 for some in folds.values())
+    assert run.scores["oof_rmse"] < run.scores["constant_rmse"]

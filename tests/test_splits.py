@@ -32,17 +32,29 @@ def test_too_few_rows_or_groups_are_refused():
 
 def test_early_stopping_looks_at_a_fifth_of_the_training_rows():
     rows = np.arange(100, 200)
-    fit, stop = stopping_split(rows, seed=0)
+    fit, stop = stopping_split(rows, np.arange(200.0), seed=0)
     assert sorted([*fit, *stop]) == rows.tolist()
     assert len(stop) == 20
 
 
-def test_early_stopping_keeps_groups_whole():
-    groups = [f"s{index // 7}" for index in range(70)]
-    fit, stop = stopping_split(np.arange(60), seed=0, groups=groups)
+@pytest.mark.parametrize("seed", range(6))
+def test_early_stopping_keeps_groups_whole_and_near_a_fifth(seed):
+    labels = np.arange(100.0)
+    groups = [f"s{index // 7}" for index in range(100)]
+    fit, stop = stopping_split(np.arange(60), labels, seed=seed, groups=groups)
     assert not {groups[row] for row in fit} & {groups[row] for row in stop}
-    assert 12 <= len(stop) < 19
-    fit, stop = stopping_split(np.arange(10), seed=0, groups=["one"] * 10)
-    assert (len(fit), len(stop)) == (8, 2)
-    fit, stop = stopping_split(np.array([3, 4]), seed=0)
-    assert (len(fit), len(stop)) == (1, 1)
+    assert 8 <= len(stop) <= 16
+    giant = ["one"] * 90 + [f"s{index}" for index in range(10)]
+    fit, stop = stopping_split(np.arange(100), labels, seed=seed, groups=giant)
+    assert len(stop) == 10
+    assert {giant[row] for row in fit} == {"one"}
+
+
+def test_early_stopping_never_leaves_equal_labels_to_fit_on():
+    two = np.r_[np.ones(6), 2 * np.ones(6)]
+    for seed in range(6):
+        fit, stop = stopping_split(np.arange(12), two, seed=seed, groups=["a"] * 6 + ["b"] * 6)  # a group holds one label
+        assert np.ptp(two[fit]) == 1
+        assert len(stop) == 2
+    fit, stop = stopping_split(np.array([0, 11]), two, seed=0)
+    assert (fit.tolist(), stop.tolist()) == ([0, 11], [])
