@@ -56,6 +56,7 @@ def map_unordered(
     *,
     workers: int | None = None,
     deadline_s: Callable[[Item], float] | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> Iterator[Outcome[Item, Value]]:
     """Apply a function to each item, each result as soon as it is there.
 
@@ -65,6 +66,7 @@ def map_unordered(
     items : sequence, picklable
     workers : int >= 0, processes; 0 works in this process, None takes one for each core
     deadline_s : seconds after which an item is given up, by item; None waits for ever
+    prepare : called once in each worker before its first item, outside any deadline
 
     Yields
     ------
@@ -77,11 +79,11 @@ def map_unordered(
             yield _outcome(function, item)
         return
     suspects: list[Item] = []
-    yield from _run_pool(function, items, min(workers, max(1, len(items))), deadline_s, suspects)
+    yield from _run_pool(function, items, min(workers, max(1, len(items))), deadline_s, prepare, suspects)
     while suspects:
         item = suspects.pop()
         again: list[Item] = []
-        yield from _run_pool(function, [item], 1, deadline_s, again)
+        yield from _run_pool(function, [item], 1, deadline_s, prepare, again)
         if again:
             limit = deadline_s(item) if deadline_s else None
             why = "its worker process died twice" + (f" or ran past its deadline of {limit:.0f} s" if limit else "")
@@ -93,13 +95,14 @@ def _run_pool(
     items: Sequence[Item],
     workers: int,
     deadline_s: Callable[[Item], float] | None,
+    prepare: Callable[[], None] | None,
     suspects: list[Item],
 ) -> Iterator[Outcome[Item, Value]]:
     from pebble import ProcessExpired, ProcessPool
 
     waiting = iter(items)
     running: dict[Any, Item] = {}
-    pool = ProcessPool(max_workers=workers, context=_Context(), initializer=_start_worker, initargs=(os.getpid(),))
+    pool = ProcessPool(max_workers=workers, context=_Context(), initializer=_start_worker, initargs=(os.getpid(), prepare))
     try:
         while True:
             while len(running) < 2 * workers and (item := next(waiting, _END)) is not _END:
@@ -136,10 +139,12 @@ def _outcome(function: Callable[[Item], Value], item: Item) -> Outcome[Item, Val
 _END: Any = object()
 
 
-def _start_worker(parent: int) -> None:
+def _start_worker(parent: int, prepare: Callable[[], None] | None) -> None:
     os.environ.update(WORKER_ENVIRONMENT)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    if prepare is not None:
+        prepare()
 
 
 def _end_with_parent(parent: int) -> None:

@@ -119,7 +119,11 @@ def extract_clips(paths: Iterable[Path], settings: ExtractSettings, *, cache_pat
         notify(ExtractionStarted(clips=len(paths), cached=len(paths) - left, to_do=left))
         tasks = [_Task(tuple(same), contents[same[0]], missing(contents[same[0]]), settings.max_seconds) for same in to_do.values()]
         for outcome in map_unordered(
-            _compute, tasks, workers=_workers(settings.workers, tasks), deadline_s=lambda task: clip_deadline_s(task.paths[0])
+            _compute,
+            tasks,
+            workers=_workers(settings.workers, tasks),
+            deadline_s=lambda task: clip_deadline_s(task.paths[0]),
+            prepare=features.prepare,
         ):
             task = outcome.item
             if outcome.value is not None:

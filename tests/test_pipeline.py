@@ -230,10 +230,10 @@ def test_a_record_that_is_damaged_anywhere_is_named_and_blocks_no_other(make_dat
         place[keys[-1]] = value
         (other.folder / "run.json").write_text(json.dumps(record))
         if keys[-1] == "models":  # as many files, another name
-            with pytest.raises(RunError, match="missing"):
+            with pytest.raises(RunError, match=r"\['svm'\] are not among|the model is missing"):
                 find_run(other.id, workspace.jobs).load_ensemble()
             continue
-        with pytest.raises(RunError, match=f"expected .* at {keys[0]}"):
+        with pytest.raises(RunError, match=r"expected a .* at "):
             find_run(other.id, workspace.jobs)
         assert find_run("best", workspace.jobs).id == find_run("latest", workspace.jobs).id == good.id
 
@@ -256,7 +256,7 @@ def test_a_run_that_cannot_end_leaves_nothing_behind(make_dataset, train, worksp
     root = make_dataset(12)
     workspace.root.mkdir()
     workspace.submissions.write_text("in the way")
-    with pytest.raises(ParameterError, match="cannot create .*submissions"):
+    with pytest.raises(ParameterError, match=r"cannot create .*submissions"):
         train(root)
     workspace.submissions.unlink()
     monkeypatch.setattr("core.ensemble._fit", lambda task: 1 / 0)

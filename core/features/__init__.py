@@ -7,15 +7,19 @@ the table names. Conventions (n_fft 2048, hop 512, standard deviations of the po
 """
 
 import csv
+import getpass
+import tempfile
 import warnings
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from threadpoolctl import ThreadpoolController
 
-from core.audio import Clip
+from core.audio import ANALYSIS_RATE_HZ, Clip
 from core.errors import AudioError, ParameterError
 
 # Raise the number of a set whenever its code changes what a column holds: stored vectors of that set are then computed anew.
@@ -73,6 +77,28 @@ def extract(clip: Clip, sets: tuple[str, ...]) -> dict[str, np.ndarray]:
     AudioError
         A column that is always defined came out without a finite value: the clip is named, its vector is not used.
     """
+    prepare()
+    return _extract(clip, sets)
+
+
+@cache
+def prepare() -> None:
+    """Compile, or load what was compiled, for this process; others wait meanwhile.
+
+    numba's cache on the disk takes a function compiled by two processes at once for one of the other's kinds: the machine code is
+    then wrong, and a clip ends in a crash. So every process passes here one by one, with a signal that reaches all compiled code.
+    """
+    lock = Path(tempfile.gettempdir()) / f"earmark-compile-{getpass.getuser()}.lock"
+    sr = ANALYSIS_RATE_HZ
+    t = np.arange(2 * sr) / sr
+    voice = sum(np.sin(2 * np.pi * 150 * harmonic * t) / harmonic for harmonic in range(1, 9))
+    sound = 0.05 * voice * (t % 0.5 < 0.3) + 0.3 * (np.arange(len(t)) % (sr // 2) < 50)  # syllables and clicks
+    clip = Clip(Path("prepare"), sound[:, None].astype(np.float32), sr, len(t) / sr, 0)
+    with FileLock(lock):
+        _extract(clip, tuple(SET_VERSIONS))
+
+
+def _extract(clip: Clip, sets: tuple[str, ...]) -> dict[str, np.ndarray]:
     from core.features import basic, chroma, energy, hpss, mel, metadata, mfcc, quality, rhythm, silence, spectral, voice
     from core.features.frames import Frames
 
