@@ -12,7 +12,7 @@ from core.errors import DataError, ParameterError
 from core.extract import FEATURE_SETS, Extraction, column_names, definition_hash
 from core.workspace import write_whole
 
-# The file names under which earlier tools of this kind exchange their matrices.
+# The classic file names of these matrices.
 EXPORT_NAMES = {
     "ultra": "ultraadvanced_features_{split}.npz",
     "mfcc": "{split}_features_fixed.npz",
