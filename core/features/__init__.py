@@ -7,7 +7,7 @@ the table names. Conventions (n_fft 2048, hop 512, standard deviations of the po
 """
 
 import csv
-import getpass
+import os
 import tempfile
 import warnings
 from dataclasses import dataclass, fields
@@ -88,7 +88,7 @@ def prepare() -> None:
     numba's cache on the disk takes a function compiled by two processes at once for one of the other's kinds: the machine code is
     then wrong, and a clip ends in a crash. So every process passes here one by one, with a signal that reaches all compiled code.
     """
-    lock = Path(tempfile.gettempdir()) / f"earmark-compile-{getpass.getuser()}.lock"
+    lock = Path(tempfile.gettempdir()) / f"earmark-compile-{os.getuid()}.lock"
     sr = ANALYSIS_RATE_HZ
     t = np.arange(2 * sr) / sr
     voice = sum(np.sin(2 * np.pi * 150 * harmonic * t) / harmonic for harmonic in range(1, 9))
