@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import __version__
-from core.errors import EarmarkError, ParameterError
+from core import __version__, jobs
+from core.errors import EarmarkError, JobError, ParameterError
 from core.events import (
+    CheckStarted,
     ClipChecked,
     ClipExtracted,
     ClipSetAside,
@@ -23,12 +24,15 @@ from core.events import (
     ExtractionStarted,
     FitFinished,
     FoldScored,
+    JobStarted,
     TrainingStarted,
 )
 from core.workspace import Workspace, to_json
 
 if TYPE_CHECKING:
-    from core.dataset import Dataset, Problem
+    from core.dataset import Dataset, Layout, Problem
+    from core.ensemble import EnsembleSettings
+    from core.extract import ExtractSettings
     from core.runs import Run
 
 _SHOWN = 20  # problems printed for people; --json has them all
@@ -51,24 +55,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"earmark: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nearmark: stopped; every clip that was finished is kept, and the same command goes on from there", file=sys.stderr)
+        print("\nearmark: stopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except jobs.Cancelled:
+        print("earmark: cancelled; what was finished is kept, and the same command goes on from there", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"earmark: the system refused{where}: {error.strerror}; mend that and run the command again", file=sys.stderr)
+        print(f"earmark: {jobs.refusal(error)}", file=sys.stderr)
         return 1
 
 
 def check(options: argparse.Namespace) -> int:
     """Report on a data set."""
-    from core.dataset import check_dataset
+    from core.report import check_dataset
 
-    dataset = _dataset(options)
+    dataset, _ = _dataset(options)
     with _Progress() as progress:
-        progress.start(len({row.path for row in (*dataset.train, *dataset.test)}), "check", "clip")
         report = check_dataset(dataset, workers=options.workers, notify=progress)
     if options.json:
         _print_json(report.as_json())
@@ -89,8 +94,8 @@ def check(options: argparse.Namespace) -> int:
     if report.why_not:
         print(f"Training is not possible: {report.why_not}.")
         return 1
-    named = [("--filename-column", options.filename_column, "filename"), ("--label-column", options.label_column, "label")]
-    flags = [part for flag, value, usual in [*named, ("--audio", options.audio, None)] if value != usual for part in (flag, value)]
+    named = {"--filename-column": options.filename_column, "--label-column": options.label_column, "--audio": options.audio}
+    flags = [part for flag, value in named.items() if value is not None for part in (flag, value)]
     print(f"Training is possible: {shlex.join(['earmark', 'train', options.dataset, *flags])}")
     return 0
 
@@ -126,39 +131,27 @@ def features(options: argparse.Namespace) -> int:
 
 def extract(options: argparse.Namespace) -> int:
     """Extract a data set into the workspace."""
-    from core.extract import ExtractSettings
-    from core.pipeline import extract_dataset
+    from core.dataset import Problem
 
-    settings = ExtractSettings(_list(options.features), options.max_seconds, options.workers)
-    dataset = _dataset(options)
-    with _Progress() as progress:
-        done = extract_dataset(dataset, settings, _workspace(options), notify=progress)
-    ready, computed = len(done.extraction.vectors), done.extraction.computed
-    print(f"{ready} clips have their features: {computed} computed now, {ready - computed} cached")
-    _print_problems(done.set_aside)
-    for path in done.files:
+    _, layout = _dataset(options)
+    request = {"dataset": Path(options.dataset).absolute(), "layout": layout, "extract": _extract_settings(options)}
+    done = _do("extract", request, _workspace(options))
+    print(f"{done['ready']} clips have their features: {done['computed']} computed now, {done['ready'] - done['computed']} cached")
+    _print_problems(Problem(**problem) for problem in done["set_aside"])
+    for path in done["files"]:
         print(f"  {path}")
     return 0
 
 
 def train(options: argparse.Namespace) -> int:
     """Train an ensemble on a data set."""
-    from core.ensemble import EnsembleSettings
-    from core.extract import ExtractSettings
-    from core.pipeline import train_dataset
+    from core.runs import find_run
 
-    extraction = ExtractSettings(_list(options.features), options.max_seconds, options.workers)
-    ensemble = EnsembleSettings(
-        models=_list(options.models),
-        preset=options.preset,
-        folds=options.folds,
-        groups=options.groups,
-        seed=options.seed,
-        workers=options.workers,
-    )
-    dataset = _dataset(options)
-    with _Progress() as progress:
-        run = train_dataset(dataset, extraction, ensemble, _workspace(options), notify=progress)
+    workspace = _workspace(options)
+    _, layout = _dataset(options)
+    extract, ensemble = _extract_settings(options), _ensemble_settings(options)
+    request = {"dataset": Path(options.dataset).absolute(), "layout": layout, "extract": extract, "ensemble": ensemble}
+    run = find_run(_do("train", request, workspace)["run_id"], workspace.jobs)
     _print_run(run, out=sys.stderr if options.json else sys.stdout)
     if options.json:
         scores, record = run.scores, run.record
@@ -168,6 +161,23 @@ def train(options: argparse.Namespace) -> int:
         line["models"] = {name: {"oof_rmse": model["oof_rmse"]} for name, model in scores["models"].items()}
         _print_json(line | {"submission": record["submission"], "seconds": record["seconds"]})
     return 0
+
+
+def app(options: argparse.Namespace) -> int:
+    """Open the workbench in the browser."""
+    import subprocess
+
+    root = Path(__file__).resolve().parents[1]
+    if not (root / "app" / "__main__.py").is_file():
+        raise ParameterError(f"{root}: the browser workbench is not part of this installation; install Earmark from its repository")
+    words = [sys.executable, "-m", "app", "--workspace", str(_workspace(options).root), "--from", str(Path.cwd())]
+    words += [] if options.port is None else ["--port", str(options.port)]
+    child = subprocess.Popen(words, cwd=root)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:  # the child heard it too, and leaves by itself
+            continue
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -198,17 +208,19 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
+    # A flag that is not given stays None, so that a settings file can speak before the default does.
     def add_dataset(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
             "dataset", metavar="DATASET", help="folder with csvs/ and audios/, or a plain folder or CSV with its clips"
         )
-        sub.add_argument("--filename-column", default="filename", metavar="NAME", help="column with the names of the clips")
-        sub.add_argument("--label-column", default="label", metavar="NAME", help="column with the labels")
+        sub.add_argument("--filename-column", metavar="NAME", help="column with the names of the clips (default: filename)")
+        sub.add_argument("--label-column", metavar="NAME", help="column with the labels (default: label)")
         sub.add_argument("--audio", metavar="DIR", help="folder with the clips, where it is not the usual one")
 
     def add_work(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--features", default="ultra,mfcc,metadata", metavar="SETS", help="feature sets (default: %(default)s)")
-        sub.add_argument("--max-seconds", type=float, default=45.0, metavar="S", help="only the start of longer clips is analysed")
+        sub.add_argument("--settings", metavar="FILE", help="settings as JSON, or the run.json of a run; flags override it")
+        sub.add_argument("--features", metavar="SETS", help="feature sets (default: ultra,mfcc,metadata)")
+        sub.add_argument("--max-seconds", type=float, metavar="S", help="only the start of longer clips is analysed (default: 45)")
 
     def add_workers(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one for each core)")
@@ -236,16 +248,12 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("train", train, "train a cross-validated ensemble and write the submission")
     add_dataset(sub)
     add_work(sub)
-    sub.add_argument(
-        "--models",
-        default="xgboost,lightgbm,catboost,random_forest,extra_trees",
-        metavar="NAMES",
-        help="members of the ensemble (default: %(default)s)",
-    )
-    sub.add_argument("--preset", default="fast", metavar="NAME", help="fast or classic (default: %(default)s)")
-    sub.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (default: %(default)s)")
+    members = "xgboost,lightgbm,catboost,random_forest,extra_trees"
+    sub.add_argument("--models", metavar="NAMES", help=f"members of the ensemble (default: {members})")
+    sub.add_argument("--preset", metavar="NAME", help="fast or classic (default: fast)")
+    sub.add_argument("--folds", type=int, metavar="N", help="folds of the cross-validation (default: 5)")
     sub.add_argument("--groups", metavar="COLUMN", help="column whose clips of one value stay in one fold, such as speaker")
-    sub.add_argument("--seed", type=int, default=42, metavar="N", help="(default: %(default)s)")
+    sub.add_argument("--seed", type=int, metavar="N", help="(default: 42)")
     add_workers(sub)
     add_workspace(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
@@ -255,24 +263,82 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("clips", nargs="+", metavar="CLIP")
     add_workspace(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object a clip")
+
+    sub = add("app", app, "open the workbench in the browser")
+    add_workspace(sub)
+    sub.add_argument("--port", type=int, metavar="N", help="port on this machine (default: 8501, or the next free one)")
     return parser
 
 
-def _dataset(options: argparse.Namespace) -> "Dataset":
-    from core.dataset import Layout, read_dataset
+def _do(kind: str, request: dict[str, Any], workspace: Workspace) -> Any:
+    """Do a job in this process, or follow the one that is already at work on the same request; the result either way."""
+    job, mine = jobs.claim(kind, request, workspace.jobs)
+    with _Progress() as progress:
+        if mine:
+            from core.pipeline import work
+
+            jobs.perform(job, work, notify=progress)
+        else:
+            print(f"job {job.id} is already at work on this; following it (Ctrl-C only stops following)", file=sys.stderr)
+            for recorded in jobs.follow(job):
+                progress(recorded.event)
+    state = jobs.status(job)
+    if state == jobs.FAILED:
+        raise JobError(jobs.why_failed(job))
+    if state != jobs.DONE:
+        raise JobError(f"job {job.id} is {state}; the same command goes on from there")
+    return jobs.result(job)
+
+
+def _dataset(options: argparse.Namespace) -> tuple["Dataset", "Layout"]:
+    """The data set, read once so that a wrong path is told at once, and how it is laid out."""
+    from core.dataset import read_dataset
 
     if getattr(options, "workers", None) is not None and options.workers < 0:
         raise ParameterError(f"workers={options.workers} must be 0 or more")
+    layout = _layout(options)
+    return read_dataset(options.dataset, layout), layout
+
+
+def _layout(options: argparse.Namespace) -> "Layout":
+    from core.dataset import Layout
+    from core.settings import build
+
     audio = str(Path(options.audio).absolute()) if options.audio and Path(options.audio).is_dir() else options.audio
-    return read_dataset(options.dataset, Layout(options.filename_column, options.label_column, audio))
+    names = {"filename_column": options.filename_column, "label_column": options.label_column}
+    return build(Layout, _section(options, "layout"), audio=audio, **names)
+
+
+def _extract_settings(options: argparse.Namespace) -> "ExtractSettings":
+    from core.extract import ExtractSettings
+    from core.settings import build
+
+    flags = {"features": _list(options.features), "max_seconds": options.max_seconds, "workers": options.workers}
+    return build(ExtractSettings, _section(options, "extract"), **flags)
+
+
+def _ensemble_settings(options: argparse.Namespace) -> "EnsembleSettings":
+    from core.ensemble import EnsembleSettings
+    from core.settings import build
+
+    names = ("preset", "folds", "groups", "seed", "workers")
+    flags = {name: getattr(options, name) for name in names}
+    return build(EnsembleSettings, _section(options, "ensemble"), models=_list(options.models), **flags)
+
+
+def _section(options: argparse.Namespace, name: str) -> dict[str, Any]:
+    from core.settings import read_settings
+
+    file = getattr(options, "settings", None)
+    return read_settings(file).get(name, {}) if file else {}
 
 
 def _workspace(options: argparse.Namespace) -> Workspace:
     return Workspace.resolve(options.workspace)
 
 
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _list(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _print_json(value: object) -> None:
@@ -351,6 +417,10 @@ class _Progress:
 
     def __call__(self, event: Event) -> None:
         match event:
+            case JobStarted():
+                self._close()
+            case CheckStarted(clips=clips):
+                self.start(clips, "check", "clip")
             case ExtractionStarted(clips=clips, cached=cached, to_do=to_do):
                 print(f"{clips} clips: {cached} cached, {to_do} to extract", file=sys.stderr)
                 if to_do:
@@ -360,9 +430,7 @@ class _Progress:
             case ClipSetAside(file=file, reason=reason):
                 self._bar.write(f"set aside: {file}: {reason}", file=sys.stderr)
                 self._bar.update()
-            case ClipExtracted() | ClipChecked():
-                self._bar.update()
-            case FitFinished():
+            case ClipExtracted() | ClipChecked() | FitFinished():
                 self._bar.update()
             case FoldScored(fold=fold, rmse=rmse):
                 self._bar.write(f"fold {fold + 1}: ensemble RMSE {rmse:.4f}", file=sys.stderr)

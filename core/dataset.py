@@ -12,6 +12,7 @@ clip aside, a warning keeps it.
 """
 
 import csv
+import hashlib
 import os
 import re
 import unicodedata
@@ -22,10 +23,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from core.audio import SUFFIXES, clip_deadline_s, clip_warnings, read_clip
-from core.engine import map_unordered
+from core.audio import SUFFIXES
 from core.errors import DataError, ParameterError
-from core.events import ClipChecked, Notify, ignore
 
 MIN_CLIPS = 5
 MAX_LABEL = 1e30  # some model libraries keep labels in single precision
@@ -107,45 +106,22 @@ class Dataset:
         """Name of the folder, fit for a file name."""
         return re.sub(r"[^A-Za-z0-9._-]+", "-", self.root.name) or "dataset"
 
+    def stamp(self) -> str:
+        """Hash of the tables' content and the clips' sizes and times: it changes when a clip is written to or a label mended."""
+        digest = hashlib.blake2b(repr((self.test_names, self.problems)).encode(errors="surrogateescape"), digest_size=16)
+        for row in (*self.train, *self.test):
+            try:
+                facts = row.path.stat()
+                size, time_ns = facts.st_size, facts.st_mtime_ns
+            except OSError:
+                size, time_ns = -1, 0
+            digest.update(f"{row.path}\0{row.label!r}\0{size}\0{time_ns}\0".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
     @property
     def set_aside(self) -> tuple[Problem, ...]:
         """The errors among the problems."""
         return tuple(problem for problem in self.problems if problem.level == ERROR)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What ``check`` says of a data set.
-
-    Attributes
-    ----------
-    train_clips, test_clips : int, clips that can be used
-    seconds : float, their length
-    labels : np.ndarray [shape=(train_clips,)]
-    sample_rates : dict of int (Hz) to number of clips
-    problems : tuple of Problem
-    """
-
-    train_clips: int
-    test_clips: int
-    seconds: float
-    labels: np.ndarray
-    sample_rates: dict[int, int]
-    problems: tuple[Problem, ...]
-
-    @property
-    def why_not(self) -> str | None:
-        """Why no model can be trained on this, or None."""
-        return why_not_trainable(self.labels)
-
-    def as_json(self) -> dict[str, object]:
-        """The record that ``earmark check --json`` prints."""
-        return {
-            "clips": self.train_clips + self.test_clips,
-            "seconds": self.seconds,
-            "labels": describe_labels(self.labels),
-            "problems": [{"file": p.file, "level": p.level, "reason": p.reason} for p in self.problems],
-        }
 
 
 def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
@@ -191,58 +167,6 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
     return Dataset(root, layout, tuple(train), tuple(test), test_names, tuple(problems))
 
 
-def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notify = ignore) -> Report:
-    """Decode every clip and add what the audio itself shows to the problems of the tables.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    workers : int >= 0, processes; None takes one for each core
-    notify : called with a ClipChecked after each clip
-
-    Returns
-    -------
-    report : Report
-    """
-    problems = list(dataset.problems)
-    paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
-    heard: dict[Path, _Heard] = {}
-    failed: dict[Path, str] = {}
-    for outcome in map_unordered(_hear, paths, workers=_few(workers, len(paths)), deadline_s=clip_deadline_s):
-        if outcome.value is None:
-            failed[outcome.item] = outcome.error or ""
-        else:
-            heard[outcome.item] = outcome.value
-        notify(ClipChecked(outcome.item.name))
-
-    first: dict[bytes, str] = {}
-    told: set[Path] = set()
-    for row in (*dataset.train, *dataset.test):
-        if row.path in told:
-            continue
-        told.add(row.path)
-        if row.path in failed:
-            problems.append(Problem(row.name, ERROR, failed[row.path]))
-            continue
-        clip = heard[row.path]
-        problems += [Problem(row.name, WARNING, reason) for reason in clip.warnings]
-        if clip.sound in first:
-            problems.append(Problem(row.name, WARNING, f"the same audio as {first[clip.sound]}"))
-        first.setdefault(clip.sound, row.name)
-
-    train = [row for row in dataset.train if row.path in heard]
-    test = [row for row in dataset.test if row.path in heard]
-    usable = {row.path for row in (*train, *test)}
-    return Report(
-        train_clips=len(train),
-        test_clips=len({row.path for row in test}),
-        seconds=sum(heard[path].duration_s for path in usable),
-        labels=np.array([row.label for row in train]),
-        sample_rates=dict(Counter(heard[path].sample_rate_hz for path in usable)),
-        problems=tuple(problems),
-    )
-
-
 def describe_labels(labels: np.ndarray) -> dict[str, object]:
     """Distribution of labels: count, mean, std (population), min, median, max, and a count for each value or for ten bins.
 
@@ -276,29 +200,6 @@ def why_not_trainable(labels: np.ndarray) -> str | None:
     if np.ptp(labels) < 1 / MAX_LABEL:
         return f"all {len(labels)} labels are {labels[0]:g}: there is nothing to learn"
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    sound: bytes
-    duration_s: float
-    sample_rate_hz: int
-    warnings: tuple[str, ...]
-
-
-def _hear(path: Path) -> _Heard:
-    import hashlib
-
-    clip = read_clip(path)
-    digest = hashlib.blake2b(
-        clip.samples.tobytes(), digest_size=16, key=f"{clip.sample_rate_hz} Hz, {clip.duration_s:.6f} s".encode()
-    )
-    return _Heard(digest.digest(), clip.duration_s, clip.sample_rate_hz, tuple(clip_warnings(clip)))
-
-
-def _few(workers: int | None, items: int) -> int | None:
-    """Starting processes costs more than a handful of clips does."""
-    return 0 if workers is None and items <= 4 else workers
 
 
 def _find_tables(root: Path) -> tuple[Path, Path | None]:

@@ -4,25 +4,30 @@ Nothing is fitted on rows that it is scored on: for each fold, imputation, colum
 see the fold's training rows only. The ensemble is the mean of its models, and each model the mean of its folds where a clip is new.
 """
 
+import hashlib
 import tempfile
 import time
+import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from core import metrics
+from core.cache import content_hash
 from core.engine import map_unordered
 from core.errors import DataError, ParameterError, RunError
 from core.events import FitFinished, FoldScored, Notify, TrainingStarted, ignore
 from core.matrix import Matrix, check_columns
-from core.models import CATALOGUE, PRESETS, Regressor, load_skops, make_model, make_preprocessor, save_skops
+from core.models import CATALOGUE, PRESETS, Regressor, load_skops, make_model, save_skops
 from core.splits import Fold, make_folds, stopping_split
-from core.workspace import make_folder
+from core.workspace import make_folder, write_whole
 
 # Longest first: the pool then ends its fits at about the same time.
 _COST = {"random_forest": 5, "catboost": 4, "xgboost": 3, "extra_trees": 2, "lightgbm": 1}
+_FITTED_BY = ("numpy", "scikit-learn", "xgboost", "lightgbm", "catboost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,9 @@ class EnsembleResult:
         }
 
 
-def train_ensemble(matrix: Matrix, settings: EnsembleSettings, *, folder: Path, notify: Notify = ignore) -> EnsembleResult:
+def train_ensemble(
+    matrix: Matrix, settings: EnsembleSettings, *, folder: Path, checkpoints: Path | None = None, notify: Notify = ignore
+) -> EnsembleResult:
     """Fit every model on every fold, side by side, and score each row by the models that have not seen it.
 
     Parameters
@@ -119,6 +126,8 @@ def train_ensemble(matrix: Matrix, settings: EnsembleSettings, *, folder: Path, 
     matrix : Matrix with labels, and with groups where the settings name a column
     settings : EnsembleSettings
     folder : where the models are written: ``fold<k>/preprocess.skops`` and a file for each model
+    checkpoints : folder for the out-of-fold predictions of each finished fit; a fit that stands there on the same rows, labels and
+        settings, with its model, is not done again
     notify : called with TrainingStarted, FitFinished and FoldScored
 
     Returns
@@ -135,35 +144,36 @@ def train_ensemble(matrix: Matrix, settings: EnsembleSettings, *, folder: Path, 
     for number, fold in enumerate(plan):
         _fit_preprocessor(matrix, fold, folder / f"fold{number}")
 
+    constant = np.empty(len(matrix.y))
+    for fold in plan:
+        constant[fold.test_rows] = matrix.y[fold.train_rows].mean()
     oof = {name: np.full(len(matrix.y), np.nan) for name in settings.models}
-    with tempfile.TemporaryDirectory(prefix="earmark-") as scratch:
+    progress = _Progress(plan, oof, constant, matrix.y, notify)
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=make_folder(folder)) as scratch:
         shared = Path(scratch) / "matrix.npy"
         np.save(shared, matrix.X)
+        content = _content(matrix)
         tasks = []
         for name in sorted(settings.models, key=lambda name: -_COST[name]):
             for number, fold in enumerate(plan):
                 fit_rows, _ = stopping_split(fold.train_rows, matrix.y, seed=settings.seed, groups=matrix.groups)
                 stopping = ~np.isin(fold.train_rows, fit_rows)
                 where = folder / f"fold{number}"
-                tasks.append(_FitTask(name, settings.preset, settings.seed, number, shared, matrix.y, fold, stopping, where))
+                task = _FitTask(name, settings.preset, settings.seed, number, shared, matrix.y, fold, stopping, where)
+                tasks.append(
+                    replace(task, checkpoint=checkpoints / f"fold{number}-{name}.npz", content=content) if checkpoints else task
+                )
         notify(TrainingStarted(fits=len(tasks)))
-        open_fits = {number: len(settings.models) for number in range(len(plan))}
-        for outcome in map_unordered(_fit, tasks, workers=settings.workers):
+        done = {(task.model, task.number): result for task in tasks if (result := _finished(task)) is not None}
+        for task in tasks:
+            if (task.model, task.number) in done:
+                progress.add(task, done[task.model, task.number])
+        to_do = [task for task in tasks if (task.model, task.number) not in done]
+        for outcome in map_unordered(_fit, to_do, workers=settings.workers):
             task = outcome.item
             if outcome.value is None:
                 raise DataError(f"{task.model} could not be fitted on fold {task.number + 1}: {outcome.error}")
-            rows = task.fold.test_rows
-            oof[task.model][rows] = outcome.value.predictions
-            rmse = metrics.rmse(matrix.y[rows], outcome.value.predictions)
-            notify(FitFinished(task.model, task.number, rmse, outcome.value.rounds, outcome.value.seconds))
-            open_fits[task.number] -= 1
-            if open_fits[task.number] == 0:
-                blend = np.mean([oof[name][rows] for name in settings.models], axis=0)
-                notify(FoldScored(task.number, metrics.rmse(matrix.y[rows], blend)))
-
-    constant = np.empty(len(matrix.y))
-    for fold in plan:
-        constant[fold.test_rows] = matrix.y[fold.train_rows].mean()
+            progress.add(task, outcome.value)
     return EnsembleResult(tuple(plan), oof, np.mean(list(oof.values()), axis=0), constant, matrix.y)
 
 
@@ -178,6 +188,36 @@ def check_plan(plan: Sequence[Fold], labels: np.ndarray) -> None:
     for number, fold in enumerate(plan):
         if np.ptp(labels[fold.train_rows]) == 0:
             raise DataError(f"fold {number + 1} would train on {len(fold.train_rows)} rows of one label; use other folds or groups")
+
+
+class _Progress:
+    """Takes in fits as they end and tells how good the ensemble is so far, on rows that its models have not seen."""
+
+    def __init__(
+        self, plan: Sequence[Fold], oof: dict[str, np.ndarray], constant: np.ndarray, labels: np.ndarray, notify: Notify
+    ) -> None:
+        self._oof, self._constant, self._labels, self._notify = oof, constant, labels, notify
+        self._open_fits = [len(oof)] * len(plan)
+
+    def add(self, task: "_FitTask", result: "_FitResult") -> None:
+        rows, y = task.fold.test_rows, self._labels
+        self._oof[task.model][rows] = result.predictions
+        fitted = np.array(list(self._oof.values()))  # (models, n)
+        seen = ~np.isnan(fitted).all(axis=0)
+        self._notify(
+            FitFinished(
+                task.model,
+                task.number,
+                rmse=metrics.rmse(y[rows], result.predictions),
+                rounds=result.rounds,
+                seconds=result.seconds,
+                oof_rmse=metrics.rmse(y[seen], np.nanmean(fitted[:, seen], axis=0)),
+                constant_rmse=metrics.rmse(y[seen], self._constant[seen]),
+            )
+        )
+        self._open_fits[task.number] -= 1
+        if self._open_fits[task.number] == 0:
+            self._notify(FoldScored(task.number, metrics.rmse(y[rows], fitted[:, rows].mean(axis=0))))
 
 
 class Ensemble:
@@ -257,6 +297,19 @@ class _FitTask:
     fold: Fold
     stopping: np.ndarray  # among the fold's training rows
     folder: Path
+    checkpoint: Path | None = None
+    content: str = ""  # hash of the matrix
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / f"{self.model}{CATALOGUE[self.model].suffix}"
+
+    @property
+    def key(self) -> str:
+        """Hash of all that decides what is fitted, the versions of the libraries included."""
+        parts = [self.content, self.model, self.preset, str(self.seed), *(f"{name} {version(name)}" for name in _FITTED_BY)]
+        rows = [array.tobytes() for array in (self.fold.train_rows, self.fold.test_rows, self.stopping)]
+        return hashlib.blake2b(b"\0".join([*(part.encode() for part in parts), *rows]), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +327,47 @@ def _fit(task: _FitTask) -> _FitResult:
     preprocessor = load_skops(task.folder / "preprocess.skops", Pipeline)
     model = make_model(task.model, preset=task.preset, seed=task.seed)
     model.fit(preprocessor.transform(X[task.fold.train_rows]), task.labels[task.fold.train_rows], task.stopping)
-    path = task.folder / f"{task.model}{model.suffix}"
-    model.save(path)
+    model.save(task.model_path)
     predictions = model.predict(preprocessor.transform(X[task.fold.test_rows]))
-    return _FitResult(predictions, model.rounds_, time.perf_counter() - started)
+    result = _FitResult(predictions, model.rounds_, time.perf_counter() - started)
+    if task.checkpoint is not None:
+        _keep(task, task.checkpoint, result)
+    return result
+
+
+def _keep(task: _FitTask, checkpoint: Path, result: _FitResult) -> None:
+    made_of = np.array([task.key, content_hash(task.model_path).hex()])
+    rounds = -1 if result.rounds is None else result.rounds
+    write_whole(
+        checkpoint,
+        lambda file: np.savez(file, made_of=made_of, predictions=result.predictions, rounds=rounds, seconds=result.seconds),
+    )
+
+
+def _finished(task: _FitTask) -> _FitResult | None:
+    """The fit as it was kept, if it is of the same rows and settings and its model is whole."""
+    if task.checkpoint is None or not task.checkpoint.is_file() or not task.model_path.is_file():
+        return None
+    try:
+        with np.load(task.checkpoint, allow_pickle=False) as kept:
+            if kept["made_of"].tolist() != [task.key, content_hash(task.model_path).hex()]:
+                return None
+            rounds = int(kept["rounds"])
+            return _FitResult(kept["predictions"], None if rounds < 0 else rounds, float(kept["seconds"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # damaged: the fit is done again
+        return None
+
+
+def _content(matrix: Matrix) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (np.ascontiguousarray(matrix.X), matrix.y):
+        digest.update(str(part.shape).encode() + part.tobytes())
+    return digest.hexdigest()
 
 
 def _fit_preprocessor(matrix: Matrix, fold: Fold, folder: Path) -> None:
+    from core.preprocess import make_preprocessor
+
     make_folder(folder)
     save_skops(make_preprocessor().fit(matrix.X[fold.train_rows]), folder / "preprocess.skops")
 

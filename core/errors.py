@@ -4,7 +4,8 @@ EarmarkError
 ├── ParameterError     a setting or an argument is outside what is accepted
 ├── DataError          a data set, a table or a matrix is not as required
 │   └── AudioError     one file cannot be turned into samples or features; carries ``path`` and ``reason``
-└── RunError           a finished run cannot be found or read
+├── RunError           a finished run cannot be found or read
+└── JobError           a job cannot be started, found or gone on with
 """
 
 from pathlib import Path
@@ -42,3 +43,7 @@ class AudioError(DataError):
 
 class RunError(EarmarkError):
     """A finished run cannot be found or read."""
+
+
+class JobError(EarmarkError):
+    """A job cannot be started, found or gone on with."""

@@ -1,10 +1,62 @@
 """Frozen facts about work in progress. Work reports them through a ``Notify``; whoever listens draws, prints or records.
 
-Seconds are wall-clock time. Standard library only.
+A job's facts also stand in its ``events.jsonl``, one line each, only ever appended to: ``EventLog`` writes them, ``read_events``
+follows them from another process. Seconds are wall-clock time. Standard library only.
 """
 
+import dataclasses
+import json
+import math
+import os
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class JobQueued:
+    """Somebody asked for the job; a process will take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    """A process works on the job from here on; ``pid`` is its number on the machine ``host``."""
+
+    pid: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The process is alive, whether or not there is something else to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """The job ended as it should; its result is on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """The job could not be done, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobCancelled:
+    """The job was stopped on request."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStarted:
+    """How many clips are to be decoded for the report on a data set."""
+
+    clips: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +100,19 @@ class TrainingStarted:
 
 @dataclass(frozen=True, slots=True)
 class FitFinished:
-    """A model of one fold is fitted; ``rmse`` is on the fold's own rows, which it has not seen."""
+    """A model of one fold is fitted; ``rmse`` is on the fold's own rows, which it has not seen.
+
+    ``oof_rmse`` is the error so far: of the mean of the models that are fitted, over the rows that any of them has scored.
+    ``constant_rmse`` is that of the mean label of the other folds, over the same rows.
+    """
 
     model: str
     fold: int
     rmse: float
     rounds: int | None
     seconds: float
+    oof_rmse: float
+    constant_rmse: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +123,125 @@ class FoldScored:
     rmse: float
 
 
-Event = ExtractionStarted | ClipExtracted | ClipSetAside | ClipChecked | TrainingStarted | FitFinished | FoldScored
+JobEvent = JobQueued | JobStarted | Heartbeat | JobDone | JobFailed | JobCancelled
+WorkEvent = (
+    CheckStarted | ClipChecked | ExtractionStarted | ClipExtracted | ClipSetAside | TrainingStarted | FitFinished | FoldScored
+)
+Event = JobEvent | WorkEvent
 Notify = Callable[[Event], None]
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*JobEvent.__args__, *WorkEvent.__args__)}
+_TAIL_BYTES = 1 << 12
 
 
 def ignore(event: Event) -> None:
     """The listener of those who do not listen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event and when it was written, in seconds since 1970."""
+
+    at: float
+    event: Event
+
+
+class EventLog:
+    """Appends events to a file, one JSON object a line, from any thread.
+
+    Parameters
+    ----------
+    path : of events.jsonl
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = threading.Lock()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self._torn = _ends_torn(self._file)
+
+    def __enter__(self) -> "EventLog":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._file)
+
+    def append(self, event: Event) -> None:
+        """Write one event; a job's start and end are on the disk when this returns.
+
+        Raises
+        ------
+        OSError
+            The disk is full or gone; a part that was written is closed off by the next event.
+        """
+        fields = {field.name: _finite(getattr(event, field.name)) for field in dataclasses.fields(event)}
+        line = json.dumps({"at": round(time.time(), 3), "event": type(event).__name__} | fields) + "\n"
+        with self._lock:
+            data = (b"\n" if self._torn else b"") + line.encode()
+            self._torn = True
+            while data:
+                data = data[os.write(self._file, data) :]
+            self._torn = False
+            if isinstance(event, JobEvent) and not isinstance(event, Heartbeat):
+                os.fsync(self._file)
+
+
+def read_events(path: Path, offset: int = 0) -> tuple[list[Recorded], int]:
+    """Events that were appended since the last look.
+
+    Parameters
+    ----------
+    path : of events.jsonl; without the file there are none
+    offset : int, bytes that were read before
+
+    Returns
+    -------
+    recorded : list of Recorded; a line that is not finished is left for the next look, one that is damaged or of another version
+        is left out
+    offset : int, where to go on
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], 0
+    whole = data[: data.rfind(b"\n") + 1]
+    recorded = [event for line in whole.splitlines() if (event := _parse(line)) is not None]
+    return recorded, offset + len(whole)
+
+
+def last_job_event(path: Path) -> tuple[JobEvent | None, float]:
+    """The last word on the job itself, and when any event was last written: seconds since 1970, 0 where there is none."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            reach = _TAIL_BYTES
+            while True:
+                file.seek(max(0, size - reach))
+                lines = file.read(reach).splitlines()
+                recorded = [event for line in lines if (event := _parse(line)) is not None]
+                told = [one.event for one in recorded if isinstance(one.event, JobEvent) and not isinstance(one.event, Heartbeat)]
+                if told or reach >= size:
+                    return (told[-1] if told else None), (recorded[-1].at if recorded else 0.0)
+                reach *= 8
+    except FileNotFoundError:
+        return None, 0.0
+
+
+def _parse(line: bytes) -> Recorded | None:
+    try:
+        record = json.loads(line)
+        at, kind = float(record.pop("at")), _KINDS[record.pop("event")]
+        return Recorded(at, kind(**record))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _ends_torn(file: int) -> bool:
+    size = os.fstat(file).st_size
+    return size > 0 and os.pread(file, 1, size - 1) != b"\n"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,11 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from core.errors import ParameterError, RunError
 
@@ -25,28 +20,6 @@ PRESETS = ("fast", "classic")
 PATIENCE = 50
 Parameters = dict[str, Any]
 Rows = np.ndarray
-
-
-class DropRedundant(TransformerMixin, BaseEstimator):
-    """Leave out columns that are constant, or equal to an earlier one, in the rows that it is fitted on.
-
-    Attributes
-    ----------
-    kept_ : np.ndarray [shape=(k,)], int, the columns that stay; the first one where all are constant
-    """
-
-    def fit(self, X: np.ndarray, y: np.ndarray | None = None) -> Self:
-        X = validate_data(self, X, dtype=np.float64)
-        varying = np.flatnonzero(np.ptp(X, axis=0) > 0)
-        first: dict[bytes, int] = {}
-        for column in varying:
-            first.setdefault(X[:, column].tobytes(), int(column))
-        self.kept_ = np.array(sorted(first.values()) or [0])
-        return self
-
-    def transform(self, X: np.ndarray) -> np.ndarray:
-        check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float64, reset=False)[:, self.kept_]
 
 
 class Regressor(ABC):
@@ -353,23 +326,9 @@ def make_model(name: str, *, preset: str = "fast", seed: int = 42) -> Regressor:
     return CATALOGUE[name](dict(CATALOGUE[name].presets[preset]), seed)
 
 
-def make_preprocessor() -> Pipeline:
-    """Median imputation, then the columns that say something, then mean 0 and standard deviation 1; not fitted.
-
-    A column without any value in the rows that it is fitted on is filled with 0 and so dropped as constant.
-    """
-    return Pipeline(
-        [
-            ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
-            ("drop", DropRedundant()),
-            ("scale", StandardScaler()),
-        ]
-    )
-
-
 # The types that a stored forest or preprocessor may hold besides those that skops trusts by itself. A tree's node indices are
 # checked after loading, because scikit-learn follows them blindly.
-TRUSTED_TYPES = ("core.models.DropRedundant", "numpy.dtype", "sklearn.tree._tree.Tree")
+TRUSTED_TYPES = ("core.preprocess.DropRedundant", "numpy.dtype", "sklearn.tree._tree.Tree")
 
 
 def save_skops(estimator: Any, path: Path) -> None:

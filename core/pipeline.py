@@ -1,23 +1,68 @@
-"""The whole jobs, end to end: a data set in, exported matrices or a finished run out. The command line and the app call these."""
+"""The whole jobs, end to end: a data set in, a report, exported matrices or a finished run out.
+
+``work`` does what a job asks for; the command line and the worker process give it to ``jobs.perform``.
+"""
 
 import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from core.dataset import Dataset, Problem, Row, describe_labels, why_not_trainable
+from core.dataset import Dataset, Layout, Problem, Row, describe_labels, read_dataset, why_not_trainable
 from core.ensemble import Ensemble, EnsembleSettings, check_plan, train_ensemble
-from core.errors import DataError
+from core.errors import DataError, ParameterError
 from core.events import Notify, ignore
 from core.extract import Extraction, ExtractSettings, column_names, extract_clips
+from core.jobs import Job, new_id
 from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels
-from core.predict import describe_predictions, submission_rows, write_submission
-from core.runs import RECORD, Run, library_versions, model_hashes, new_run_id, read_run
+from core.predict import describe_predictions, predict_clips, submission_rows, write_submission
+from core.report import check_dataset
+from core.runs import RECORD, Run, find_run, library_versions, model_hashes, read_run
+from core.settings import build
 from core.splits import make_folds
 from core.workspace import Workspace, make_folder, write_csv, write_json
+
+CHECK, EXTRACT, TRAIN, PREDICT = "check", "extract", "train", "predict"
+
+
+def work(job: Job, notify: Notify) -> dict[str, Any]:
+    """Do what a job asks for.
+
+    Parameters
+    ----------
+    job : Job of one of the four kinds, in the folder ``jobs`` of a workspace. Its request names a ``dataset`` with its ``layout``,
+        and the settings of ``extract`` and ``ensemble`` where they matter; for predict a ``run`` and ``clips``
+    notify : told of the progress
+
+    Returns
+    -------
+    result : dict, fit for JSON
+    """
+    request, workspace = job.request, Workspace(job.folder.parents[1])
+    match job.kind:
+        case "predict":
+            run = find_run(request["run"], workspace.jobs)
+            return {
+                "run_id": run.id,
+                "predictions": predict_clips(run, request["clips"], cache_path=workspace.cache, notify=notify),
+            }
+        case "check":
+            dataset = _dataset(request)
+            report = check_dataset(dataset, notify=notify)
+            return {**report.as_json(), "table": report.clips, "why_not": report.why_not, "stamp": dataset.stamp()}
+        case "extract":
+            done = extract_dataset(_dataset(request), build(ExtractSettings, request["extract"]), workspace, notify=notify)
+            ready, computed = len(done.extraction.vectors), done.extraction.computed
+            return {"ready": ready, "computed": computed, "set_aside": done.set_aside, "files": done.files}
+        case "train":
+            extract, ensemble = build(ExtractSettings, request["extract"]), build(EnsembleSettings, request["ensemble"])
+            run = train_dataset(_dataset(request), extract, ensemble, workspace, folder=job.folder, notify=notify)
+            return {"run_id": run.id}
+    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among {CHECK}, {EXTRACT}, {TRAIN}, {PREDICT}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +107,20 @@ def train_dataset(
     ensemble: EnsembleSettings,
     workspace: Workspace,
     *,
+    folder: Path | None = None,
     notify: Notify = ignore,
 ) -> Run:
     """Extract, train, score, predict the test clips, write the submission and the record of the run.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    extract : ExtractSettings
+    ensemble : EnsembleSettings
+    workspace : Workspace
+    folder : of the run, whose name is its id; finished fits that an earlier attempt left there are not done again. None makes a
+        new one, and removes it when the run fails
+    notify : told of the progress
 
     Raises
     ------
@@ -77,14 +133,16 @@ def train_dataset(
     matrix = build_matrix(dataset.train, extraction, extract.features, group_column=ensemble.groups)
     _check_labels(dataset, matrix.y)
 
-    run_id = new_run_id()
+    ours = folder is None
+    folder = folder or workspace.jobs / new_id()
     if dataset.test_names is not None:
-        make_folder(workspace.submissions / run_id)  # rather refused now than after the work
-    folder = make_folder(workspace.jobs / run_id)
+        make_folder(workspace.submissions / folder.name)  # rather refused now than after the work
+    make_folder(folder)
     try:
         _train(dataset, extraction, matrix, extract, ensemble, workspace, folder, started=started, notify=notify)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)  # a folder without run.json would only puzzle
+        if ours:
+            shutil.rmtree(folder, ignore_errors=True)  # a folder without run.json would only puzzle
         raise
     return read_run(folder)
 
@@ -102,7 +160,8 @@ def _train(
     notify: Notify,
 ) -> None:
     run_id = folder.name
-    result = train_ensemble(matrix, ensemble, folder=folder / "models", notify=notify)
+    checkpoints = folder / "checkpoints"
+    result = train_ensemble(matrix, ensemble, folder=folder / "models", checkpoints=checkpoints, notify=notify)
     fold_of = np.empty(len(matrix.y), int)
     for number, fold in enumerate(result.plan):
         fold_of[fold.test_rows] = number
@@ -141,6 +200,7 @@ def _train(
         record["test"] = describe_predictions(of_rows) | {"filled_with_training_median": filled}
     record["seconds"] = time.perf_counter() - started
     write_json(folder / RECORD, record)
+    shutil.rmtree(checkpoints, ignore_errors=True)  # oof.csv has what they held
 
 
 def _check_plan(dataset: Dataset, ensemble: EnsembleSettings) -> None:
@@ -176,3 +236,7 @@ def _predict_test(
     names = column_names(extract.features)
     trained = Ensemble.load(read_models, models=ensemble.models, folds=ensemble.folds, names=names)
     return dict(zip(matrix.filenames, trained.predict(matrix.X, matrix.names).tolist(), strict=True))
+
+
+def _dataset(request: dict[str, Any]) -> Dataset:
+    return read_dataset(request["dataset"], build(Layout, request["layout"]))

@@ -10,10 +10,8 @@
 
 import json
 import re
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,11 +67,6 @@ class Run:
         _check_files(self.models, self.record["model_files"])
         settings = self.record["settings"]["ensemble"]
         return Ensemble.load(self.models, models=settings["models"], folds=settings["folds"], names=self.record["columns"])
-
-
-def new_run_id() -> str:
-    """An id that sorts by time: ``20260131-142501-4f2a``."""
-    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 def library_versions() -> dict[str, str]:

@@ -3,8 +3,9 @@ import os
 import numpy as np
 import pytest
 
-from core.dataset import Layout, check_dataset, describe_labels, read_dataset, why_not_trainable
+from core.dataset import Layout, describe_labels, read_dataset, why_not_trainable
 from core.errors import DataError, ParameterError
+from core.report import check_dataset
 from tests.conftest import tone, write_clip, write_table
 
 

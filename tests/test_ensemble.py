@@ -162,3 +162,54 @@ def test_a_failed_fit_names_model_and_fold(tmp_path, rng, monkeypatch):
 def test_settings_are_checked_at_the_door(options, match):
     with pytest.raises(ParameterError, match=match):
         EnsembleSettings(**options)
+
+
+def test_finished_fits_are_not_done_again_and_the_scores_are_the_same(tmp_path, rng, monkeypatch):
+    matrix = make_matrix(rng)
+    undisturbed = train_ensemble(matrix, QUICK, folder=tmp_path / "a")
+    fitted = []
+
+    def stop_after_four(task):
+        if len(fitted) == 4:
+            raise KeyboardInterrupt
+        fitted.append((task.model, task.number))
+        return fit(task)
+
+    fit = module._fit
+    monkeypatch.setattr(module, "_fit", stop_after_four)
+    with pytest.raises(KeyboardInterrupt):
+        train_ensemble(matrix, QUICK, folder=tmp_path / "b", checkpoints=tmp_path / "kept")
+    again = []
+    monkeypatch.setattr(module, "_fit", lambda task: again.append((task.model, task.number)) or fit(task))
+    events = []
+    resumed = train_ensemble(matrix, QUICK, folder=tmp_path / "b", checkpoints=tmp_path / "kept", notify=events.append)
+    assert len(again) == 2
+    assert not set(again) & set(fitted)
+    assert resumed.scores() == undisturbed.scores()
+    assert [type(event) for event in events].count(FitFinished) == 6
+
+
+@pytest.mark.parametrize("change", ["label", "seed", "model file", "checkpoint"])
+def test_a_fit_of_something_else_or_with_a_damaged_file_is_done_again(tmp_path, rng, monkeypatch, change):
+    matrix, settings = make_matrix(rng), EnsembleSettings(models=("lightgbm",), folds=3, workers=0)
+    train_ensemble(matrix, settings, folder=tmp_path / "b", checkpoints=tmp_path / "kept")
+    if change == "label":
+        matrix.y[0] += 1
+    elif change == "seed":
+        settings = EnsembleSettings(models=("lightgbm",), folds=3, workers=0, seed=1)
+    elif change == "model file":
+        (tmp_path / "b/fold1/lightgbm.txt").write_text("tree")
+    else:
+        (tmp_path / "kept/fold1-lightgbm.npz").write_bytes(b"PK")
+    fit, again = module._fit, []
+    monkeypatch.setattr(module, "_fit", lambda task: again.append(task.number) or fit(task))
+    train_ensemble(matrix, settings, folder=tmp_path / "b", checkpoints=tmp_path / "kept")
+    assert again == ([1] if change in ("model file", "checkpoint") else [0, 1, 2])
+
+
+def test_the_error_so_far_ends_as_the_error_of_the_run(tmp_path, rng):
+    events = []
+    result = train_ensemble(make_matrix(rng), QUICK, folder=tmp_path, notify=events.append)
+    last = [event for event in events if isinstance(event, FitFinished)][-1]
+    assert last.oof_rmse == pytest.approx(result.scores()["oof_rmse"], rel=1e-12)
+    assert last.constant_rmse == pytest.approx(result.scores()["constant_rmse"], rel=1e-12)

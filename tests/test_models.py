@@ -5,15 +5,8 @@ import pytest
 import skops.io
 
 from core.errors import ParameterError, RunError
-from core.models import (
-    CATALOGUE,
-    PATIENCE,
-    DropRedundant,
-    load_skops,
-    make_model,
-    make_preprocessor,
-    save_skops,
-)
+from core.models import CATALOGUE, PATIENCE, load_skops, make_model, save_skops
+from core.preprocess import DropRedundant, make_preprocessor
 
 
 @pytest.fixture

@@ -1,0 +1,404 @@
+"""Long work as folders: a job is asked for, taken by a process of its own, followed and stopped through files alone.
+
+    jobs/<id>/spec.json     what is to be done; never changes
+              events.jsonl  what happened, only appended to
+              lock          held by the process that works on the job
+              log.txt       what that process printed
+              cancel        there once somebody asked to stop
+              result.json   what came of it
+
+A job belongs to nobody's window: it goes on when the page is closed or the server killed, and whoever opens the workspace sees it.
+It has one status: queued, running, done, failed, cancelled, or lost (its process is gone without a last word).
+"""
+
+import json
+import os
+import platform
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from core.errors import EarmarkError, JobError
+from core.events import (
+    Event,
+    EventLog,
+    Heartbeat,
+    JobCancelled,
+    JobDone,
+    JobFailed,
+    JobQueued,
+    JobStarted,
+    Notify,
+    Recorded,
+    ignore,
+    last_job_event,
+    read_events,
+)
+from core.workspace import make_folder, to_json, write_json
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED, LOST = "queued", "running", "done", "failed", "cancelled", "lost"
+ACTIVE = (QUEUED, RUNNING)
+
+HEARTBEAT_S = 5.0
+SILENCE_S = 60.0  # without a heartbeat for so long, a held lock is not believed: file systems of networks differ
+START_S = 30.0  # a process that was started has so long to take its lock
+_CANCEL_POLL_S = 0.1
+_CANCEL_GRACE_S = 1.2  # to leave by itself, then the process ends at once: what is finished is on the disk
+_SIGTERM_AFTER_S, _SIGKILL_AFTER_S = 2.5, 5.0
+_SPEC, _RESULT = "spec.json", "result.json"
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What was asked for.
+
+    Attributes
+    ----------
+    folder : Path
+    kind : str, such as "extract" or "train"
+    request : dict, JSON values only
+    created : float, seconds since 1970
+    """
+
+    folder: Path
+    kind: str
+    request: dict[str, Any]
+    created: float
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def cancel(self) -> Path:
+        return self.folder / "cancel"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
+
+
+class Cancelled(BaseException):
+    """Unwinds work that somebody asked to stop; like KeyboardInterrupt it is nobody's error to handle."""
+
+
+def new_id() -> str:
+    """An id that sorts by time: ``20260131-142501-4f2a``."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def claim(kind: str, request: dict[str, Any], jobs: Path) -> tuple[Job, bool]:
+    """The job for a request, asked for once however often a button is pressed.
+
+    Parameters
+    ----------
+    kind : str
+    request : dict; dataclasses and paths are written as JSON
+    jobs : folder of the workspace's jobs
+
+    Returns
+    -------
+    job : Job; one that is queued or running on an equal request, else the last equal one that did not end well, to go on where
+        it stopped, else a new one
+    mine : bool, whether the caller is to start it
+    """
+    request = to_json(request)
+    make_folder(jobs)
+    with FileLock(jobs / ".claim"):
+        job = next((job for job in list_jobs(jobs) if job.kind == kind and job.request == request), None)
+        if job is not None and (state := status(job)) != DONE:
+            if state in ACTIVE:
+                return job, False
+            job.cancel.unlink(missing_ok=True)
+        else:
+            folder = jobs / new_id()
+            job = Job(folder, kind, request, time.time())
+            write_json(folder / _SPEC, {"job_id": job.id, "kind": kind, "created": job.created, "request": request})
+        with EventLog(job.events) as log:
+            log.append(JobQueued())
+    return job, True
+
+
+def start(job: Job) -> None:
+    """Give a claimed job a process of its own, which outlives this one.
+
+    Raises
+    ------
+    JobError
+        The system refuses another process.
+    """
+    try:
+        with job.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "core.worker", str(job.folder)],
+                cwd=_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,  # a file: a pipe would fill up, or break with its reader
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+    except OSError as error:
+        reason = f"no process could be started ({error.strerror})"
+        with EventLog(job.events) as events:
+            events.append(JobFailed(reason))
+        raise JobError(f"job {job.id}: {reason}") from None
+    threading.Thread(target=process.wait, daemon=True).start()  # should it end before us, the system is told that we know
+
+
+def submit(kind: str, request: dict[str, Any], jobs: Path) -> Job:
+    """Claim and start. Parameters as ``claim``."""
+    job, mine = claim(kind, request, jobs)
+    if mine:
+        start(job)
+    return job
+
+
+def perform(job: Job, work: Callable[[Job, Notify], Any], *, notify: Notify = ignore) -> Any:
+    """Do a claimed job in this process, from its main thread.
+
+    Parameters
+    ----------
+    job : Job
+    work : called with the job and where to report; what it returns is the job's result
+    notify : is told what the event file is told
+
+    Returns
+    -------
+    result : what ``work`` returned
+
+    Raises
+    ------
+    JobError
+        Another process works on it.
+    Cancelled, KeyboardInterrupt
+        Somebody asked to stop.
+    """
+    try:
+        lock = FileLock(job.lock).acquire(timeout=5)
+    except Timeout:
+        raise JobError(f"job {job.id}: another process works on it") from None
+    with lock, EventLog(job.events) as log:
+        watch = _Watch(job, log)
+
+        def tell(event: Event) -> None:
+            watch.record(event)
+            notify(event)
+
+        try:
+            log.append(JobStarted(os.getpid(), platform.node()))
+            with watch:
+                result = work(job, tell)
+            write_json(job.folder / _RESULT, result)
+        except (Cancelled, KeyboardInterrupt):
+            _last_word(log, JobCancelled())
+            raise
+        except EarmarkError as error:
+            _last_word(log, JobFailed(str(error)))
+            raise
+        except OSError as error:
+            _last_word(log, JobFailed(refusal(error)))
+            raise
+        except BaseException as error:
+            traceback.print_exc()
+            _last_word(log, JobFailed(f"an error of Earmark itself, {type(error).__name__}: {error}; more in {job.log}"))
+            raise
+        _last_word(log, JobDone())
+        return result
+
+
+def status(job: Job) -> str:
+    """The one status of a job, from its files."""
+    last, at = last_job_event(job.events)
+    match last:
+        case JobDone():
+            return DONE
+        case JobFailed():
+            return FAILED
+        case JobCancelled():
+            return CANCELLED
+    silent_s = time.time() - at
+    if silent_s < SILENCE_S and _is_held(job.lock):
+        return RUNNING if isinstance(last, JobStarted) else QUEUED
+    if isinstance(last, JobQueued) and silent_s < START_S:
+        return QUEUED
+    return CANCELLED if job.cancel.exists() else LOST
+
+
+def why_failed(job: Job) -> str:
+    """The reason of a failed job, in words."""
+    last, _ = last_job_event(job.events)
+    return last.reason if isinstance(last, JobFailed) else "no reason was recorded"
+
+
+def cancel(job: Job) -> None:
+    """Ask a job to stop; asked again after some seconds, in vain, its process is told by signal, then ended."""
+    if not job.cancel.exists():
+        job.cancel.touch()
+        return
+    asked_s = time.time() - job.cancel.stat().st_mtime
+    if asked_s > _SIGTERM_AFTER_S and status(job) == RUNNING:
+        started = next((one.event for one in reversed(read_events(job.events)[0]) if isinstance(one.event, JobStarted)), None)
+        if started is not None and started.host == platform.node():
+            try:
+                os.kill(started.pid, signal.SIGKILL if asked_s > _SIGKILL_AFTER_S else signal.SIGTERM)
+            except ProcessLookupError:
+                return
+
+
+def follow(job: Job, *, poll_s: float = 0.2) -> Iterator[Recorded]:
+    """Events of a job from its first one on, as they come, until it is no longer queued or running."""
+    offset = 0
+    while True:
+        active = status(job) in ACTIVE
+        recorded, offset = read_events(job.events, offset)
+        yield from recorded
+        if not active:
+            return
+        time.sleep(poll_s)
+
+
+def read_job(folder: Path) -> Job:
+    """Read the folder of a job.
+
+    Raises
+    ------
+    JobError
+        There is no spec.json, or it is damaged.
+    """
+    path = folder / _SPEC
+    try:
+        spec = json.loads(path.read_text(encoding="utf-8"))
+        return Job(folder.absolute(), str(spec["kind"]), dict(spec["request"]), float(spec["created"]))
+    except FileNotFoundError:
+        raise JobError(f"{folder}: no job ({_SPEC} is missing)") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise JobError(f"{path}: not the description of a job ({error})") from None
+
+
+def list_jobs(jobs: Path) -> list[Job]:
+    """Jobs of a workspace, newest first; a damaged one is left out."""
+    found = []
+    for spec in jobs.glob(f"*/{_SPEC}"):
+        try:
+            found.append(read_job(spec.parent))
+        except JobError:
+            continue
+    return sorted(found, key=lambda job: (job.created, job.id), reverse=True)
+
+
+def result(job: Job) -> Any:
+    """What came of a job that is done.
+
+    Raises
+    ------
+    JobError
+        The result is missing or damaged.
+    """
+    path = job.folder / _RESULT
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise JobError(f"{path}: the result cannot be read ({error}); run the job again") from None
+
+
+def refusal(error: OSError) -> str:
+    """What the system refused, in words."""
+    where = f" {error.filename}" if error.filename else ""
+    return f"the system refused{where}: {error.strerror or error}; mend that and run it again"
+
+
+class _Watch:
+    """Beside the work: a heartbeat for those who look, and an eye on the file that asks to stop.
+
+    The main thread is interrupted by a signal; when it cannot leave in time (it may be inside a library), the process ends.
+    """
+
+    def __init__(self, job: Job, log: EventLog):
+        self._job = job
+        self._log = log
+        self._armed = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+
+    def __enter__(self) -> "_Watch":
+        self._before = signal.signal(signal.SIGTERM, self._interrupt)
+        self._armed = True
+        self._thread.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._armed = False
+        self._over.set()
+        self._thread.join()
+        signal.signal(signal.SIGTERM, self._before)
+
+    def record(self, event: Event) -> None:
+        """Write progress; a disk that refuses a line of progress does not stop the work, which has writes of its own."""
+        try:
+            self._log.append(event)
+        except OSError as error:
+            print(f"not recorded: {event} ({error.strerror})", file=sys.stderr)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._armed:
+            self._armed = False
+            raise Cancelled
+
+    def _look(self) -> None:
+        beat, asked = time.monotonic(), None
+        main = threading.main_thread().ident
+        assert main is not None
+        while not self._over.wait(_CANCEL_POLL_S):
+            now = time.monotonic()
+            if asked is None and self._job.cancel.exists():
+                asked = now
+                signal.pthread_kill(main, signal.SIGTERM)
+            if asked is not None and now - asked > _CANCEL_GRACE_S:
+                _last_word(self._log, JobCancelled())
+                os._exit(130)
+            if now - beat >= HEARTBEAT_S:
+                beat = now
+                self.record(Heartbeat())
+
+
+def _last_word(log: EventLog, event: Event) -> None:
+    for _ in range(20):
+        try:
+            return log.append(event)
+        except OSError as error:
+            print(f"not recorded: {event} ({error.strerror})", file=sys.stderr)
+            time.sleep(0.5)  # a full disk may be given room
+
+
+def _is_held(path: Path) -> bool:
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,171 @@
+"""A data set in, what its audio shows out: every clip is decoded once. Lengths in seconds, rates in Hz, levels in dBFS."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.audio import clip_deadline_s, clip_warnings, read_clip
+from core.dataset import ERROR, WARNING, Dataset, Problem, Row, describe_labels, why_not_trainable
+from core.engine import map_unordered
+from core.events import CheckStarted, ClipChecked, Notify, ignore
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What was heard of a clip that can be used.
+
+    Attributes
+    ----------
+    file : str, as the table spells it
+    split : str, "train" or "test"
+    seconds : float, its length
+    sample_rate_hz : int
+    channels : int
+    peak_dbfs : float or None, level of its loudest sample in the first 45 s; None for digital silence
+    """
+
+    file: str
+    split: str
+    seconds: float
+    sample_rate_hz: int
+    channels: int
+    peak_dbfs: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ``check`` says of a data set.
+
+    Attributes
+    ----------
+    clips : tuple of ClipFacts, each usable clip once for each table that names it
+    labels : np.ndarray [shape=(train_clips,)]
+    problems : tuple of Problem
+    """
+
+    clips: tuple[ClipFacts, ...]
+    labels: np.ndarray
+    problems: tuple[Problem, ...]
+
+    @property
+    def train_clips(self) -> int:
+        return len(self.labels)
+
+    @property
+    def test_clips(self) -> int:
+        return sum(clip.split == "test" for clip in self.clips)
+
+    @property
+    def seconds(self) -> float:
+        """Length of all usable clips."""
+        return sum(clip.seconds for clip in self.clips)
+
+    @property
+    def sample_rates(self) -> dict[int, int]:
+        """Number of clips by rate in Hz."""
+        return dict(Counter(clip.sample_rate_hz for clip in self.clips))
+
+    @property
+    def why_not(self) -> str | None:
+        """Why no model can be trained on this, or None."""
+        return why_not_trainable(self.labels)
+
+    def as_json(self) -> dict[str, object]:
+        """The record that ``earmark check --json`` prints."""
+        return {
+            "clips": len(self.clips),
+            "seconds": self.seconds,
+            "labels": describe_labels(self.labels),
+            "problems": [{"file": p.file, "level": p.level, "reason": p.reason} for p in self.problems],
+        }
+
+
+def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notify = ignore) -> Report:
+    """Decode every clip and add what the audio itself shows to the problems of the tables.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    workers : int >= 0, processes; None takes one for each core
+    notify : called with CheckStarted, then a ClipChecked after each clip
+
+    Returns
+    -------
+    report : Report
+    """
+    problems = list(dataset.problems)
+    paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
+    notify(CheckStarted(len(paths)))
+    heard: dict[Path, _Heard] = {}
+    failed: dict[Path, str] = {}
+    for outcome in map_unordered(_hear, paths, workers=_few(workers, len(paths)), deadline_s=clip_deadline_s):
+        if outcome.value is None:
+            failed[outcome.item] = outcome.error or ""
+        else:
+            heard[outcome.item] = outcome.value
+        notify(ClipChecked(outcome.item.name))
+
+    first: dict[bytes, str] = {}
+    clips: list[ClipFacts] = []
+    told: set[Path] = set()
+    for split, rows in (("train", dataset.train), ("test", dataset.test)):
+        for row in _each_clip(rows):
+            if row.path in failed:
+                reasons = [(ERROR, failed[row.path])]
+            else:
+                clip = heard[row.path]
+                clips.append(ClipFacts(row.name, split, clip.seconds, clip.sample_rate_hz, clip.channels, clip.peak_dbfs))
+                reasons = [(WARNING, reason) for reason in clip.warnings]
+                if row.path not in told and clip.sound in first:
+                    reasons.append((WARNING, f"the same audio as {first[clip.sound]}"))
+                first.setdefault(clip.sound, row.name)
+            if row.path not in told:
+                problems += [Problem(row.name, level, reason) for level, reason in reasons]
+            told.add(row.path)
+    labels = np.array([row.label for row in dataset.train if row.path in heard])
+    return Report(tuple(clips), labels, tuple(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    sound: bytes
+    seconds: float
+    sample_rate_hz: int
+    channels: int
+    peak_dbfs: float | None
+    warnings: tuple[str, ...]
+
+
+def _hear(path: Path) -> _Heard:
+    clip = read_clip(path)
+    digest = hashlib.blake2b(
+        clip.samples.tobytes(), digest_size=16, key=f"{clip.sample_rate_hz} Hz, {clip.duration_s:.6f} s".encode()
+    )
+    peak = float(np.abs(clip.samples).max())
+    return _Heard(
+        digest.digest(),
+        clip.duration_s,
+        clip.sample_rate_hz,
+        clip.samples.shape[1],
+        20 * math.log10(peak) if peak > 0 else None,
+        tuple(clip_warnings(clip)),
+    )
+
+
+def _each_clip(rows: Iterable[Row]) -> Iterable[Row]:
+    """The first row of each clip: a test table may name one twice."""
+    seen: set[Path] = set()
+    for row in rows:
+        if row.path not in seen:
+            seen.add(row.path)
+            yield row
+
+
+def _few(workers: int | None, items: int) -> int | None:
+    """Starting processes costs more than a handful of clips does."""
+    return 0 if workers is None and items <= 4 else workers

@@ -1,0 +1,95 @@
+import json
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import cli, commands
+from core.dataset import Layout
+from core.ensemble import EnsembleSettings
+from core.errors import ParameterError
+from core.extract import FEATURE_SETS, ExtractSettings
+from core.models import CATALOGUE, PRESETS
+from core.settings import build, changed, read_settings
+from core.workspace import to_json
+
+sets = st.lists(st.sampled_from(FEATURE_SETS), min_size=1, unique=True).map(tuple)
+models = st.lists(st.sampled_from(list(CATALOGUE)), min_size=1, unique=True).map(tuple)
+words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1).filter(
+    lambda text: not text.startswith("-")
+)
+extracts = st.builds(ExtractSettings, features=sets, max_seconds=st.floats(1, 1e6))
+ensembles = st.builds(
+    EnsembleSettings,
+    models=models,
+    preset=st.sampled_from(PRESETS),
+    folds=st.integers(2, 99),
+    groups=st.none() | words,
+    seed=st.integers(0, 2**31 - 1),
+)
+
+
+@given(extracts, ensembles)
+def test_settings_come_back_from_json_as_they_were(extract, ensemble):
+    for settings in (extract, ensemble):
+        assert build(type(settings), json.loads(json.dumps(to_json(settings)))) == settings
+
+
+@given(extracts, ensembles, words)
+def test_the_copied_command_means_the_same_job(extract, ensemble, column):
+    layout = Layout(label_column=column) if column != "filename" else Layout()
+    line = commands.train_command("/data/my set", layout, extract, ensemble, "/w")
+    program, *rest = shlex.split(line)
+    options = cli._parser().parse_args(rest)
+    assert (program, options.dataset, options.workspace) == ("earmark", "/data/my set", "/w")
+    assert cli._extract_settings(options) == extract
+    assert cli._ensemble_settings(options) == ensemble
+    assert cli._layout(options) == layout
+
+
+def test_flags_override_a_settings_file_and_a_run_record_is_one(tmp_path):
+    record = {"settings": {"layout": to_json(Layout()), "extract": {"features": ["mfcc"]}, "ensemble": {"folds": 3, "seed": 7}}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    line = ["train", "x", "--settings", str(tmp_path / "run.json"), "--folds", "4"]
+    options = cli._parser().parse_args(line)
+    assert cli._ensemble_settings(options) == EnsembleSettings(folds=4, seed=7)
+    assert cli._extract_settings(options) == ExtractSettings(("mfcc",))
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("{", "not JSON"),
+        ("[]", "expected an object with any of layout, extract, ensemble"),
+        ('{"ensemble": 3}', "each an object"),
+        ('{"model": {}}', "sections model not among layout, extract, ensemble"),
+    ],
+)
+def test_a_settings_file_of_something_else_is_refused_in_words(tmp_path, content, text):
+    (tmp_path / "s.json").write_text(content)
+    with pytest.raises(ParameterError, match=text):
+        read_settings(tmp_path / "s.json")
+    with pytest.raises(ParameterError, match="cannot be read"):
+        read_settings(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"folds": "5"}, "folds='5' must be a whole number"),
+        ({"folds": True}, "folds=True must be a whole number"),
+        ({"groups": 3}, "groups=3 must be text or null"),
+        ({"models": "xgboost"}, "models='xgboost' must be a list of names"),
+        ({"depth": 3}, "settings depth not among models, preset"),
+        ({"folds": 1}, "folds=1 must be 2 or more"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_words(values, text):
+    with pytest.raises(ParameterError, match=text):
+        build(EnsembleSettings, values)
+
+
+def test_only_what_differs_from_the_defaults_is_named():
+    assert changed(EnsembleSettings()) == {}
+    assert changed(EnsembleSettings(folds=3, groups="speaker")) == {"folds": 3, "groups": "speaker"}
