@@ -1,10 +1,12 @@
-# make run    install everything into .venv and train on the bundled data set
-# make test   every test
-# make check  format, lint, types, import rules
+# make run        install everything into .venv and open the workbench on the bundled data set
+# make test       every test but the long ones
+# make test-slow  kills and long browser stories
+# make check      format, lint, types, import rules
+# make browser    install Chromium for the browser tests, where that can be done
 # EXTRAS=dev leaves out the large libraries for pretrained encoders (about 6 GB).
 
 .DEFAULT_GOAL := run
-.PHONY: run test check format clean
+.PHONY: run test test-slow check browser format clean
 
 EXTRAS ?= deep,dev
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -13,16 +15,25 @@ INSTALLED := .venv/.installed-$(EXTRAS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 run: $(INSTALLED)
-	.venv/bin/earmark train examples/piano-touch
+	.venv/bin/earmark app
 
 test: $(INSTALLED)
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -m "not slow"
+
+test-slow: $(INSTALLED)
+	.venv/bin/python -m pytest -m slow
 
 check: $(INSTALLED)
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+browser:
+	@command -v chromium >/dev/null && exit 0; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else echo "Chromium is not installed, and this user cannot install it (Debian: apt-get install chromium); browser tests will be skipped"; fi
 
 format: $(INSTALLED)
 	.venv/bin/ruff format .

@@ -146,6 +146,23 @@ def extract_clips(paths: Iterable[Path], settings: ExtractSettings, *, cache_pat
     return Extraction(vectors, {path: content.hex() for path, content in contents.items()}, failures, computed)
 
 
+def count_cached(contents: Sequence[bytes], settings: ExtractSettings, *, cache_path: Path) -> int:
+    """How many of these files have all their vectors in the cache.
+
+    Parameters
+    ----------
+    contents : content hashes, one a file
+    settings : ExtractSettings
+    cache_path : SQLite file; nothing is created where it is missing
+    """
+    if not contents or not cache_path.is_file():
+        return 0
+    definitions = [definition_hash(name, settings.max_seconds) for name in settings.features]
+    with VectorCache(cache_path) as store:
+        stored = store.get({vector_key(content, definition) for content in contents for definition in definitions})
+    return sum(all(vector_key(content, definition) in stored for definition in definitions) for content in contents)
+
+
 @cache
 def definition_hash(set_name: str, max_seconds: float) -> bytes:
     """Hash of everything that a set's numbers depend on besides the audio [16 bytes].

@@ -10,7 +10,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -117,10 +117,18 @@ def list_runs(jobs: Path) -> list[Run]:
     return sorted(runs, key=lambda run: (run.record["created"], run.id))
 
 
-def find_run(name: str, jobs: Path) -> Run:
-    """A run by id, ``latest``, ``best`` or folder.
+def best_run(runs: Sequence[Run]) -> Run:
+    """The lowest OOF RMSE among the runs that can be compared with the latest: same data, same grouping.
 
-    ``best`` has the lowest OOF RMSE among the runs that can be compared with the latest: same data, same grouping.
+    Parameters
+    ----------
+    runs : sequence of Run, at least one, oldest first
+    """
+    return min((run for run in runs if _kind(run) == _kind(runs[-1])), key=lambda run: float(run.scores["oof_rmse"]))
+
+
+def find_run(name: str, jobs: Path) -> Run:
+    """A run by id, ``latest``, ``best`` (see ``best_run``) or folder.
 
     Parameters
     ----------
@@ -140,9 +148,7 @@ def find_run(name: str, jobs: Path) -> Run:
         runs = list_runs(jobs)
         if not runs:
             raise RunError(f"{jobs}: no finished run yet; train one with: earmark train DATASET")
-        if name == "latest":
-            return runs[-1]
-        return min((run for run in runs if _kind(run) == _kind(runs[-1])), key=lambda run: float(run.scores["oof_rmse"]))
+        return runs[-1] if name == "latest" else best_run(runs)
     if _ID.fullmatch(name) and (jobs / name / RECORD).is_file():
         return read_run(jobs / name)
     folder = Path(name)

@@ -1,0 +1,1 @@
+"""The browser workbench: everything that knows Streamlit."""

@@ -1,0 +1,197 @@
+"""Data in, figure out: no Streamlit here, so that a chart can be tested like a function. Time in seconds, frequency in Hz.
+
+What ticks is drawn with Altair, which keeps its place in the page while the data changes; the spectrogram, which stands still, with
+Plotly.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import plotly.colors as pc
+import plotly.graph_objects as go
+
+from core.audio import Clip
+from core.events import FitFinished
+
+_HEIGHT, _TALL = 260, 340
+_MAX_BARS = 32
+_WAVEFORM_BINS = 800
+_SPECTROGRAM_FRAMES, _SPECTROGRAM_ROWS = 600, 160
+_FLOOR_DB = -80.0
+_ACCENT = "#0f9488"
+_COLOURS = ["#05000f", *pc.sequential.Magma[1:]]  # Streamlit takes #000004, Magma's first, for a sign of its own
+_QUIET = "#8d9a98"
+
+
+def label_histogram(labels: Sequence[float]) -> alt.Chart:
+    """How often each label, or each of up to 20 ranges of labels, stands in the table."""
+    values = np.asarray(labels, float)
+    if len(np.unique(values)) <= _MAX_BARS:
+        at, counts = np.unique(values, return_counts=True)
+        frame = pd.DataFrame({"label": [f"{one:g}" for one in at], "clips": counts})
+        x = alt.X("label:N", sort=None, title="Label", axis=alt.Axis(labelAngle=0, labelOverlap=True))
+        return alt.Chart(frame, height=_HEIGHT).mark_bar(color=_ACCENT).encode(x, _clips(), tooltip=["label:N", "clips:Q"])
+    return _histogram(values, "Label")
+
+
+def duration_histogram(seconds: Sequence[float]) -> alt.Chart:
+    """How long clips are."""
+    return _histogram(np.asarray(seconds, float), "Seconds")
+
+
+def fold_scores(fits: Sequence[FitFinished], models: Sequence[str], folds: int) -> alt.Chart:
+    """RMSE of each model on each fold, as far as they are fitted; the axes stand still while it fills."""
+    rows = [(fit.fold + 1, fit.rmse, fit.model) for fit in fits]
+    return (
+        alt.Chart(pd.DataFrame(rows, columns=["fold", "rmse", "model"]), height=_TALL)
+        .mark_line(point=alt.OverlayMarkDef(size=70, filled=True), strokeWidth=1.5)
+        .encode(
+            alt.X("fold:O", scale=alt.Scale(domain=list(range(1, folds + 1))), title="Fold", axis=alt.Axis(labelAngle=0)),
+            alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE on the fold"),
+            alt.Color("model:N", scale=alt.Scale(domain=list(models)), title=None, legend=alt.Legend(orient="bottom", columns=3)),
+            tooltip=["model:N", "fold:O", _figure("rmse")],
+        )
+    )
+
+
+def running_error(fits: Sequence[FitFinished], total: int) -> alt.LayerChart:
+    """Out-of-fold RMSE of all that is fitted so far, beside that of the constant predictor on the same rows."""
+    names = {"oof_rmse": "ensemble so far", "constant_rmse": "constant (mean label)"}
+    rows = [(number + 1, name, getattr(fit, key)) for number, fit in enumerate(fits) for key, name in names.items()]
+    colours = alt.Scale(domain=list(names.values()), range=[_ACCENT, _QUIET])
+    base = alt.Chart(pd.DataFrame(rows, columns=["fits", "what", "rmse"])).encode(
+        alt.X(
+            "fits:Q", scale=alt.Scale(domain=[1, max(2, total)]), title="Fits finished", axis=alt.Axis(tickMinStep=1, format="d")
+        ),
+        alt.Y("rmse:Q", scale=alt.Scale(zero=True), title="RMSE out of fold"),
+        alt.Color("what:N", scale=colours, title=None, legend=alt.Legend(orient="bottom", columns=3)),
+        tooltip=["what:N", "fits:Q", _figure("rmse")],
+    )
+    return alt.layer(base.mark_line(strokeWidth=2), base.mark_point(size=25, filled=True), height=_TALL)
+
+
+def oof_scatter(oof: pd.DataFrame) -> alt.LayerChart:
+    """Out-of-fold prediction by label; on the diagonal the two are equal."""
+    low, high = _range(np.concatenate([oof["label"], oof["oof_prediction"]]))
+    scale = alt.Scale(domain=[low, high], nice=False)
+    x = alt.X("label:Q", scale=scale, title="Label")
+    y = alt.Y("oof_prediction:Q", scale=scale, title="Prediction out of fold")
+    ends = pd.DataFrame({"label": [low, high], "oof_prediction": [low, high]})
+    diagonal = alt.Chart(ends).mark_line(color=_QUIET, strokeDash=[4, 4]).encode(x, y)
+    points = (
+        alt.Chart(oof[["filename", "label", "oof_prediction", "fold"]])
+        .mark_circle(size=40, opacity=0.55, color=_ACCENT)
+        .encode(x, y, tooltip=["filename:N", "label:Q", _figure("oof_prediction"), "fold:O"])
+    )
+    return alt.layer(diagonal, points, height=360)
+
+
+def predictions_on_labels(labels: Sequence[float], predictions: pd.DataFrame) -> alt.LayerChart:
+    """Where predictions (columns ``file``, ``prediction``) stand among the labels that were trained on."""
+    values = np.asarray(labels, float)
+    counts, edges = np.histogram(values, bins=min(30, max(1, len(np.unique(values)))))
+    bars = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "clips": counts})
+    low, high = _range(np.concatenate([values, predictions["prediction"]]))
+    x = alt.Scale(domain=[low, high], nice=False)
+    histogram = (
+        alt.Chart(bars)
+        .mark_bar(color=_QUIET, opacity=0.45)
+        .encode(
+            alt.X("from:Q", scale=x, title="Label", axis=alt.Axis(tickCount=10)),
+            alt.X2("to"),
+            _clips("Training clips"),
+            y2=alt.datum(0),
+            tooltip=["from:Q", "to:Q", "clips:Q"],
+        )
+    )
+    tooltip = ["file:N", _figure("prediction")]
+    rules = alt.Chart(predictions).mark_rule(color=_ACCENT, strokeWidth=2.5).encode(alt.X("prediction:Q", scale=x), tooltip=tooltip)
+    return alt.layer(histogram, rules, height=_HEIGHT)
+
+
+def waveform(clip: Clip) -> alt.Chart:
+    """Lowest and highest sample of each of up to 800 stretches of a clip."""
+    y = clip.mono
+    edges = np.linspace(0, len(y), min(_WAVEFORM_BINS, len(y)) + 1).astype(int)[:-1]
+    frame = pd.DataFrame(
+        {
+            "seconds": edges / clip.sample_rate_hz,
+            "low": np.minimum.reduceat(y, edges).astype(float),
+            "high": np.maximum.reduceat(y, edges).astype(float),
+        }
+    ).round(4)
+    peak = max(1e-4, float(np.abs(y).max()))
+    return (
+        alt.Chart(frame, height=120)
+        .mark_area(color=_ACCENT, interpolate="step-after", line={"color": _ACCENT, "strokeWidth": 0.5})
+        .encode(
+            alt.X("seconds:Q", title=None, scale=alt.Scale(domain=[0, clip.seconds], nice=False)),
+            alt.Y("low:Q", title="Amplitude", scale=alt.Scale(domain=[-peak, peak])),
+            alt.Y2("high"),
+        )
+    )
+
+
+def spectrogram(clip: Clip) -> go.Figure:
+    """Level by time and frequency, in dB below the loudest spot, down to -80 dB; frequency on a logarithmic axis from 50 Hz."""
+    seconds, frequencies_hz, level_db = spectrogram_levels(clip)
+    figure = go.Figure(
+        go.Heatmap(
+            x=seconds,
+            y=frequencies_hz,
+            z=level_db,
+            zmin=_FLOOR_DB,
+            zmax=0,
+            colorscale=_COLOURS,
+            colorbar={"title": {"text": "dB"}, "thickness": 10, "outlinewidth": 0},
+            hovertemplate="%{x:.2f} s · %{y:.0f} Hz · %{z:.0f} dB<extra></extra>",
+        )
+    )
+    figure.update_yaxes(type="log", title="Hz", tickvals=[50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000])
+    figure.update_xaxes(title="Seconds", range=[0, clip.seconds])
+    figure.update_layout(height=300, margin={"l": 10, "r": 10, "t": 10, "b": 10})
+    return figure
+
+
+def spectrogram_levels(clip: Clip) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times (t,), frequencies (f,) from 50 Hz on evenly spaced octaves, and levels [shape=(f, t)] in dB below the loudest spot.
+
+    Frames of about 46 ms under a Hann window; a row holds the loudest bin of its band.
+    """
+    y, sr = clip.mono, clip.sample_rate_hz
+    n_fft = 1 << round(np.log2(0.046 * sr))
+    y = np.pad(y, (0, max(0, n_fft - len(y))))
+    frames = np.lib.stride_tricks.sliding_window_view(y, n_fft)
+    starts = np.linspace(0, len(frames) - 1, min(_SPECTROGRAM_FRAMES, len(frames))).astype(int)
+    power = np.abs(np.fft.rfft(frames[starts] * np.hanning(n_fft + 1)[:-1].astype(np.float32), axis=1).T) ** 2  # (bins, t)
+    edges_hz = np.geomspace(50, sr / 2, _SPECTROGRAM_ROWS + 1)
+    bins = np.clip(np.round(edges_hz * n_fft / sr).astype(int), 0, len(power) - 1)
+    rows = np.array([power[low : max(low + 1, high)].max(axis=0) for low, high in pairwise(bins)])
+    level_db = 10 * np.log10(np.maximum(rows, 1e-12) / max(1e-12, rows.max()))
+    centre_s = (starts + n_fft / 2) / sr
+    return centre_s, np.sqrt(edges_hz[:-1] * edges_hz[1:]), np.maximum(level_db, _FLOOR_DB).round(1).astype(np.float32)
+
+
+def _histogram(values: np.ndarray, title: str) -> alt.Chart:
+    counts, edges = np.histogram(values, bins=min(20, max(1, len(np.unique(values)))))
+    frame = pd.DataFrame({"from": edges[:-1].round(4), "to": edges[1:].round(4), "clips": counts})
+    x = alt.X("from:Q", title=title, scale=alt.Scale(zero=False, nice=False))
+    mark = alt.Chart(frame, height=_HEIGHT).mark_bar(color=_ACCENT, binSpacing=1)
+    return mark.encode(x, alt.X2("to"), _clips(), y2=alt.datum(0), tooltip=["from:Q", "to:Q", "clips:Q"])
+
+
+def _figure(name: str) -> alt.Tooltip:
+    return alt.Tooltip(f"{name}:Q", format=".4f")
+
+
+def _clips(title: str = "Clips") -> alt.Y:
+    return alt.Y("clips:Q", title=title, axis=alt.Axis(tickMinStep=1, format="d"))
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    low, high = float(np.min(values)), float(np.max(values))
+    margin = 0.03 * (high - low) or 0.5
+    return low - margin, high + margin

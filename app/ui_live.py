@@ -1,0 +1,127 @@
+"""The one ticking fragment: a job redrawn from its events while it is at work, and the page once more when it has ended."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from app import ui_resources
+from app.ui_words import count, duration, errors_in_words, plain
+from core import jobs
+from core.events import (
+    CheckStarted,
+    ClipChecked,
+    ClipExtracted,
+    ClipSetAside,
+    ExtractionStarted,
+    FitFinished,
+    JobStarted,
+    Recorded,
+    TrainingStarted,
+)
+from core.jobs import ACTIVE, CANCELLED, FAILED, LOST, QUEUED, Job
+
+TICK_S = 1.0
+_RATE_OVER_S = 20.0
+_ENDS = {
+    CANCELLED: "It was cancelled. What was finished is kept.",
+    LOST: "Its process is gone without a word: killed, or the machine went down. What was finished is kept.",
+}
+_VERBS = {"check": "Looking at the clips", "extract": "Extracting", "train": "Training", "predict": "Scoring"}
+
+
+def show_job(job: Job, draw: Callable[[list[Recorded]], None] | None = None) -> None:
+    """Progress of a job with its cancel button; what else is to be seen of its events, ``draw`` draws.
+
+    Parameters
+    ----------
+    job : Job
+    draw : called with the events so far, inside the fragment
+    """
+    active = jobs.status(job) in ACTIVE
+
+    def panel() -> None:
+        with errors_in_words():
+            state = jobs.status(job)
+            if state in ACTIVE:
+                recorded = ui_resources.events(job.events)
+                _progress(job, state, recorded)
+                if draw is not None:
+                    draw(recorded)
+            elif active:
+                st.rerun()
+
+    st.fragment(panel, run_every=TICK_S if active else None)()
+
+
+def show_end(job: Job) -> bool:
+    """Say how a job ended that did not end well, with a button to go on; whether it was so."""
+    state = jobs.status(job)
+    if state == FAILED:
+        st.error(plain(jobs.why_failed(job)), icon=":material/error:")
+    elif state in _ENDS:
+        st.warning(_ENDS[state], icon=":material/pause_circle:")
+    else:
+        return False
+    st.button("Go on where it stopped", icon=":material/resume:", key=f"resume_{job.id}", on_click=_resume, args=(job,))
+    return True
+
+
+def rate_per_s(recorded: Sequence[Recorded], kinds: type | tuple[type, ...]) -> float | None:
+    """Events of these kinds per second over the last 20 s of work, or None before there are two."""
+    at = [one.at for one in recorded if isinstance(one.event, kinds)]
+    recent = [one for one in at if one >= at[-1] - _RATE_OVER_S]
+    if len(recent) < 2 or recent[-1] <= recent[0]:
+        return None
+    return (len(recent) - 1) / (recent[-1] - recent[0])
+
+
+def steps(recorded: Sequence[Recorded]) -> tuple[str, int, int] | None:
+    """What is counted now, how much of it is done, and how much there is; None before the work has begun."""
+    stage = None
+    for one in recorded:
+        match one.event:
+            case CheckStarted(clips=total) | ExtractionStarted(to_do=total) if total:
+                stage = ("clip", 0, total)
+            case TrainingStarted(fits=total):
+                stage = ("fit", 0, total)
+            case ClipChecked() | ClipExtracted() | ClipSetAside() | FitFinished() if stage:
+                stage = (stage[0], stage[1] + 1, stage[2])
+    return stage
+
+
+def _progress(job: Job, state: str, recorded: list[Recorded]) -> None:
+    verb = _VERBS.get(job.kind, job.kind)
+    started = next((one.at for one in recorded if isinstance(one.event, JobStarted)), time.time())
+    stage = steps(recorded)
+    if state == QUEUED or stage is None:
+        text, share = f"{verb}: getting ready ...", 0.0
+    else:
+        unit, done, total = stage
+        kinds = FitFinished if unit == "fit" else (ClipChecked, ClipExtracted, ClipSetAside)
+        rate = rate_per_s(recorded, kinds)
+        verb = _VERBS["extract"] if unit == "clip" and job.kind == "train" else verb  # what is missing is extracted first
+        parts = [f"{verb}: {done:,} of {count(total, unit)}"]
+        if rate is not None and unit == "clip":
+            parts.append(f"{rate:.1f} clips per second")
+        if rate is not None and done < total:
+            parts.append(f"about {duration((total - done) / rate)} left")
+        parts.append(f"{duration(time.time() - started)} so far")
+        text, share = " · ".join(parts), min(1.0, done / total)
+    asked = job.cancel.exists()
+    if asked:
+        jobs.cancel(job)  # asked again in vain, by signal
+    with st.container(horizontal=True, vertical_alignment="center", key=f"job_{job.kind}"):
+        st.progress(share, text="Stopping ..." if asked else text)
+        st.button("Cancel", icon=":material/stop_circle:", key=f"cancel_{job.id}", on_click=_cancel, args=(job,), disabled=asked)
+
+
+def _cancel(job: Job) -> None:
+    with errors_in_words():
+        if not job.cancel.exists():
+            jobs.cancel(job)
+
+
+def _resume(job: Job) -> None:
+    with errors_in_words():
+        jobs.submit(job.kind, job.request, job.folder.parent)

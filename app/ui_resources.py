@@ -1,0 +1,130 @@
+"""What pages share and keep: the only file with Streamlit's caches. Everything here is read, never changed, by those who get it."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from core.audio import Clip, read_clip
+from core.cache import content_hash
+from core.dataset import Dataset, Layout, read_dataset
+from core.events import JobStarted, Recorded, read_events
+from core.runs import Run, list_runs
+
+
+def dataset(path: str, layout: Layout) -> Dataset:
+    """A data set; read again when a table or a folder of clips has changed.
+
+    Raises
+    ------
+    DataError
+        As ``read_dataset``.
+    """
+    root = Path(path)
+    watched = [root, root.parent, root / "csvs", *root.glob("csvs/*.csv"), *root.glob("*.csv"), *root.glob("audios/*")]
+    if layout.audio is not None:
+        watched.append(root / layout.audio)
+    return _dataset(path, layout, tuple(_changed_ns(one) for one in watched))
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the tables ...", hash_funcs={Layout: repr})
+def _dataset(path: str, layout: Layout, changed_ns: tuple[int, ...]) -> Dataset:
+    return read_dataset(path, layout)
+
+
+def clip(path: Path) -> Clip:
+    """The start of a clip, decoded.
+
+    Raises
+    ------
+    AudioError
+        As ``read_clip``.
+    """
+    return _clip(str(path), _changed_ns(path))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _clip(path: str, changed_ns: int) -> Clip:
+    return read_clip(path)
+
+
+def contents(paths: list[Path]) -> list[bytes]:
+    """Content hash of each file that can be opened; a file that has not changed is not read again."""
+    known = _contents()
+    found = []
+    for path in paths:
+        try:
+            facts = path.stat()
+            key = (str(path), facts.st_size, facts.st_mtime_ns)
+            if key not in known:
+                known[key] = content_hash(path)
+            found.append(known[key])
+        except OSError:  # extraction will name it with its reason
+            continue
+    return found
+
+
+@st.cache_resource(show_spinner=False)
+def _contents() -> dict[tuple[str, int, int], bytes]:
+    return {}
+
+
+def runs(jobs: Path) -> list[Run]:
+    """Finished runs, oldest first."""
+    return _runs(str(jobs), tuple(sorted((str(path), _changed_ns(path)) for path in jobs.glob("*/run.json"))))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _runs(jobs: str, changed: tuple[tuple[str, int], ...]) -> list[Run]:
+    return list_runs(Path(jobs))
+
+
+def oof(run: Run) -> pd.DataFrame:
+    """Out-of-fold predictions of a run: filename, label, fold, oof_prediction and a column for each model."""
+    return _table(str(run.folder / "oof.csv"), _changed_ns(run.folder / "oof.csv"))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _table(path: str, changed_ns: int) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"filename": str})
+
+
+def training_labels(run: Run) -> np.ndarray:
+    """Labels that a run was trained on [shape=(n,)]."""
+    return oof(run)["label"].to_numpy()
+
+
+@dataclass
+class _Tail:
+    """How far an event file was read."""
+
+    offset: int = 0
+    recorded: list[Recorded] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def events(path: Path) -> list[Recorded]:
+    """Events of a job's last attempt; each line is read once, whoever watches."""
+    tail = _tail(str(path))
+    with tail.lock:
+        fresh, tail.offset = read_events(path, tail.offset)
+        for one in fresh:
+            if isinstance(one.event, JobStarted):
+                tail.recorded = []
+            tail.recorded.append(one)
+        return list(tail.recorded)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _tail(path: str) -> _Tail:
+    return _Tail()
+
+
+def _changed_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

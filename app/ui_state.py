@@ -1,0 +1,143 @@
+"""What a session remembers: the only file that names keys of the session state. What outlasts it stands in the workspace."""
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app import ui_resources
+from app.ui_words import plain
+from core.dataset import Dataset, Layout
+from core.errors import DataError, EarmarkError, JobError
+from core.jobs import Job, list_jobs, read_job
+from core.settings import build
+from core.workspace import Workspace, to_json, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+BUNDLED = ROOT / "examples" / "piano-touch"
+# A page by its name, as `st.page_link` and `st.switch_page` want it.
+PAGES = {name: str(ROOT / "pages" / file) for name, file in {
+    "home": "0_home.py", "dataset": "1_dataset.py", "features": "2_features.py", "train": "3_train.py", "predict": "6_predict.py",
+}.items()}  # fmt: skip
+_RECENT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A data set as it was named: a folder or a table, and how it is laid out."""
+
+    path: str
+    layout: Layout = field(default_factory=Layout)
+
+    @property
+    def name(self) -> str:
+        return Path(self.path).name
+
+
+def workspace() -> Workspace:
+    """The workspace of this server."""
+    return Workspace.resolve()
+
+
+def choice() -> Choice:
+    """The data set that this session works on: the one it chose, else the last one that anybody chose, else the bundled one."""
+    if "choice" not in st.session_state:
+        st.session_state["choice"] = next(iter(recent()), Choice(str(BUNDLED)))
+    chosen: Choice = st.session_state["choice"]
+    return chosen
+
+
+def choose(chosen: Choice) -> None:
+    """Work on a data set, after a look at its tables.
+
+    Raises
+    ------
+    DataError
+        It cannot be read; the session stays with the one before.
+    """
+    ui_resources.dataset(chosen.path, chosen.layout)
+    others = [one for one in recent() if one != chosen]
+    write_json(workspace().root / "recent.json", [to_json(one) for one in [chosen, *others][:_RECENT]])
+    st.session_state["choice"] = chosen
+
+
+def recent() -> list[Choice]:
+    """The data sets that were chosen last, newest first."""
+    try:
+        records = json.loads((workspace().root / "recent.json").read_text(encoding="utf-8"))
+        return [Choice(str(record["path"]), build(Layout, record["layout"])) for record in records]
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EarmarkError,
+    ):  # nothing was chosen, or the list is damaged: it is only a help
+        return []
+
+
+def absolute(path: str) -> str:
+    """A path as it was typed, from the folder where Earmark was started."""
+    start = os.environ.get("EARMARK_START") or os.getcwd()
+    return os.path.normpath(os.path.join(start, os.path.expanduser(path.strip().strip("'\""))))
+
+
+def require_dataset() -> Dataset:
+    """The chosen data set; where it cannot be read, the page says so and ends."""
+    chosen = choice()
+    try:
+        return ui_resources.dataset(chosen.path, chosen.layout)
+    except DataError as error:
+        st.error(plain(str(error)), icon=":material/folder_off:")
+        st.page_link(PAGES["dataset"], label="Choose another data set", icon=":material/library_music:")
+        st.stop()
+
+
+def request(**settings: Any) -> dict[str, Any]:
+    """The request for a job on the chosen data set."""
+    chosen = choice()
+    made: dict[str, Any] = to_json({"dataset": chosen.path, "layout": chosen.layout, **settings})
+    return made
+
+
+def newest_job(kind: str) -> Job | None:
+    """The last job of a kind on the chosen data set."""
+    wanted = request()
+    for job in list_jobs(workspace().jobs):
+        if job.kind == kind and {name: job.request.get(name) for name in wanted} == wanted:
+            return job
+    return None
+
+
+def say(key: str, text: str | None) -> None:
+    """Keep a sentence for the next run of the page, such as why a path was refused."""
+    st.session_state[f"said_{key}"] = text
+
+
+def said(key: str) -> str | None:
+    """The sentence that was kept."""
+    text: str | None = st.session_state.get(f"said_{key}")
+    return text
+
+
+def request_name(job: Job) -> str:
+    """What a job works on, for people."""
+    return Path(str(job.request.get("dataset") or job.request.get("run") or job.id)).name
+
+
+def watch(job: Job) -> None:
+    """Put a job into the page's address: a refresh shows it again."""
+    st.query_params["job"] = job.id
+
+
+def watched() -> Job | None:
+    """The job that the page's address names."""
+    name = st.query_params.get("job", "")
+    try:
+        return read_job(workspace().jobs / name) if re.fullmatch(r"[A-Za-z0-9-]+", name) else None
+    except JobError:
+        return None

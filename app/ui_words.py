@@ -1,0 +1,69 @@
+"""What is said on the screen: numbers, times and errors in words."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from core.errors import EarmarkError
+from core.jobs import refusal
+
+NOTHING = "\N{EN DASH}"  # where a figure is not there yet
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:])")
+
+
+def plain(text: str) -> str:
+    """Text of a user, such as a file name, so that Markdown shows it as it is.
+
+    Examples
+    --------
+    >>> plain("a_b*")
+    'a\\\\_b\\\\*'
+    """
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split("\n")))
+
+
+def duration(seconds: float) -> str:
+    """A span of time for people.
+
+    Examples
+    --------
+    >>> duration(7.4), duration(75), duration(7265)
+    ('7 s', '1 min 15 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Examples
+    --------
+    >>> count(1, "clip"), count(1200, "clip")
+    ('1 clip', '1,200 clips')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """What goes wrong inside is said on the page, where it arose; a defect of Earmark goes to the server's log in full."""
+    try:
+        yield
+    except EarmarkError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+    except OSError as error:
+        st.error(plain(refusal(error)), icon=":material/error:")
+    except Exception as error:
+        logging.getLogger("earmark").exception("defect")
+        what = (
+            f"An error of Earmark itself, {type(error).__name__}. What was finished is kept; the server's output has the details."
+        )
+        st.error(plain(what), icon=":material/error:")

@@ -1,0 +1,70 @@
+"""Home: where you are, and the one next step."""
+
+import streamlit as st
+
+from app import ui_live, ui_resources, ui_state
+from app.ui_words import NOTHING, count, plain
+from core import jobs
+from core.errors import DataError
+from core.runs import best_run
+
+ws = ui_state.workspace()
+chosen = ui_state.choice()
+try:
+    dataset, trouble = ui_resources.dataset(chosen.path, chosen.layout), None
+except DataError as error:
+    dataset, trouble = None, str(error)
+extracted = ui_state.newest_job("extract")
+running = [job for job in jobs.list_jobs(ws.jobs)[:20] if job.kind != "check" and jobs.status(job) in jobs.ACTIVE]
+runs = [run for run in ui_resources.runs(ws.jobs) if dataset is not None and run.record["dataset"].get("path") == str(dataset.root)]
+best = best_run(runs) if runs else None
+
+st.title("Earmark")
+st.caption("Learns to grade sound from labelled clips, and tells the error that new clips will see.")
+
+with st.grid(4, min_column_width=190):
+    with st.container(border=True, height="stretch"):
+        st.metric("Data set", chosen.name, icon=":material/library_music:")
+        if dataset is None:
+            st.caption(":red[It cannot be read.]")
+        else:
+            st.caption(f"{count(len(dataset.train), 'clip')} to train on, {len(dataset.test):,} to test")
+    with st.container(border=True, height="stretch"):
+        ready = jobs.result(extracted)["ready"] if extracted and jobs.status(extracted) == jobs.DONE else None
+        ready = ready if ready is not None or not runs else runs[-1].record["dataset"]["train_clips"]
+        st.metric("Extracted", NOTHING if ready is None else f"{ready:,}", icon=":material/graphic_eq:")
+        st.caption("Not yet" if ready is None else "clips have their features")
+    with st.container(border=True, height="stretch"):
+        names = {"extract": "Extraction", "train": "Training", "predict": "Scoring"}
+        st.metric("At work", names.get(running[0].kind, running[0].kind) if running else NOTHING, icon=":material/bolt:")
+        st.caption(plain(ui_state.request_name(running[0])) if running else "Nothing is running")
+    with st.container(border=True, height="stretch"):
+        st.metric("Best run", f"{best.scores['oof_rmse']:.3f}" if best else NOTHING, icon=":material/trophy:")
+        st.caption(f"RMSE out of fold; constant {best.scores['constant_rmse']:.3f}" if best else "No run on this data set yet")
+
+if running:
+    ui_live.show_job(running[0])
+
+st.subheader("Next step")
+if running:
+    page = {"extract": "features", "train": "train"}.get(running[0].kind, "predict")
+    text, label = "Work goes on when this page is closed. Watch it as it happens.", "Watch"
+elif trouble is not None:
+    page, text, label = "dataset", trouble, "Choose a data set"
+elif ready is None and not runs:
+    page, label = "features", "Extract its features"
+    text = f"The data set {chosen.name} is open. Listen to it on the Dataset page, or go straight on."
+elif not runs:
+    page, text, label = (
+        "train",
+        "The features are there. Train an ensemble and see how well it does on clips it has not heard.",
+        "Train",
+    )
+else:
+    page, text, label = "predict", "A trained ensemble is ready. Score clips that it has never heard.", "Score new clips"
+st.markdown(plain(text))
+with st.container(horizontal=True):
+    if st.button(label, type="primary", icon=":material/arrow_forward:", key="next_step"):
+        st.switch_page(ui_state.PAGES[page])
+    if page != "dataset" and st.button("Look at the data", icon=":material/library_music:", key="look_at_data"):
+        st.switch_page(ui_state.PAGES["dataset"])

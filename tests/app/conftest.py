@@ -1,0 +1,143 @@
+"""Workspaces in every state that a page can meet, and the pages rendered without a browser."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from filelock import FileLock
+from streamlit.testing.v1 import AppTest
+
+from core import jobs, pipeline
+from core.dataset import Layout
+from core.ensemble import EnsembleSettings
+from core.events import (
+    ClipExtracted,
+    ClipSetAside,
+    EventLog,
+    ExtractionStarted,
+    FitFinished,
+    JobCancelled,
+    JobFailed,
+    JobStarted,
+    TrainingStarted,
+)
+from core.extract import ExtractSettings
+from core.workspace import to_json, write_json
+from tests.conftest import ROOT
+
+PAGES = {"home": "0_home", "dataset": "1_dataset", "features": "2_features", "train": "3_train", "predict": "6_predict"}
+EXTRACT = ExtractSettings(("mfcc", "metadata"), workers=0)
+ENSEMBLE = EnsembleSettings(models=("lightgbm", "extra_trees"), folds=3, workers=0)
+
+
+class Place:
+    """A workspace whose data set is chosen, and jobs in it as a worker would leave them."""
+
+    def __init__(self, root: Path, dataset: Path):
+        self.root, self.dataset = root, dataset
+
+    @property
+    def request(self) -> dict[str, object]:
+        return {"dataset": str(self.dataset), "layout": to_json(Layout())}
+
+    def choose(self) -> None:
+        write_json(self.root / "recent.json", [{"path": str(self.dataset), "layout": to_json(Layout())}])
+
+    def claim(self, kind: str) -> jobs.Job:
+        settings = {"check": {}, "extract": {"extract": EXTRACT}, "train": {"extract": EXTRACT, "ensemble": ENSEMBLE}}
+        return jobs.claim(kind, {**self.request, **settings[kind]}, self.root / "jobs")[0]
+
+    def do(self, *kinds: str) -> None:
+        for kind in kinds:
+            jobs.perform(self.claim(kind), pipeline.work)
+
+    def predict(self, *clips: Path) -> jobs.Job:
+        request = {"run": "latest", "clips": [str(clip) for clip in clips]}
+        job, _ = jobs.claim("predict", request, self.root / "jobs")
+        jobs.perform(job, pipeline.work)
+        return job
+
+    def half_done(self, kind: str) -> jobs.Job:
+        """A job whose process has begun, and has told of some of its work."""
+        job = self.claim(kind)
+        with EventLog(job.events) as log:
+            log.append(JobStarted(os.getpid(), platform.node()))
+            if kind == "extract":
+                log.append(ExtractionStarted(clips=15, cached=0, to_do=15))
+                for number in range(4):
+                    log.append(ClipExtracted(f"clip{number}", 0.1))
+                log.append(ClipSetAside("broken_one.wav", "the file is empty (0 bytes)"))
+            elif kind == "train":
+                log.append(TrainingStarted(fits=6))
+                log.append(FitFinished("lightgbm", 0, 1.25, 10, 0.5, 1.25, 2.5))
+        return job
+
+    def end(self, job: jobs.Job, event: JobFailed | JobCancelled) -> None:
+        with EventLog(job.events) as log:
+            log.append(event)
+
+
+@pytest.fixture
+def no_workers(monkeypatch: pytest.MonkeyPatch) -> list[jobs.Job]:
+    """No page starts a process; what it would have started is listed."""
+    started: list[jobs.Job] = []
+    monkeypatch.setattr(jobs, "start", started.append)
+    return started
+
+
+@pytest.fixture
+def place(tmp_path: Path, make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, no_workers: list[jobs.Job]) -> Place:
+    monkeypatch.setenv("EARMARK_WORKSPACE", str(tmp_path / "workspace"))
+    st.cache_resource.clear()
+    place = Place(tmp_path / "workspace", make_dataset(12))
+    place.choose()
+    return place
+
+
+@pytest.fixture
+def finished(place: Place) -> Place:
+    """A data set that was looked at, extracted and trained on."""
+    place.do("check", "extract", "train")
+    return place
+
+
+@pytest.fixture
+def running(place: Place) -> Iterator[Place]:
+    """Jobs of both kinds at work; this process plays their worker."""
+    place.do("check")
+    held = []
+    for kind in ("extract", "train"):
+        lock = FileLock(place.half_done(kind).lock)
+        lock.acquire()
+        held.append(lock)
+    yield place
+    for lock in held:
+        lock.release()
+
+
+def render(page: str, **query: str) -> AppTest:
+    """A page as a browser would get it."""
+    at = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+    for name, value in query.items():
+        at.query_params[name] = value
+    at.run()
+    if page != "home":
+        at.switch_page(f"../pages/{PAGES[page]}.py")
+        for name, value in query.items():
+            at.query_params[name] = value
+        at.run()
+    assert not at.exception, at.exception
+    return at
+
+
+def text(at: AppTest) -> str:
+    """Everything that a page says."""
+    said = [element.value for kind in ("title", "subheader", "markdown", "caption", "error", "warning", "success", "code")
+            for element in at.get(kind)]  # fmt: skip
+    said += [f"{metric.label} {metric.value}" for metric in at.metric]
+    said += [element.proto.text for element in at.get("progress")]
+    said += [button.label for button in at.button]
+    return "\n".join(str(one).replace("\\", "") for one in said)

@@ -1,0 +1,274 @@
+"""Every page in every state: it says what it should, and never shows a traceback."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+import streamlit as st
+
+from core import jobs
+from core.events import JobCancelled, JobFailed
+from core.workspace import write_json
+from tests.app.conftest import PAGES, render, text
+from tests.conftest import ROOT, tone, write_clip
+
+FIVE = list(PAGES)
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ("home", "The data set piano-touch is open"),
+        ("dataset", "Looking at the clips: getting ready"),
+        ("features", "To do 210"),
+        ("train", "Nothing is fitted on clips that it is scored on"),
+        ("predict", "There is no trained ensemble yet"),
+    ],
+)
+def test_an_empty_workspace_offers_the_bundled_set(place, page, says):
+    (place.root / "recent.json").unlink()
+    assert says in text(render(page))
+
+
+@pytest.mark.parametrize("page", [page for page in FIVE if page != "predict"])
+def test_a_data_set_that_is_gone_is_told_in_words(place, page):
+    shutil.rmtree(place.dataset)
+    assert "no such folder" in text(render(page))
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ("home", "12 clips to train on"),
+        ("dataset", "Training is not possible: 0 labelled clips can be used"),
+        ("features", "Unreadable 15"),
+    ],
+)
+def test_a_data_set_of_broken_clips_is_told_clip_by_clip(place, page, says):
+    for path in place.dataset.glob("audios/*/*"):
+        path.write_bytes(b"")
+    place.do("check")
+    with pytest.raises(Exception, match="none of its clips can be read"):
+        place.do("extract")
+    at = render(page)
+    if page == "features":
+        assert "none of its clips can be read" in text(at)
+    else:
+        assert says in text(at)
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ("home", "Extract its features"),
+        ("dataset", "Clips 15"),
+        ("features", "Cached 0"),
+        ("train", "Features that are not there yet are extracted first"),
+        ("predict", "There is no trained ensemble yet"),
+    ],
+)
+def test_a_data_set_without_features_says_what_comes_next(place, page, says):
+    place.do("check")
+    assert says in text(render(page))
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ("home", "At work Training"),
+        ("dataset", "Clips 15"),
+        ("features", "Extracting: 5 of 15 clips"),
+        ("train", "Training: 1 of 6 fits"),
+        ("predict", "There is no trained ensemble yet"),
+    ],
+)
+def test_work_under_way_is_shown(running, page, says):
+    assert says in text(render(page))
+
+
+def test_a_running_page_cannot_start_the_work_twice_and_can_cancel_it(running, no_workers):
+    at = render("train")
+    assert at.button(key="train").disabled
+    job = next(job for job in jobs.list_jobs(running.root / "jobs") if job.kind == "train")
+    at.button(key=f"cancel_{job.id}").click().run()
+    assert job.cancel.exists()
+    assert "Stopping ..." in text(at)
+    assert no_workers == []
+
+
+@pytest.mark.parametrize("kind", ["check", "extract", "train"])
+def test_a_failed_job_says_why_where_it_was_started(place, kind):
+    page = {"check": "dataset", "extract": "features", "train": "train"}[kind]
+    if kind != "check":
+        place.do("check")
+    place.end(place.half_done(kind), JobFailed("the disk is full_"))
+    at = render(page)
+    assert "the disk is full_" in text(at)
+    assert "Go on where it stopped" in text(at)
+
+
+@pytest.mark.parametrize("page", FIVE)
+@pytest.mark.parametrize("end", [JobFailed("no"), JobCancelled(), None])
+def test_every_page_stands_after_work_that_did_not_end_well(place, page, end):
+    place.do("check")
+    for kind in ("extract", "train"):
+        job = place.half_done(kind)
+        if end is not None:
+            place.end(job, end)
+    said = text(render(page))
+    if page in ("features", "train"):
+        assert {JobFailed: "no", JobCancelled: "It was cancelled", type(None): "gone without a word"}[type(end)] in said
+
+
+def test_going_on_starts_the_same_job(place, no_workers):
+    place.do("check")
+    job = place.half_done("train")
+    place.end(job, JobCancelled())
+    render("train").button(key=f"resume_{job.id}").click().run()
+    assert no_workers == [job]
+    assert jobs.status(job) == "queued"
+
+
+def test_every_page_of_a_finished_run(finished):
+    job = finished.predict(
+        finished.dataset / "audios/test/testa0x.wav", write_clip(finished.root / "x.wav", tone(440, seconds=0.01))
+    )
+    assert "Best run" in text(render("home"))
+    dataset = render("dataset")
+    assert "Labels 1 to 6" in text(dataset)
+    assert len(dataset.get("vega_lite_chart")) == 3
+    assert "15 clips have their features: 15 computed in the last job" in text(render("features"))
+    trained = render("train")
+    assert "RMSE out of fold" in text(trained)
+    assert [button.label for button in trained.get("download_button")] == ["Submission", "Out-of-fold predictions"]
+    predicted = text(render("predict", job=job.id))
+    assert "testa0x.wav" in predicted
+    assert "x.wav: too short" in predicted
+
+
+def test_a_double_click_asks_for_one_job(place, no_workers):
+    place.do("check")
+    at, again = render("features"), render("features")  # two tabs, drawn before either was clicked
+    at.button(key="extract").click().run()
+    again.button(key="extract").click().run()
+    assert len(no_workers) == 1
+    assert [job.kind for job in jobs.list_jobs(place.root / "jobs")] == ["extract", "check"]
+
+
+def test_the_form_asks_for_what_it_shows_and_the_command_says_the_same(place, no_workers):
+    place.do("check")
+    at = render("train")
+    at.get("button_group")
+    at.number_input(key="train_folds").set_value(3)
+    at.selectbox(key="train_groups").set_value("speaker").run()
+    assert "--folds 3 --groups speaker" in text(at)
+    at.button(key="train").click().run()
+    assert no_workers[0].request["ensemble"]["folds"] == 3
+    assert no_workers[0].request["ensemble"]["groups"] == "speaker"
+
+
+def test_more_folds_than_groups_are_refused_where_they_are_chosen(place):
+    at = render("train")
+    at.number_input(key="train_folds").set_value(9)
+    at.selectbox(key="train_groups").set_value("speaker").run()
+    assert "9 folds need at least as many groups; there are 4" in text(at)
+    assert at.button(key="train").disabled
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("/nowhere/x_y*", "/nowhere/x_y*: no such folder"),
+        ("", "the path is empty"),
+        ("{file}", "no such folder"),
+        ("{empty}", "expected csvs/train.csv"),
+    ],
+)
+def test_a_wrong_path_is_refused_at_the_box_and_the_data_set_stays(place, tmp_path, typed, says):
+    place.do("check")
+    (tmp_path / "empty").mkdir()
+    at = render("dataset")
+    at.text_input(key="dataset_path").set_value(typed.format(file=__file__, empty=tmp_path / "empty"))
+    at.button(key="dataset_open").click().run()
+    assert not at.exception
+    assert says in text(at)
+    assert "Clips 15" in text(at)
+
+
+def test_a_path_is_opened_looked_at_and_remembered(place, make_dataset, no_workers):
+    place.do("check")
+    other = make_dataset(6, test=0, name="other")
+    at = render("dataset")
+    at.text_input(key="dataset_path").set_value(f" '{other}' ")
+    at.button(key="dataset_open").click().run()
+    assert no_workers[-1].request["dataset"] == str(other)
+    assert "6 clips to train on" in text(render("home"))
+    at = render("dataset")
+    at.selectbox(key="dataset_recent").select_index(0).run()
+    assert at.text_input(key="dataset_path").value == str(place.dataset)
+
+
+def test_clips_that_changed_since_they_were_looked_at_are_said_to_have(place):
+    place.do("check")
+    assert "have changed" not in text(render("dataset"))
+    write_clip(place.dataset / "audios/train/traina0x.wav", tone(300, seconds=2))
+    at = render("dataset")
+    assert "have changed since this was looked at" in text(at)
+    at.button(key="look_again").click().run()
+    assert "Looking at the clips" in text(at)
+
+
+def test_an_upload_is_kept_by_content_and_scored(finished, no_workers):
+    clip = (finished.dataset / "audios/test/testa0x.wav").read_bytes()
+    at = render("predict")
+    at.file_uploader[0].upload("../a b*.wav", clip, "audio/wav")
+    at.run()
+    at.button(key="score").click().run()
+    [kept] = (finished.root / "uploads").glob("*/*")
+    assert kept.read_bytes() == clip
+    assert no_workers[-1].request["clips"] == [str(kept)]
+    assert "Scoring: getting ready" in text(at)
+
+
+@pytest.mark.parametrize("page", FIVE)
+def test_a_defect_and_a_full_disk_are_told_in_words(finished, page, monkeypatch):
+    for error, says in [
+        (OSError(28, "No space left on device", "/w/x"), "No space left on device"),
+        (ZeroDivisionError("x"), "An error of Earmark itself"),
+    ]:
+
+        def fail(*arguments, error=error):
+            raise error
+
+        st.cache_resource.clear()
+        monkeypatch.setattr("app.ui_resources.runs" if page == "predict" else "app.ui_state.choice", fail)
+        assert says in text(render(page))
+
+
+@pytest.mark.parametrize("damage", ["[1]", "{", '[{"path": 3, "layout": {"x": 1}}]'])
+def test_a_damaged_list_of_recent_sets_costs_only_the_list(place, damage):
+    (place.root / "recent.json").write_text(damage)
+    assert "piano-touch" in text(render("home"))
+
+
+def test_damaged_results_are_told_in_words(finished):
+    for job in jobs.list_jobs(finished.root / "jobs"):
+        (job.folder / "result.json").write_text("{")
+        if job.kind == "train":
+            write_json(job.folder / "run.json", {})
+    for page in FIVE:
+        assert "Traceback" not in text(render(page))
+    assert "the result cannot be read" in text(render("features"))
+    assert "it is damaged: train again" in text(render("train"))
+
+
+def test_the_page_process_stays_light(finished):
+    code = (
+        "import sys; sys.path.insert(0, '.'); from tests.app.conftest import PAGES, render\n"
+        "for page in PAGES: render(page)\n"
+        "heavy = ('torch', 'transformers', 'shap', 'mlflow', 'sklearn', 'xgboost', 'lightgbm', 'catboost', 'librosa', 'numba')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr[-2000:]

@@ -1,0 +1,115 @@
+"""Charts, words, addresses and uploads are functions, and are tested like functions."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from app import ui_charts, ui_clips, ui_live, ui_uploads
+from core.audio import read_clip
+from core.events import ClipExtracted, ExtractionStarted, FitFinished, Recorded, TrainingStarted
+from tests.conftest import tone, write_clip
+
+
+def rows(chart) -> list[dict]:
+    spec = chart.to_dict()
+    return [row for data in spec["datasets"].values() for row in data]
+
+
+def test_each_clip_is_in_one_bar():
+    for labels in (np.arange(50) % 7, np.random.default_rng(0).normal(size=50), np.full(50, 3.0)):
+        assert sum(row["clips"] for row in rows(ui_charts.label_histogram(labels))) == 50
+        assert sum(row["clips"] for row in rows(ui_charts.duration_histogram(labels))) == 50
+
+
+def test_the_fold_chart_keeps_its_axes_while_it_fills():
+    fits = [FitFinished("b", 0, 1.5, None, 0.1, 1.5, 3.0), FitFinished("a", 1, 1.0, 7, 0.1, 1.3, 3.1)]
+    for some in (fits[:0], fits[:1], fits):
+        spec = ui_charts.fold_scores(some, ["a", "b"], 5).to_dict()
+        assert spec["encoding"]["x"]["scale"]["domain"] == [1, 2, 3, 4, 5]
+        assert spec["encoding"]["color"]["scale"]["domain"] == ["a", "b"]
+    assert rows(ui_charts.fold_scores(fits, ["a", "b"], 5)) == [
+        {"fold": 1, "rmse": 1.5, "model": "b"},
+        {"fold": 2, "rmse": 1.0, "model": "a"},
+    ]
+    assert [row["rmse"] for row in rows(ui_charts.running_error(fits, 10))] == [1.5, 3.0, 1.3, 3.1]
+
+
+def test_a_perfect_prediction_stands_on_the_diagonal():
+    oof = pd.DataFrame({"filename": ["a", "b"], "label": [1.0, 2.0], "oof_prediction": [1.0, 2.0], "fold": [1, 2]})
+    spec = ui_charts.oof_scatter(oof).to_dict()
+    x, y = (spec["layer"][1]["encoding"][axis]["scale"]["domain"] for axis in "xy")
+    assert x == y
+
+
+def test_predictions_outside_the_labels_are_still_on_the_chart():
+    frame = pd.DataFrame({"file": ["a", "b"], "prediction": [-4.0, 12.0]})
+    spec = ui_charts.predictions_on_labels([1, 2, 3], frame).to_dict()
+    low, high = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert low < -4
+    assert high > 12
+
+
+def test_the_waveform_holds_the_highest_sample(tmp_path):
+    y = np.zeros(22050)
+    y[7000] = 0.75
+    chart = rows(ui_charts.waveform(read_clip(write_clip(tmp_path / "a.wav", y))))
+    assert max(row["high"] for row in chart) == pytest.approx(0.75, abs=1e-4)
+    assert len(chart) == 800
+
+
+@pytest.mark.parametrize("frequency_hz", [110, 440, 3520])
+def test_a_tone_is_the_brightest_row_at_its_frequency(tmp_path, frequency_hz):
+    clip = read_clip(write_clip(tmp_path / "a.wav", tone(frequency_hz)))
+    seconds, frequencies_hz, level_db = ui_charts.spectrogram_levels(clip)
+    assert level_db.shape == (len(frequencies_hz), len(seconds))
+    brightest = frequencies_hz[level_db.mean(axis=1).argmax()]
+    assert brightest == pytest.approx(frequency_hz, abs=22050 / 1024 + 0.035 * frequency_hz)  # one bin, and one row
+    assert level_db.max() == 0
+
+
+def test_a_clip_shorter_than_a_frame_and_a_silent_one_have_a_spectrogram(tmp_path):
+    for name, y, sr in [("short", tone(440, seconds=0.1), 192000), ("silent", np.zeros(4096), 8000)]:
+        clip = read_clip(write_clip(tmp_path / f"{name}.wav", np.resize(y, 2048) if name == "short" else y, sr=sr))
+        _, _, level_db = ui_charts.spectrogram_levels(clip)
+        assert np.isfinite(level_db).all()
+        ui_charts.spectrogram(clip)
+        ui_charts.waveform(clip)
+
+
+def test_rate_and_steps_are_counted_from_events():
+    recorded = [Recorded(0.0, ExtractionStarted(9, 3, 6)), *(Recorded(float(at), ClipExtracted("x", 1.0)) for at in (1, 2, 3))]
+    assert ui_live.steps(recorded) == ("clip", 3, 6)
+    assert ui_live.rate_per_s(recorded, ClipExtracted) == pytest.approx(1.0)
+    assert ui_live.rate_per_s(recorded[:2], ClipExtracted) is None
+    assert ui_live.rate_per_s([], ClipExtracted) is None
+    assert ui_live.steps([*recorded, Recorded(4.0, TrainingStarted(25))]) == ("fit", 0, 25)
+
+
+def test_an_address_names_only_what_a_page_has_shown(tmp_path):
+    address = ui_clips.address(tmp_path / "secret name.wav")
+    assert "secret" not in address
+    assert ui_clips.find(address.rsplit("/", 1)[1]) == tmp_path / "secret name.wav"
+    assert ui_clips.find("../../etc/passwd") is None
+
+
+class Sent(io.BytesIO):
+    name = "../../a/b c$(x).wav"
+
+
+def test_an_upload_stays_in_its_folder_and_is_kept_once(tmp_path):
+    first, second = ui_uploads.keep([Sent(b"sound"), Sent(b"sound")], tmp_path)
+    assert first == second
+    assert first.parent.parent == tmp_path
+    assert first.name == "b c_(x).wav"
+    assert first.read_bytes() == b"sound"
+
+
+@pytest.mark.parametrize("name", ["", "..", "/", "\\", "...", "\0", "a" * 400])
+def test_any_name_of_an_upload_becomes_a_file_name(tmp_path, name):
+    sent = Sent(b"x")
+    sent.name = name
+    [path] = ui_uploads.keep([sent], tmp_path)
+    assert path.read_bytes() == b"x"
+    assert path.parent.parent == tmp_path

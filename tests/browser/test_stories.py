@@ -1,0 +1,216 @@
+"""What a user does, in a browser, on the bundled recordings."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from core import jobs
+from core.runs import list_runs
+from tests.browser.conftest import click, go, settle
+from tests.conftest import PIANO, ROOT
+
+TRAINING = "RMSE out of fold, so far"
+
+
+def of_kind(server, kind):
+    return [job for job in jobs.list_jobs(server.workspace / "jobs") if job.kind == kind]
+
+
+def read_table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def start_training(page):
+    go(page, "Train")
+    click(page, "train")
+    page.get_by_text(TRAINING).wait_for()
+
+
+def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tmp_path):
+    page = open_page(server.url)
+    page.get_by_text("The data set piano-touch is open").wait_for()
+
+    page.get_by_role("button", name="Look at the data").click()
+    page.get_by_text("Click a row to hear and see the clip").wait_for()
+    page.locator("audio").first.wait_for()
+    page.get_by_text("audio_0144 · label 8").wait_for()
+    page.locator(".st-key-dataset_clips canvas").first.click(position={"x": 300, "y": 35 + 35 * 5 + 17}, force=True)
+    page.get_by_text("audio_0155 · label 16").wait_for()
+    page.get_by_role("button", name="Extract its features").click()
+
+    page.get_by_text("To do").wait_for()
+    click(page, "extract", times=2)  # an impatient double click
+    page.get_by_text("Extracting:").wait_for()
+    page.get_by_text("210 clips have their features: 210 computed").wait_for(timeout=200_000)
+    assert len(of_kind(server, "extract")) == 1
+    click(page, "next_step")
+
+    page.get_by_role("heading", name="Train", exact=True).wait_for()
+    settle(page)
+    click(page, "train", times=2)
+    page.get_by_text(TRAINING).wait_for()
+    points = page.get_by_test_id("stVegaLiteChart").first.locator("g.mark-symbol.role-mark path")
+    filled = set()
+    while not page.get_by_text("Prediction by label").is_visible():
+        filled.add(points.count())
+        page.wait_for_timeout(500)
+    assert len(filled) >= 4, filled  # the chart drew itself as the fits ended
+    assert len(of_kind(server, "train")) == 1
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Submission").click()
+    download.value.save_as(tmp_path / "submission.csv")
+    names = [row["filename"] for row in read_table(PIANO / "csvs/test.csv")]
+    rows = read_table(tmp_path / "submission.csv")
+    assert [row["filename"] for row in rows] == names
+    assert all(0 < float(row["label"]) < 17 for row in rows)
+    [run] = list_runs(server.workspace / "jobs")
+    assert run.scores["oof_rmse"] < 0.5 * run.scores["constant_rmse"]
+    page.get_by_text(f"{run.scores['oof_rmse']:.4f}").first.wait_for()
+
+    click(page, "next_step")
+    page.get_by_role("heading", name="Predict", exact=True).wait_for()
+    settle(page)
+    (tmp_path / "rubbish.wav").write_text("this is no sound")
+    clip = next(iter(sorted((PIANO / "audios/test").iterdir())))
+    page.locator("input[type=file]").first.set_input_files([clip, tmp_path / "rubbish.wav"])
+    page.get_by_role("button", name="Score 2 clips").click()
+    page.get_by_text("rubbish.wav: not audio that can be read").wait_for()
+    page.get_by_text("Each line is a clip that was scored").wait_for()
+    [job] = of_kind(server, "predict")
+    number = next(one["prediction"] for one in jobs.result(job)["predictions"] if one["prediction"] is not None)
+    submitted = next(float(row["label"]) for row in rows if clip.stem in row["filename"])
+    assert number == pytest.approx(submitted, rel=1e-6)  # the same models, the same clip
+    page.reload()
+    page.get_by_text("Each line is a clip that was scored").wait_for()
+
+
+def test_the_server_answers_this_machine_only_and_serves_only_clips_that_were_shown(server):
+    def status(path, host="127.0.0.1"):
+        request = urllib.request.Request(server.url + path, headers={"Host": host})
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert status("/") == 200
+    assert status("/", host="evil.example") == 400
+    assert status("/api/clip/0123") == 404
+    assert status("/api/clip/..%2f..%2fetc%2fpasswd") in (400, 404)
+    listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines() if line.split()[3] == "0A"]
+    assert [line[1] for line in listening if line[1].endswith(f":{server.port:04X}")] == [f"0100007F:{server.port:04X}"]
+
+
+def test_a_port_that_is_taken_is_said_in_words(server):
+    words = [sys.executable, "-m", "core.cli", "app", "--workspace", str(server.workspace), "--port", str(server.port)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert f"Port {server.port} is" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_training_goes_on_through_a_refresh_and_a_killed_server(ready_server, open_page):
+    page = open_page(ready_server.url)
+    start_training(page)
+    page.reload()
+    page.get_by_text(TRAINING).wait_for()
+    [job] = of_kind(ready_server, "train")
+    ready_server.kill()
+    assert jobs.status(job) == "running"
+    page.wait_for_timeout(1000)
+    ready_server.start()
+    fresh = open_page(ready_server.url + "/train")
+    fresh.get_by_text("Prediction by label").wait_for(timeout=120_000)
+    assert jobs.status(job) == "done"
+    assert len(of_kind(ready_server, "train")) == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_the_server_leaves_the_training_alone(ready_server, open_page):
+    page = open_page(ready_server.url)
+    start_training(page)
+    ready_server.kill(signal.SIGINT)
+    [job] = of_kind(ready_server, "train")
+    for _ in jobs.follow(job):
+        pass
+    assert jobs.status(job) == "done"
+
+
+@pytest.mark.slow
+def test_two_browsers_watch_one_job_and_cancelling_takes_two_seconds(ready_server, open_page):
+    first, second = open_page(ready_server.url), open_page(ready_server.url)
+    start_training(first)
+    go(second, "Train")
+    second.get_by_text(TRAINING).wait_for()
+    [job] = of_kind(ready_server, "train")
+    second.wait_for_timeout(2000)
+    asked = time.monotonic()
+    second.get_by_role("button", name="Cancel").click()
+    while jobs.status(job) != "cancelled":
+        assert time.monotonic() - asked < 2
+        time.sleep(0.02)
+    for page in (first, second):
+        page.get_by_text("It was cancelled. What was finished is kept.").wait_for(timeout=5000)
+
+    finished = {(one["model"], one["fold"]) for one in fits(job)}
+    first.get_by_role("button", name="Go on where it stopped").click()
+    for page in (first, second):
+        page.reload()
+        page.get_by_text("Prediction by label").wait_for(timeout=120_000)
+    assert len(of_kind(ready_server, "train")) == 1
+    again = [(one["model"], one["fold"], one["seconds"]) for one in fits(job)]
+    kept = {key: [seconds for *other, seconds in again if tuple(other) == key] for key in finished}
+    assert all(len(set(seconds)) == 1 for seconds in kept.values())  # the same fits, not new ones
+
+
+def fits(job):
+    lines = [json.loads(line) for line in job.events.read_text().splitlines()]
+    return [line for line in lines if line["event"] == "FitFinished"]
+
+
+@pytest.mark.slow
+def test_a_job_from_the_command_line_shows_in_the_app(ready_server, open_page):
+    page = open_page(ready_server.url)
+    words = [sys.executable, "-m", "core.cli", "train", str(PIANO), "--workspace", str(ready_server.workspace), "--folds", "3"]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not of_kind(ready_server, "train"):
+        time.sleep(0.1)
+    go(page, "Train")
+    page.get_by_text(TRAINING).wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "cancelled; what was finished is kept" in err
+    page.get_by_text("It was cancelled").wait_for()
+
+
+@pytest.mark.slow
+def test_the_plain_streamlit_command_works_too(ready_server, open_page, monkeypatch):
+    ready_server.kill()
+    monkeypatch.setenv("EARMARK_WORKSPACE", str(ready_server.workspace))
+    ready_server.start(
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(ROOT / "app/main.py"),
+        "--server.port",
+        str(ready_server.port),
+        "--server.headless",
+        "true",
+    )
+    page = open_page(ready_server.url)
+    go(page, "Dataset")
+    page.get_by_text("Click a row to hear and see the clip").wait_for()
+    page.locator("audio").first.wait_for()
