@@ -16,6 +16,8 @@ import plotly.graph_objects as go
 from core.audio import Clip
 from core.events import FitFinished
 
+Layers = alt.LayerChart | alt.FacetChart  # what alt.layer gives
+
 _HEIGHT, _TALL = 260, 340
 _MAX_BARS = 32
 _WAVEFORM_BINS = 800
@@ -57,7 +59,7 @@ def fold_scores(fits: Sequence[FitFinished], models: Sequence[str], folds: int) 
     )
 
 
-def running_error(fits: Sequence[FitFinished], total: int) -> alt.LayerChart:
+def running_error(fits: Sequence[FitFinished], total: int) -> Layers:
     """Out-of-fold RMSE of all that is fitted so far, beside that of the constant predictor on the same rows."""
     names = {"oof_rmse": "ensemble so far", "constant_rmse": "constant (mean label)"}
     rows = [(number + 1, name, getattr(fit, key)) for number, fit in enumerate(fits) for key, name in names.items()]
@@ -73,7 +75,7 @@ def running_error(fits: Sequence[FitFinished], total: int) -> alt.LayerChart:
     return alt.layer(base.mark_line(strokeWidth=2), base.mark_point(size=25, filled=True), height=_TALL)
 
 
-def oof_scatter(oof: pd.DataFrame) -> alt.LayerChart:
+def oof_scatter(oof: pd.DataFrame) -> Layers:
     """Out-of-fold prediction by label; on the diagonal the two are equal."""
     low, high = _range(np.concatenate([oof["label"], oof["oof_prediction"]]))
     scale = alt.Scale(domain=[low, high], nice=False)
@@ -89,7 +91,7 @@ def oof_scatter(oof: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(diagonal, points, height=360)
 
 
-def predictions_on_labels(labels: Sequence[float], predictions: pd.DataFrame) -> alt.LayerChart:
+def predictions_on_labels(labels: Sequence[float], predictions: pd.DataFrame) -> Layers:
     """Where predictions (columns ``file``, ``prediction``) stand among the labels that were trained on."""
     values = np.asarray(labels, float)
     counts, edges = np.histogram(values, bins=min(30, max(1, len(np.unique(values)))))

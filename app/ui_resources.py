@@ -11,7 +11,9 @@ import streamlit as st
 from core.audio import Clip, read_clip
 from core.cache import content_hash
 from core.dataset import Dataset, Layout, read_dataset
+from core.errors import JobError
 from core.events import JobStarted, Recorded, read_events
+from core.jobs import Job, read_job
 from core.runs import Run, list_runs
 
 
@@ -69,6 +71,25 @@ def contents(paths: list[Path]) -> list[bytes]:
 
 @st.cache_resource(show_spinner=False)
 def _contents() -> dict[tuple[str, int, int], bytes]:
+    return {}
+
+
+def jobs(folder: Path) -> list[Job]:
+    """Jobs of a workspace, newest first; what was asked for never changes, so each is read once."""
+    known = _jobs(str(folder))
+    names = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    for name in set(known) - names:
+        known.pop(name, None)
+    for name in names - set(known):
+        try:
+            known[name] = read_job(folder / name)
+        except JobError:  # not a job, or not one yet
+            continue
+    return sorted(known.values(), key=lambda job: (job.created, job.id), reverse=True)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _jobs(folder: str) -> dict[str, Job]:
     return {}
 
 

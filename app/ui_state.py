@@ -13,7 +13,7 @@ from app import ui_resources
 from app.ui_words import plain
 from core.dataset import Dataset, Layout
 from core.errors import DataError, EarmarkError, JobError
-from core.jobs import Job, list_jobs, read_job
+from core.jobs import Job, read_job
 from core.settings import build
 from core.workspace import Workspace, to_json, write_json
 
@@ -107,7 +107,7 @@ def request(**settings: Any) -> dict[str, Any]:
 def newest_job(kind: str) -> Job | None:
     """The last job of a kind on the chosen data set."""
     wanted = request()
-    for job in list_jobs(workspace().jobs):
+    for job in ui_resources.jobs(workspace().jobs):
         if job.kind == kind and {name: job.request.get(name) for name in wanted} == wanted:
             return job
     return None

@@ -3,8 +3,9 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from core.workspace import write_whole
 
@@ -35,9 +36,13 @@ def keep(uploads: Iterable[Upload], folder: Path) -> list[Path]:
         content = upload.getbuffer()
         path = folder / hashlib.blake2b(content, digest_size=8).hexdigest() / safe_name(upload.name)
         if not path.is_file() or path.stat().st_size != len(content):
-            write_whole(path, lambda file, content=content: file.write(content))
+            write_whole(path, partial(_write, content))
         paths.append(path)
     return paths
+
+
+def _write(content: memoryview, file: IO[bytes]) -> None:
+    file.write(content)
 
 
 def safe_name(name: str) -> str:

@@ -216,9 +216,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--filename-column", metavar="NAME", help="column with the names of the clips (default: filename)")
         sub.add_argument("--label-column", metavar="NAME", help="column with the labels (default: label)")
         sub.add_argument("--audio", metavar="DIR", help="folder with the clips, where it is not the usual one")
+        sub.add_argument("--settings", metavar="FILE", help="settings as JSON, or the run.json of a run; flags override it")
 
     def add_work(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--settings", metavar="FILE", help="settings as JSON, or the run.json of a run; flags override it")
         sub.add_argument("--features", metavar="SETS", help="feature sets (default: ultra,mfcc,metadata)")
         sub.add_argument("--max-seconds", type=float, metavar="S", help="only the start of longer clips is analysed (default: 45)")
 

@@ -15,7 +15,7 @@ try:
 except DataError as error:
     dataset, trouble = None, str(error)
 extracted = ui_state.newest_job("extract")
-running = [job for job in jobs.list_jobs(ws.jobs)[:20] if job.kind != "check" and jobs.status(job) in jobs.ACTIVE]
+running = [job for job in ui_resources.jobs(ws.jobs)[:20] if job.kind != "check" and jobs.status(job) in jobs.ACTIVE]
 runs = [run for run in ui_resources.runs(ws.jobs) if dataset is not None and run.record["dataset"].get("path") == str(dataset.root)]
 best = best_run(runs) if runs else None
 

@@ -103,8 +103,11 @@ def open_page(chromium: Browser) -> Iterator[Callable[[str], Page]]:
     contexts, errors = [], []
 
     def listen(message: ConsoleMessage) -> None:
-        # An address below the root makes Streamlit ask there first for its own routes, and be told no.
-        if message.type == "error" and "/_stcore/" not in message.location.get("url", "") and "ERR_CONNECTION" not in message.text:
+        # An address below the root makes Streamlit ask there first for its own routes, and be told no; and a page tells of
+        # a server that was killed under it.
+        own = "/_stcore/" in message.location.get("url", "")
+        gone = "ERR_CONNECTION" in message.text or "disconnected from server" in message.text
+        if message.type == "error" and not own and not gone:
             errors.append(f"{message.text} {message.location}")
 
     def open_page(url: str) -> Page:
