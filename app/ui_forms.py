@@ -24,9 +24,8 @@ def set_label(name: str) -> str:
     return f"{name} · {len(columns(name))}"
 
 
-def extract_settings(key: str) -> ExtractSettings | None:
-    """Feature sets and length of analysis, or None where they make no sense: then the page has said why."""
-    usual = ExtractSettings()
+def extract_settings(key: str, usual: ExtractSettings) -> ExtractSettings | None:
+    """Feature sets and length of analysis, ``usual`` at first, or None where they make no sense: then the page has said why."""
     sets = st.pills(
         "Feature sets",
         FEATURE_SETS,
@@ -54,9 +53,9 @@ def extract_settings(key: str) -> ExtractSettings | None:
         return None
 
 
-def ensemble_settings(dataset: Dataset) -> EnsembleSettings | None:
-    """Members, folds and groups, or None where they make no sense: then the page has said why."""
-    usual = EnsembleSettings()
+def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSettings | None:
+    """Members, folds and groups, ``usual`` at first, or None where they make no sense: then the page has said why."""
+    columns_there = [None, *_columns(dataset)]
     models = st.pills(
         "Models",
         list(CATALOGUE),
@@ -81,7 +80,8 @@ def ensemble_settings(dataset: Dataset) -> EnsembleSettings | None:
         folds = st.number_input("Folds", 2, 50, usual.folds, key="train_folds", persist_state="session", width=150)
         groups = st.selectbox(
             "Groups",
-            [None, *_columns(dataset)],
+            columns_there,
+            index=columns_there.index(usual.groups) if usual.groups in columns_there else 0,
             format_func=lambda name: "No groups" if name is None else _group_label(dataset, name),
             key="train_groups",
             persist_state="session",

@@ -14,7 +14,7 @@ from app.ui_words import plain
 from core.dataset import Dataset, Layout
 from core.errors import DataError, EarmarkError, JobError
 from core.jobs import Job, read_job
-from core.settings import build
+from core.settings import Settings, build
 from core.workspace import Workspace, to_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,6 +63,8 @@ def choose(chosen: Choice) -> None:
     others = [one for one in recent() if one != chosen]
     write_json(workspace().root / "recent.json", [to_json(one) for one in [chosen, *others][:_RECENT]])
     st.session_state["choice"] = chosen
+    for key in [key for key in st.session_state if str(key).startswith(("extract_", "train_"))]:
+        del st.session_state[key]  # the forms begin with what was last done on this data set
 
 
 def recent() -> list[Choice]:
@@ -111,6 +113,16 @@ def newest_job(kind: str) -> Job | None:
         if job.kind == kind and {name: job.request.get(name) for name in wanted} == wanted:
             return job
     return None
+
+
+def usual(job: Job | None, kind: type[Settings], section: str) -> Settings:
+    """The settings that a form begins with: those of the last job on this data set, else the defaults."""
+    if job is not None:
+        try:
+            return build(kind, job.request[section])
+        except (EarmarkError, KeyError, TypeError):  # of another version
+            pass
+    return kind()
 
 
 def say(key: str, text: str | None) -> None:

@@ -112,13 +112,15 @@ def report(dataset: Dataset, seen: dict[str, object]) -> None:
             f"{count(len(problems), 'problem')}: {errors:,} set aside, {len(problems) - errors:,} kept", icon=":material/warning:"
         ):
             st.dataframe(problems, hide_index=True, alt="Problems by file, with their reason", key="dataset_problems")
-    left, right = st.columns(2)
+    grid = st.grid(2, min_column_width=320)
     if labels:
-        left.markdown("**Labels**")
-        left.altair_chart(ui_charts.label_histogram(labels), key="labels", alt="Histogram of the labels")
+        with grid.cell():
+            st.markdown("**Labels**")
+            st.altair_chart(ui_charts.label_histogram(labels), key="labels", alt="Histogram of the labels")
     if len(table):
-        right.markdown("**Length**")
-        right.altair_chart(ui_charts.duration_histogram(table["seconds"]), key="durations", alt="Histogram of the lengths")
+        with grid.cell():
+            st.markdown("**Length**")
+            st.altair_chart(ui_charts.duration_histogram(table["seconds"]), key="durations", alt="Histogram of the lengths")
 
 
 @st.fragment

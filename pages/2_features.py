@@ -41,7 +41,7 @@ st.caption(f"{plain(chosen.name)} · {count(len(dataset.train), 'clip')} to trai
 job = ui_state.newest_job("extract")
 active = job is not None and jobs.status(job) in jobs.ACTIVE
 with st.container(border=True):
-    settings = ui_forms.extract_settings("extract")
+    settings = ui_forms.extract_settings("extract", ui_state.usual(job, ExtractSettings, "extract"))
     st.button(
         "Extract",
         type="primary",
@@ -65,7 +65,7 @@ else:
             cached = count_cached(ui_resources.contents(paths), settings, cache_path=ws.cache)
         names = {row.name for row in (*dataset.train, *dataset.test)}
         unreadable = sum(problem["file"] in names for problem in done["set_aside"]) if done else 0
-        with st.grid(3, min_column_width=170):
+        with st.grid(3, min_column_width=140):
             st.metric("Cached", f"{cached:,}", border=True, help="Their features are there; nothing is computed again.")
             st.metric("To do", f"{max(0, len(paths) - cached - unreadable):,}", border=True)
             st.metric("Unreadable", f"{unreadable:,}", border=True, help="As the last extraction found; each is named below.")

@@ -32,13 +32,16 @@ def draw_training(recorded: list[Recorded]) -> None:
     plan = job.request["ensemble"]
     scored = sum(isinstance(one.event, FoldScored) for one in recorded)
     last = fits[-1] if fits else None
-    with st.grid(3, min_column_width=170):
+    with st.grid(3, min_column_width=140):
         st.metric("RMSE out of fold, so far", f"{last.oof_rmse:.4f}" if last else NOTHING, border=True)
         st.metric("Constant predictor", f"{last.constant_rmse:.4f}" if last else NOTHING, border=True, help="On the same clips.")
         st.metric("Folds complete", f"{scored} of {plan['folds']}", border=True)
-    left, right = st.columns(2)
-    left.altair_chart(ui_charts.fold_scores(fits, plan["models"], plan["folds"]), key="fold_scores", alt="RMSE by model and fold")
-    right.altair_chart(ui_charts.running_error(fits, total), key="running_error", alt="RMSE so far and the constant's")
+    if not fits:
+        st.caption("The first fits are under way ...")
+        return
+    with st.grid(2, min_column_width=320):
+        st.altair_chart(ui_charts.fold_scores(fits, plan["models"], plan["folds"]), key="fold_scores", alt="RMSE by model and fold")
+        st.altair_chart(ui_charts.running_error(fits, total), key="running_error", alt="RMSE so far and the constant's")
 
 
 def show_run(run: Run) -> None:
@@ -63,8 +66,8 @@ def show_run(run: Run) -> None:
         )
         st.metric("MAE", f"{scores['oof_mae']:.4f}", border=True)
         st.metric("Pearson", "undefined" if scores["oof_pearson"] is None else f"{scores['oof_pearson']:.4f}", border=True)
-    table, scatter = st.columns([3, 2])
-    with table:
+    side_by_side = st.container(horizontal=True)
+    with side_by_side.container(width=590):
         st.markdown("**RMSE by fold**")
         rows = {**scores["models"], "ensemble": scores}
         folds = [f"fold {number + 1}" for number in range(len(scores["fold_rmse"]))]
@@ -76,7 +79,7 @@ def show_run(run: Run) -> None:
         formats["model"] = st.column_config.TextColumn(pinned=True)
         st.dataframe(frame, hide_index=True, column_config=formats, key="result_table", alt="RMSE by model and fold")
         downloads(run)
-    with scatter:
+    with side_by_side.container(width=370):
         st.markdown("**Prediction by label**")
         st.altair_chart(ui_charts.oof_scatter(ui_resources.oof(run)), key="oof_scatter", alt="Out-of-fold prediction by label")
     aside = run.record["set_aside"]
@@ -122,9 +125,9 @@ st.caption(f"{plain(chosen.name)} · {count(len(dataset.train), 'clip')} to trai
 job = ui_state.newest_job("train")
 active = job is not None and jobs.status(job) in jobs.ACTIVE
 with st.container(border=True):
-    ensemble = ui_forms.ensemble_settings(dataset)
+    ensemble = ui_forms.ensemble_settings(dataset, ui_state.usual(job, EnsembleSettings, "ensemble"))
     with st.expander("Features", icon=":material/graphic_eq:"):
-        extraction = ui_forms.extract_settings("train")
+        extraction = ui_forms.extract_settings("train", ui_state.usual(job, ExtractSettings, "extract"))
     possible = ensemble is not None and extraction is not None
     st.button(
         "Train",

@@ -231,6 +231,26 @@ def test_an_upload_is_kept_by_content_and_scored(finished, no_workers):
     assert "Scoring: getting ready" in text(at)
 
 
+def test_a_recording_is_scored_like_a_clip(finished, no_workers):
+    at = render("predict")
+    at.audio_input[0].upload("recording.wav", (finished.dataset / "audios/test/testa0x.wav").read_bytes())
+    at.run()
+    at.button(key="score").click().run()
+    assert no_workers[-1].request["clips"][0].endswith("recording.wav")
+
+
+def test_a_form_begins_with_what_was_last_done_on_the_data_set(finished, make_dataset, no_workers):
+    at = render("train")
+    assert at.number_input(key="train_folds").value == 3
+    assert "--models lightgbm,extra_trees" in text(at)
+    other = make_dataset(6, test=0, name="other")
+    at.switch_page("../pages/1_dataset.py").run()
+    at.text_input(key="dataset_path").set_value(str(other))
+    at.button(key="dataset_open").click().run()
+    at.switch_page("../pages/3_train.py").run()
+    assert at.number_input(key="train_folds").value == 5
+
+
 @pytest.mark.parametrize("page", FIVE)
 def test_a_defect_and_a_full_disk_are_told_in_words(finished, page, monkeypatch):
     for error, says in [
