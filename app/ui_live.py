@@ -110,7 +110,7 @@ def _progress(job: Job, state: str, recorded: list[Recorded]) -> None:
         text, share = " · ".join(parts), min(1.0, done / total)
     asked = job.cancel.exists()
     if asked:
-        jobs.cancel(job)  # asked again in vain, by signal
+        jobs.press(job)
     with st.container(horizontal=True, vertical_alignment="center", key=f"job_{job.kind}"):
         st.progress(share, text="Stopping ..." if asked else text)
         st.button("Cancel", icon=":material/stop_circle:", key=f"cancel_{job.id}", on_click=_cancel, args=(job,), disabled=asked)
@@ -118,8 +118,7 @@ def _progress(job: Job, state: str, recorded: list[Recorded]) -> None:
 
 def _cancel(job: Job) -> None:
     with errors_in_words():
-        if not job.cancel.exists():
-            jobs.cancel(job)
+        jobs.cancel(job)
 
 
 def _resume(job: Job) -> None:

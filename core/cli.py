@@ -26,6 +26,7 @@ from core.events import (
     FoldScored,
     JobStarted,
     TrainingStarted,
+    ignore,
 )
 from core.workspace import Workspace, to_json
 
@@ -416,6 +417,12 @@ class _Progress:
         self._close()
 
     def __call__(self, event: Event) -> None:
+        try:
+            self._draw(event)
+        except OSError:  # nobody looks any more; the work goes on
+            self._bar, self._draw = None, ignore  # type: ignore[method-assign]
+
+    def _draw(self, event: Event) -> None:
         match event:
             case JobStarted():
                 self._close()
@@ -427,6 +434,8 @@ class _Progress:
                     self.start(to_do, "extract", "clip")
             case TrainingStarted(fits=fits):
                 self.start(fits, "train", "fit")
+            case _ if self._bar is None:  # its start was not recorded
+                return
             case ClipSetAside(file=file, reason=reason):
                 self._bar.write(f"set aside: {file}: {reason}", file=sys.stderr)
                 self._bar.update()

@@ -86,7 +86,8 @@ class Dataset:
 
     Attributes
     ----------
-    root : Path, absolute
+    source : Path, absolute: what was read, a folder or a table
+    root : Path, absolute: the folder
     layout : Layout
     train : tuple of Row, each clip once
     test : tuple of Row; a clip may stand twice
@@ -94,6 +95,7 @@ class Dataset:
     problems : tuple of Problem
     """
 
+    source: Path
     root: Path
     layout: Layout
     train: tuple[Row, ...]
@@ -115,7 +117,8 @@ class Dataset:
                 size, time_ns = facts.st_size, facts.st_mtime_ns
             except OSError:
                 size, time_ns = -1, 0
-            digest.update(f"{row.path}\0{row.label!r}\0{size}\0{time_ns}\0".encode(errors="surrogateescape"))
+            told = (str(row.path), row.name, row.label, sorted(row.columns.items()), size, time_ns)
+            digest.update(repr(told).encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     @property
@@ -142,7 +145,7 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
         There is no such folder, no table, or a table lacks a column that is needed.
     """
     layout = layout or Layout()
-    root = Path(root).absolute()
+    source = root = Path(root).absolute()
     if root.is_file() and root.suffix.lower() == ".csv":
         train_csv, test_csv, root = root, None, root.parent
     elif not root.is_dir():
@@ -164,7 +167,7 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
             problems += test_index.unnamed(root)
     problems += index.unnamed(root)
     problems += _copies([*train, *test])
-    return Dataset(root, layout, tuple(train), tuple(test), test_names, tuple(problems))
+    return Dataset(source, root, layout, tuple(train), tuple(test), test_names, tuple(problems))
 
 
 def describe_labels(labels: np.ndarray) -> dict[str, object]:

@@ -5,6 +5,9 @@ see the fold's training rows only. The ensemble is the mean of its models, and e
 """
 
 import hashlib
+import json
+import os
+import shutil
 import tempfile
 import time
 import zipfile
@@ -15,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core import metrics
+from core import __version__, metrics
 from core.cache import content_hash
 from core.engine import map_unordered
 from core.errors import DataError, ParameterError, RunError
@@ -63,6 +66,8 @@ class EnsembleSettings:
             raise ParameterError("groups='' names no column; leave the option out to train without groups")
         if self.folds < 2:
             raise ParameterError(f"folds={self.folds} must be 2 or more")
+        if self.workers is not None and self.workers < 0:
+            raise ParameterError(f"workers={self.workers} must be 0 or more")
         if not 0 <= self.seed < 2**31:
             raise ParameterError(f"seed={self.seed} must be 0 or more and below 2147483648")
 
@@ -149,7 +154,10 @@ def train_ensemble(
         constant[fold.test_rows] = matrix.y[fold.train_rows].mean()
     oof = {name: np.full(len(matrix.y), np.nan) for name in settings.models}
     progress = _Progress(plan, oof, constant, matrix.y, notify)
-    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=make_folder(folder)) as scratch:
+    home = make_folder(checkpoints or folder)
+    for left in home.glob(".scratch-*"):  # by an attempt that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=home) as scratch:
         shared = Path(scratch) / "matrix.npy"
         np.save(shared, matrix.X)
         content = _content(matrix)
@@ -307,7 +315,9 @@ class _FitTask:
     @property
     def key(self) -> str:
         """Hash of all that decides what is fitted, the versions of the libraries included."""
-        parts = [self.content, self.model, self.preset, str(self.seed), *(f"{name} {version(name)}" for name in _FITTED_BY)]
+        parameters = json.dumps(CATALOGUE[self.model].presets[self.preset], sort_keys=True)
+        libraries = [f"{name} {version(name)}" for name in _FITTED_BY]
+        parts = [self.content, self.model, self.preset, parameters, str(self.seed), __version__, *libraries]
         rows = [array.tobytes() for array in (self.fold.train_rows, self.fold.test_rows, self.stopping)]
         return hashlib.blake2b(b"\0".join([*(part.encode() for part in parts), *rows]), digest_size=16).hexdigest()
 
@@ -327,7 +337,9 @@ def _fit(task: _FitTask) -> _FitResult:
     preprocessor = load_skops(task.folder / "preprocess.skops", Pipeline)
     model = make_model(task.model, preset=task.preset, seed=task.seed)
     model.fit(preprocessor.transform(X[task.fold.train_rows]), task.labels[task.fold.train_rows], task.stopping)
-    model.save(task.model_path)
+    written = task.model_path.with_name(f".{os.getpid()}-{task.model_path.name}")  # a process of a killed attempt may still write
+    model.save(written)
+    os.replace(written, task.model_path)
     predictions = model.predict(preprocessor.transform(X[task.fold.test_rows]))
     result = _FitResult(predictions, model.rounds_, time.perf_counter() - started)
     if task.checkpoint is not None:

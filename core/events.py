@@ -131,7 +131,8 @@ Event = JobEvent | WorkEvent
 Notify = Callable[[Event], None]
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*JobEvent.__args__, *WorkEvent.__args__)}
-_TAIL_BYTES = 1 << 12
+REASON_CHARACTERS = 2000  # fits into what last_job_event looks at, whatever is escaped
+_TAIL_BYTES = 1 << 14
 
 
 def ignore(event: Event) -> None:
@@ -212,21 +213,20 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Recorded], int]:
 
 
 def last_job_event(path: Path) -> tuple[JobEvent | None, float]:
-    """The last word on the job itself, and when any event was last written: seconds since 1970, 0 where there is none."""
+    """The last word on the job itself, and when any event was last written: seconds since 1970, 0 where there is none.
+
+    Only the end of the file is looked at: None also says that so much work was told of since the job was started.
+    """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            reach = _TAIL_BYTES
-            while True:
-                file.seek(max(0, size - reach))
-                lines = file.read(reach).splitlines()
-                recorded = [event for line in lines if (event := _parse(line)) is not None]
-                told = [one.event for one in recorded if isinstance(one.event, JobEvent) and not isinstance(one.event, Heartbeat)]
-                if told or reach >= size:
-                    return (told[-1] if told else None), (recorded[-1].at if recorded else 0.0)
-                reach *= 8
+            file.seek(max(0, size - _TAIL_BYTES))
+            lines = file.read().splitlines()
     except FileNotFoundError:
         return None, 0.0
+    recorded = [event for line in lines if (event := _parse(line)) is not None]
+    told = [one.event for one in recorded if isinstance(one.event, JobEvent) and not isinstance(one.event, Heartbeat)]
+    return (told[-1] if told else None), (recorded[-1].at if recorded else 0.0)
 
 
 def _parse(line: bytes) -> Recorded | None:

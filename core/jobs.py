@@ -11,10 +11,12 @@ A job belongs to nobody's window: it goes on when the page is closed or the serv
 It has one status: queued, running, done, failed, cancelled, or lost (its process is gone without a last word).
 """
 
+import fcntl
 import json
 import os
 import platform
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +34,7 @@ from filelock import FileLock, Timeout
 
 from core.errors import EarmarkError, JobError
 from core.events import (
+    REASON_CHARACTERS,
     Event,
     EventLog,
     Heartbeat,
@@ -50,10 +53,11 @@ from core.workspace import make_folder, to_json, write_json
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED, LOST = "queued", "running", "done", "failed", "cancelled", "lost"
 ACTIVE = (QUEUED, RUNNING)
+_ENDS: dict[type, str] = {JobDone: DONE, JobFailed: FAILED, JobCancelled: CANCELLED}
 
 HEARTBEAT_S = 5.0
 SILENCE_S = 60.0  # without a heartbeat for so long, a held lock is not believed: file systems of networks differ
-START_S = 30.0  # a process that was started has so long to take its lock
+START_S = 60.0  # a process that was started has so long to take its lock
 _CANCEL_POLL_S = 0.1
 _CANCEL_GRACE_S = 1.2  # to leave by itself, then the process ends at once: what is finished is on the disk
 _SIGTERM_AFTER_S, _SIGKILL_AFTER_S = 2.5, 5.0
@@ -123,7 +127,7 @@ def claim(kind: str, request: dict[str, Any], jobs: Path) -> tuple[Job, bool]:
         it stopped, else a new one
     mine : bool, whether the caller is to start it
     """
-    request = to_json(request)
+    request, jobs = to_json(request), jobs.absolute()
     make_folder(jobs)
     with FileLock(jobs / ".claim"):
         job = next((job for job in list_jobs(jobs) if job.kind == kind and job.request == request), None)
@@ -131,12 +135,16 @@ def claim(kind: str, request: dict[str, Any], jobs: Path) -> tuple[Job, bool]:
             if state in ACTIVE:
                 return job, False
             job.cancel.unlink(missing_ok=True)
+            _queue(job)
         else:
-            folder = jobs / new_id()
-            job = Job(folder, kind, request, time.time())
-            write_json(folder / _SPEC, {"job_id": job.id, "kind": kind, "created": job.created, "request": request})
-        with EventLog(job.events) as log:
-            log.append(JobQueued())
+            job = Job(jobs / new_id(), kind, request, time.time())
+            make_folder(job.folder)
+            try:
+                _queue(job)  # before it can be found: a job is never without a word
+                write_json(job.folder / _SPEC, {"job_id": job.id, "kind": kind, "created": job.created, "request": request})
+            except OSError:
+                shutil.rmtree(job.folder, ignore_errors=True)
+                raise
     return job, True
 
 
@@ -164,7 +172,7 @@ def start(job: Job) -> None:
         with EventLog(job.events) as events:
             events.append(JobFailed(reason))
         raise JobError(f"job {job.id}: {reason}") from None
-    threading.Thread(target=process.wait, daemon=True).start()  # should it end before us, the system is told that we know
+    threading.Thread(target=_see_off, args=(process, job), daemon=True).start()
 
 
 def submit(kind: str, request: dict[str, Any], jobs: Path) -> Job:
@@ -194,12 +202,16 @@ def perform(job: Job, work: Callable[[Job, Notify], Any], *, notify: Notify = ig
         Another process works on it.
     Cancelled, KeyboardInterrupt
         Somebody asked to stop.
+    EarmarkError, OSError
+        As ``work`` raised it; a defect of ours becomes a JobError, with its traceback in the job's log.
     """
     try:
         lock = FileLock(job.lock).acquire(timeout=5)
     except Timeout:
         raise JobError(f"job {job.id}: another process works on it") from None
     with lock, EventLog(job.events) as log:
+        if isinstance(last_job_event(job.events)[0], JobDone):  # by another process, while this one waited
+            return result(job)
         watch = _Watch(job, log)
 
         def tell(event: Event) -> None:
@@ -209,39 +221,39 @@ def perform(job: Job, work: Callable[[Job, Notify], Any], *, notify: Notify = ig
         try:
             log.append(JobStarted(os.getpid(), platform.node()))
             with watch:
-                result = work(job, tell)
-            write_json(job.folder / _RESULT, result)
+                outcome = work(job, tell)
+            write_json(job.folder / _RESULT, outcome)
         except (Cancelled, KeyboardInterrupt):
             _last_word(log, JobCancelled())
             raise
         except EarmarkError as error:
-            _last_word(log, JobFailed(str(error)))
+            _last_word(log, JobFailed(str(error)[:REASON_CHARACTERS]))
             raise
         except OSError as error:
             _last_word(log, JobFailed(refusal(error)))
             raise
-        except BaseException as error:
-            traceback.print_exc()
-            _last_word(log, JobFailed(f"an error of Earmark itself, {type(error).__name__}: {error}; more in {job.log}"))
-            raise
+        except Exception as error:
+            with job.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                traceback.print_exc(file=file)
+            what = f"an error of Earmark itself, {type(error).__name__}: {error}"[:REASON_CHARACTERS]
+            _last_word(log, JobFailed(f"{what}; more in {job.log}"))
+            raise JobError(f"{what}; more in {job.log}") from error
         _last_word(log, JobDone())
-        return result
+        return outcome
 
 
 def status(job: Job) -> str:
     """The one status of a job, from its files."""
     last, at = last_job_event(job.events)
-    match last:
-        case JobDone():
-            return DONE
-        case JobFailed():
-            return FAILED
-        case JobCancelled():
-            return CANCELLED
-    silent_s = time.time() - at
-    if silent_s < SILENCE_S and _is_held(job.lock):
-        return RUNNING if isinstance(last, JobStarted) else QUEUED
-    if isinstance(last, JobQueued) and silent_s < START_S:
+    if type(last) in _ENDS:
+        return _ENDS[type(last)]
+    held, beat = _look_at(job.lock)
+    if held and time.time() - max(at, beat) < SILENCE_S:
+        return RUNNING
+    last, at = last_job_event(job.events)  # it may have ended between the two looks
+    if type(last) in _ENDS:
+        return _ENDS[type(last)]
+    if isinstance(last, JobQueued) and time.time() - at < START_S:
         return QUEUED
     return CANCELLED if job.cancel.exists() else LOST
 
@@ -253,17 +265,23 @@ def why_failed(job: Job) -> str:
 
 
 def cancel(job: Job) -> None:
-    """Ask a job to stop; asked again after some seconds, in vain, its process is told by signal, then ended."""
+    """Ask a job to stop."""
     if not job.cancel.exists():
         job.cancel.touch()
+
+
+def press(job: Job) -> None:
+    """Where a job was asked to stop seconds ago, in vain, tell its process by signal, then end it."""
+    try:
+        asked_s = time.time() - job.cancel.stat().st_mtime
+    except FileNotFoundError:  # nobody asked, or it is gone on with
         return
-    asked_s = time.time() - job.cancel.stat().st_mtime
     if asked_s > _SIGTERM_AFTER_S and status(job) == RUNNING:
         started = next((one.event for one in reversed(read_events(job.events)[0]) if isinstance(one.event, JobStarted)), None)
         if started is not None and started.host == platform.node():
             try:
                 os.kill(started.pid, signal.SIGKILL if asked_s > _SIGKILL_AFTER_S else signal.SIGTERM)
-            except ProcessLookupError:
+            except (ProcessLookupError, PermissionError):  # ended meanwhile, or another user's
                 return
 
 
@@ -339,6 +357,7 @@ class _Watch:
         self._job = job
         self._log = log
         self._armed = False
+        self._interrupted_at: float | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
 
@@ -364,6 +383,7 @@ class _Watch:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._armed:
             self._armed = False
+            self._interrupted_at = time.monotonic()
             raise Cancelled
 
     def _look(self) -> None:
@@ -375,11 +395,13 @@ class _Watch:
             if asked is None and self._job.cancel.exists():
                 asked = now
                 signal.pthread_kill(main, signal.SIGTERM)
+            asked = asked or self._interrupted_at
             if asked is not None and now - asked > _CANCEL_GRACE_S:
                 _last_word(self._log, JobCancelled())
                 os._exit(130)
             if now - beat >= HEARTBEAT_S:
                 beat = now
+                os.utime(self._job.lock)  # a full disk has no room for an event
                 self.record(Heartbeat())
 
 
@@ -392,13 +414,32 @@ def _last_word(log: EventLog, event: Event) -> None:
             time.sleep(0.5)  # a full disk may be given room
 
 
-def _is_held(path: Path) -> bool:
-    if not path.exists():
-        return False
-    lock = FileLock(path)
+def _queue(job: Job) -> None:
+    with EventLog(job.events) as log:
+        log.append(JobQueued())
+
+
+def _see_off(process: subprocess.Popen[bytes], job: Job) -> None:
+    """Wait for a worker; one that ended before it could take its job has left its reason in the log only."""
+    if process.wait() != 0 and isinstance(last_job_event(job.events)[0], JobQueued):
+        with EventLog(job.events) as log:
+            log.append(JobFailed(f"its process ended before it began; {job.log} has what it printed"))
+
+
+def _look_at(lock: Path) -> tuple[bool, float]:
+    """Whether a process holds the lock of a job, and when it last showed itself there, in seconds since 1970.
+
+    A shared lock is asked for, so that those who look do not take each other for the holder; FileLock holds an exclusive one.
+    """
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+        file = os.open(lock, os.O_RDONLY)
+    except FileNotFoundError:
+        return False, 0.0
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True, os.fstat(file).st_mtime
+    else:
+        return False, os.fstat(file).st_mtime
+    finally:
+        os.close(file)

@@ -3,6 +3,7 @@
 ``work`` does what a job asks for; the command line and the worker process give it to ``jobs.perform``.
 """
 
+import shlex
 import shutil
 import time
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from core.splits import make_folds
 from core.workspace import Workspace, make_folder, write_csv, write_json
 
 CHECK, EXTRACT, TRAIN, PREDICT = "check", "extract", "train", "predict"
+CHECKPOINTS = "checkpoints"
 
 
 def work(job: Job, notify: Notify) -> dict[str, Any]:
@@ -52,8 +54,9 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             }
         case "check":
             dataset = _dataset(request)
+            stamp = dataset.stamp()  # of what is heard from here on
             report = check_dataset(dataset, notify=notify)
-            return {**report.as_json(), "table": report.clips, "why_not": report.why_not, "stamp": dataset.stamp()}
+            return {**report.as_json(), "table": report.clips, "why_not": report.why_not, "stamp": stamp}
         case "extract":
             done = extract_dataset(_dataset(request), build(ExtractSettings, request["extract"]), workspace, notify=notify)
             ready, computed = len(done.extraction.vectors), done.extraction.computed
@@ -118,8 +121,8 @@ def train_dataset(
     extract : ExtractSettings
     ensemble : EnsembleSettings
     workspace : Workspace
-    folder : of the run, whose name is its id; finished fits that an earlier attempt left there are not done again. None makes a
-        new one, and removes it when the run fails
+    folder : of the run, whose name is its id; a run that an earlier attempt finished there is returned, and fits that it finished
+        are not done again. None makes a new one, and removes it when the run fails
     notify : told of the progress
 
     Raises
@@ -128,6 +131,8 @@ def train_dataset(
         The data set cannot be trained on with these settings; nothing that was extracted is lost.
     """
     started = time.perf_counter()
+    if folder is not None and (folder / RECORD).is_file():
+        return read_run(folder)
     _check_plan(dataset, ensemble)
     extraction = _extract(dataset, extract, workspace, notify)
     matrix = build_matrix(dataset.train, extraction, extract.features, group_column=ensemble.groups)
@@ -136,7 +141,7 @@ def train_dataset(
     ours = folder is None
     folder = folder or workspace.jobs / new_id()
     if dataset.test_names is not None:
-        make_folder(workspace.submissions / folder.name)  # rather refused now than after the work
+        make_folder(workspace.submissions)  # rather refused now than after the work
     make_folder(folder)
     try:
         _train(dataset, extraction, matrix, extract, ensemble, workspace, folder, started=started, notify=notify)
@@ -144,7 +149,9 @@ def train_dataset(
         if ours:
             shutil.rmtree(folder, ignore_errors=True)  # a folder without run.json would only puzzle
         raise
-    return read_run(folder)
+    run = read_run(folder)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # the run has what they held
+    return run
 
 
 def _train(
@@ -160,8 +167,7 @@ def _train(
     notify: Notify,
 ) -> None:
     run_id = folder.name
-    checkpoints = folder / "checkpoints"
-    result = train_ensemble(matrix, ensemble, folder=folder / "models", checkpoints=checkpoints, notify=notify)
+    result = train_ensemble(matrix, ensemble, folder=folder / "models", checkpoints=folder / CHECKPOINTS, notify=notify)
     fold_of = np.empty(len(matrix.y), int)
     for number, fold in enumerate(result.plan):
         fold_of[fold.test_rows] = number
@@ -176,7 +182,7 @@ def _train(
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         "versions": library_versions(),
         "dataset": {
-            "path": dataset.root,
+            "path": dataset.source,
             "name": dataset.name,
             "fingerprint": fingerprint(dataset, extraction),
             "train_clips": len(matrix.y),
@@ -200,7 +206,6 @@ def _train(
         record["test"] = describe_predictions(of_rows) | {"filled_with_training_median": filled}
     record["seconds"] = time.perf_counter() - started
     write_json(folder / RECORD, record)
-    shutil.rmtree(checkpoints, ignore_errors=True)  # oof.csv has what they held
 
 
 def _check_plan(dataset: Dataset, ensemble: EnsembleSettings) -> None:
@@ -213,7 +218,7 @@ def _check_plan(dataset: Dataset, ensemble: EnsembleSettings) -> None:
 
 def _check_labels(dataset: Dataset, labels: np.ndarray) -> None:
     if problem := why_not_trainable(labels):
-        raise DataError(f"{dataset.root}: {problem}; see: earmark check {dataset.root}")
+        raise DataError(f"{dataset.source}: {problem}; see: {shlex.join(['earmark', 'check', str(dataset.source)])}")
 
 
 def _extract(dataset: Dataset, settings: ExtractSettings, workspace: Workspace, notify: Notify) -> Extraction:

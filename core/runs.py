@@ -100,7 +100,7 @@ def read_run(folder: Path) -> Run:
 
 def model_hashes(models: Path) -> dict[str, str]:
     """Hash of each file of a run's models, by path inside the folder."""
-    files = sorted(path for path in models.rglob("*") if path.is_file())
+    files = sorted(path for path in models.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {path.relative_to(models).as_posix(): content_hash(path).hex() for path in files}
 
 

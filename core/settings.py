@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import types
 import typing
 from pathlib import Path
@@ -48,7 +49,7 @@ def read_settings(path: str | Path) -> dict[str, dict[str, Any]]:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ParameterError(f"settings file {path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ParameterError(f"settings file {path}: not JSON ({error})") from None
     if isinstance(record, dict) and "settings" in record:
         record = record["settings"]
@@ -73,7 +74,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
             if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
                 return tuple(value)
         elif choice is float:
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
                 return float(value)
         elif isinstance(value, choice) and not isinstance(value, bool):
             return value

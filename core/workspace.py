@@ -31,6 +31,10 @@ class Workspace:
     def resolve(cls, root: str | Path | None = None) -> "Workspace":
         """The folder named, else that of ``EARMARK_WORKSPACE``, else ``./workspace``; absolute from here on."""
         path = Path(root or os.environ.get("EARMARK_WORKSPACE") or "workspace").absolute()
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise ParameterError(f"workspace {os.fsencode(path)!r}: the name is not text (UTF-8); name another folder") from None
         if path.exists() and not path.is_dir():
             raise ParameterError(f"workspace {path} is a file; name a folder")
         return cls(path)

@@ -16,7 +16,9 @@ except DataError as error:
     dataset, trouble = None, str(error)
 extracted = ui_state.newest_job("extract")
 running = [job for job in ui_resources.jobs(ws.jobs)[:20] if job.kind != "check" and jobs.status(job) in jobs.ACTIVE]
-runs = [run for run in ui_resources.runs(ws.jobs) if dataset is not None and run.record["dataset"].get("path") == str(dataset.root)]
+runs = [
+    run for run in ui_resources.runs(ws.jobs) if dataset is not None and run.record["dataset"].get("path") == str(dataset.source)
+]
 best = best_run(runs) if runs else None
 
 st.title("Earmark")

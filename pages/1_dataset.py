@@ -97,10 +97,14 @@ def report(dataset: Dataset, seen: dict[str, object]) -> None:
     table = pd.DataFrame(seen["table"])
     problems = pd.DataFrame(seen["problems"], columns=["file", "level", "reason"])
     errors = int((problems["level"] == "error").sum())
-    labels = [row.label for row in dataset.train]
+    usable = {one["file"] for one in seen["table"] if one["split"] == "train"}
+    labels = [row.label for row in dataset.train if row.name in usable]
     with st.grid(4, min_column_width=170):
         st.metric(
-            "Clips", f"{len(table):,}", border=True, help=f"{len(dataset.train):,} to train on, {len(dataset.test):,} to test"
+            "Usable clips",
+            f"{len(table):,}",
+            border=True,
+            help=f"{len(usable):,} to train on, {len(table) - len(usable):,} to test",
         )
         st.metric("Length", duration(float(seen["seconds"])), border=True)
         st.metric("Labels", f"{min(labels):g} to {max(labels):g}" if labels else "none", border=True)

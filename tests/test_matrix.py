@@ -29,7 +29,7 @@ def extraction(rows, rng):
 
 @pytest.fixture
 def dataset(rows, tmp_path):
-    return Dataset(tmp_path, Layout(), rows, (), None, ())
+    return Dataset(tmp_path, tmp_path, Layout(), rows, (), None, ())
 
 
 def test_a_row_without_a_vector_is_left_out_not_filled(rows, extraction):

@@ -62,7 +62,7 @@ def test_a_data_set_of_broken_clips_is_told_clip_by_clip(place, page, says):
     ("page", "says"),
     [
         ("home", "Extract its features"),
-        ("dataset", "Clips 15"),
+        ("dataset", "Usable clips 15"),
         ("features", "Cached 0"),
         ("train", "Features that are not there yet are extracted first"),
         ("predict", "There is no trained ensemble yet"),
@@ -77,7 +77,7 @@ def test_a_data_set_without_features_says_what_comes_next(place, page, says):
     ("page", "says"),
     [
         ("home", "At work Training"),
-        ("dataset", "Clips 15"),
+        ("dataset", "Usable clips 15"),
         ("features", "Extracting: 5 of 15 clips"),
         ("train", "Training: 1 of 6 fits"),
         ("predict", "There is no trained ensemble yet"),
@@ -193,7 +193,7 @@ def test_a_wrong_path_is_refused_at_the_box_and_the_data_set_stays(place, tmp_pa
     at.button(key="dataset_open").click().run()
     assert not at.exception
     assert says in text(at)
-    assert "Clips 15" in text(at)
+    assert "Usable clips 15" in text(at)
 
 
 def test_a_path_is_opened_looked_at_and_remembered(place, make_dataset, no_workers):
