@@ -26,4 +26,6 @@ page = st.navigation(
 with errors_in_words():
     page.run()
 with st.sidebar, errors_in_words():
+    ui_state.keep_in_address()
+    st.caption(f"Data set  \n{plain(ui_state.choice().name)}")
     st.caption(f"Workspace  \n{plain(str(ui_state.workspace().root))}")

@@ -33,7 +33,7 @@ def label_histogram(labels: Sequence[float]) -> alt.Chart:
     values = np.asarray(labels, float)
     if len(np.unique(values)) <= _MAX_BARS:
         at, counts = np.unique(values, return_counts=True)
-        frame = pd.DataFrame({"label": [f"{one:g}" for one in at], "clips": counts})
+        frame = pd.DataFrame({"label": [f"{one:.10g}" for one in at], "clips": counts})
         x = alt.X("label:N", sort=None, title="Label", axis=alt.Axis(labelAngle=0, labelOverlap=True))
         return alt.Chart(frame, height=_HEIGHT).mark_bar(color=_ACCENT).encode(x, _clips(), tooltip=["label:N", "clips:Q"])
     return _histogram(values, "Label")
@@ -94,9 +94,8 @@ def oof_scatter(oof: pd.DataFrame) -> Layers:
 def predictions_on_labels(labels: Sequence[float], predictions: pd.DataFrame) -> Layers:
     """Where predictions (columns ``file``, ``prediction``) stand among the labels that were trained on."""
     values = np.asarray(labels, float)
-    counts, edges = np.histogram(values, bins=min(30, max(1, len(np.unique(values)))))
-    bars = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "clips": counts})
-    low, high = _range(np.concatenate([values, predictions["prediction"]]))
+    bars = _bars(values)
+    low, high = _range(np.concatenate([bars["from"], bars["to"], predictions["prediction"]]))
     x = alt.Scale(domain=[low, high], nice=False)
     histogram = (
         alt.Chart(bars)
@@ -172,17 +171,28 @@ def spectrogram_levels(clip: Clip) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     edges_hz = np.geomspace(50, sr / 2, _SPECTROGRAM_ROWS + 1)
     bins = np.clip(np.round(edges_hz * n_fft / sr).astype(int), 0, len(power) - 1)
     rows = np.array([power[low : max(low + 1, high)].max(axis=0) for low, high in pairwise(bins)])
-    level_db = 10 * np.log10(np.maximum(rows, 1e-12) / max(1e-12, rows.max()))
+    loudest = float(rows.max())
+    level_db = 10 * np.log10(np.maximum(rows, 1e-12) / loudest) if loudest > 1e-12 else np.full(rows.shape, _FLOOR_DB)
     centre_s = (starts + n_fft / 2) / sr
     return centre_s, np.sqrt(edges_hz[:-1] * edges_hz[1:]), np.maximum(level_db, _FLOOR_DB).round(1).astype(np.float32)
 
 
 def _histogram(values: np.ndarray, title: str) -> alt.Chart:
-    counts, edges = np.histogram(values, bins=min(20, max(1, len(np.unique(values)))))
-    frame = pd.DataFrame({"from": edges[:-1].round(4), "to": edges[1:].round(4), "clips": counts})
-    x = alt.X("from:Q", title=title, scale=alt.Scale(zero=False, nice=False))
+    frame = _bars(values)
+    low, high = _range(np.concatenate([frame["from"], frame["to"]]))
+    x = alt.X("from:Q", title=title, scale=alt.Scale(domain=[low, high], nice=False))
     mark = alt.Chart(frame, height=_HEIGHT).mark_bar(color=_ACCENT, binSpacing=1)
     return mark.encode(x, alt.X2("to"), _clips(), y2=alt.datum(0), tooltip=["from:Q", "to:Q", "clips:Q"])
+
+
+def _bars(values: np.ndarray) -> pd.DataFrame:
+    """Columns ``from``, ``to``, ``clips``: a bar around each value where there are few, else 24 bins."""
+    at, counts = np.unique(values, return_counts=True)
+    if len(at) <= _MAX_BARS:
+        step = float(np.diff(at).min()) if len(at) > 1 else 0.1 * abs(float(at[0])) or 0.1
+        return pd.DataFrame({"from": at - 0.45 * step, "to": at + 0.45 * step, "clips": counts})
+    counts, edges = np.histogram(values, bins=24)
+    return pd.DataFrame({"from": edges[:-1], "to": edges[1:], "clips": counts})
 
 
 def _figure(name: str) -> alt.Tooltip:

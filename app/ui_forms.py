@@ -24,7 +24,7 @@ def set_label(name: str) -> str:
     return f"{name} · {len(columns(name))}"
 
 
-def extract_settings(key: str, usual: ExtractSettings) -> ExtractSettings | None:
+def extract_settings(usual: ExtractSettings) -> ExtractSettings | None:
     """Feature sets and length of analysis, ``usual`` at first, or None where they make no sense: then the page has said why."""
     sets = st.pills(
         "Feature sets",
@@ -32,7 +32,7 @@ def extract_settings(key: str, usual: ExtractSettings) -> ExtractSettings | None
         selection_mode="multi",
         default=usual.features,
         format_func=set_label,
-        key=f"{key}_features",
+        key="extract_features",
         persist_state="session",
         help="  \n".join(f"**{name}**: {_SETS[name]}" for name in FEATURE_SETS),
     )
@@ -41,7 +41,7 @@ def extract_settings(key: str, usual: ExtractSettings) -> ExtractSettings | None
         min_value=1.0,
         value=usual.max_seconds,
         step=5.0,
-        key=f"{key}_max_seconds",
+        key="extract_max_seconds",
         persist_state="session",
         help="Only the start of a longer clip is analysed.",
         width=180,
@@ -90,8 +90,7 @@ def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSett
             "and the score is the one that a new speaker will get. Without groups it flatters.",
         )
         seed = st.number_input("Seed", 0, 2**31 - 1, usual.seed, key="train_seed", persist_state="session", width=170)
-    repeating = [name for name in _columns(dataset) if 1 < _different(dataset, name) <= len(dataset.train) / 2]
-    if groups is None and repeating:
+    if groups is None and (repeating := repeating_columns(dataset)):
         what = plain(" or ".join(repeating[:3]))
         st.caption(f"Does one {what} have several clips? Then choose it under Groups, or the score will flatter.")
     try:
@@ -118,6 +117,11 @@ def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSett
     return settings
 
 
+def repeating_columns(dataset: Dataset) -> list[str]:
+    """Columns of the training table with at most half as many values as clips: speakers, rooms, notes."""
+    return [name for name in _columns(dataset) if 1 < _different(dataset, name) <= len(dataset.train) / 2]
+
+
 def command(line: str) -> None:
     """The line that does the same, to be copied."""
     with st.expander("Copy as command", icon=":material/terminal:"):
@@ -129,7 +133,7 @@ def _columns(dataset: Dataset) -> list[str]:
 
 
 def _different(dataset: Dataset, name: str) -> int:
-    return len({row.columns.get(name, "").strip() for row in dataset.train})
+    return len({row.columns.get(name, "").strip() for row in dataset.train} - {""})
 
 
 def _group_label(dataset: Dataset, name: str) -> str:

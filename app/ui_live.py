@@ -63,7 +63,8 @@ def show_end(job: Job) -> bool:
         st.warning(_ENDS[state], icon=":material/pause_circle:")
     else:
         return False
-    st.button("Go on where it stopped", icon=":material/resume:", key=f"resume_{job.id}", on_click=_resume, args=(job,))
+    label = "Try again" if state == FAILED else "Go on where it stopped"
+    st.button(label, icon=":material/resume:", key=f"resume_{job.id}", on_click=_resume, args=(job,))
     return True
 
 

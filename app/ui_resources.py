@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from app.ui_uploads import Upload, keep
 from core.audio import Clip, read_clip
 from core.cache import content_hash
 from core.dataset import Dataset, Layout, read_dataset
 from core.errors import JobError
 from core.events import JobStarted, Recorded, read_events
-from core.jobs import Job, read_job
+from core.jobs import Job, by_request, read_job
 from core.runs import Run, list_runs
 
 
@@ -75,7 +76,7 @@ def _contents() -> dict[tuple[str, int, int], bytes]:
 
 
 def jobs(folder: Path) -> list[Job]:
-    """Jobs of a workspace, newest first; what was asked for never changes, so each is read once."""
+    """Jobs of a workspace, the one that was asked for last first; what was asked for never changes, so each is read once."""
     known = _jobs(str(folder))
     names = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
     for name in set(known) - names:
@@ -85,7 +86,7 @@ def jobs(folder: Path) -> list[Job]:
             known[name] = read_job(folder / name)
         except JobError:  # not a job, or not one yet
             continue
-    return sorted(known.values(), key=lambda job: (job.created, job.id), reverse=True)
+    return by_request(known.values())
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -116,6 +117,20 @@ def _table(path: str, changed_ns: int) -> pd.DataFrame:
 def training_labels(run: Run) -> np.ndarray:
     """Labels that a run was trained on [shape=(n,)]."""
     return oof(run)["label"].to_numpy()
+
+
+def kept(upload: Upload, folder: Path) -> Path:
+    """Where an upload stands below a folder; each is written once."""
+    known = _kept()
+    path = known.get(upload.file_id)
+    if path is None or not path.is_file():
+        path = known[upload.file_id] = keep(upload, folder)
+    return path
+
+
+@st.cache_resource(show_spinner=False)
+def _kept() -> dict[str, Path]:
+    return {}
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What a session remembers: the only file that names keys of the session state. What outlasts it stands in the workspace."""
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from app.ui_words import plain
 from core.dataset import Dataset, Layout
 from core.errors import DataError, EarmarkError, JobError
 from core.jobs import Job, read_job
+from core.runs import Run
 from core.settings import Settings, build
 from core.workspace import Workspace, to_json, write_json
 
@@ -37,6 +39,11 @@ class Choice:
     def name(self) -> str:
         return Path(self.path).name
 
+    @property
+    def mark(self) -> str:
+        """A short name for the address of a page."""
+        return hashlib.blake2b(repr(self).encode(errors="surrogateescape"), digest_size=5).hexdigest()
+
 
 def workspace() -> Workspace:
     """The workspace of this server."""
@@ -44,11 +51,20 @@ def workspace() -> Workspace:
 
 
 def choice() -> Choice:
-    """The data set that this session works on: the one it chose, else the last one that anybody chose, else the bundled one."""
+    """The data set that this session works on: the one it chose or its address names, else the last one that anybody chose."""
     if "choice" not in st.session_state:
-        st.session_state["choice"] = next(iter(recent()), Choice(str(BUNDLED)))
+        known = [*recent(), Choice(str(BUNDLED))]
+        named = [one for one in known if one.mark == st.query_params.get("set")]
+        st.session_state["choice"] = (named or known)[0]
     chosen: Choice = st.session_state["choice"]
     return chosen
+
+
+def keep_in_address() -> None:
+    """Put the data set into the page's address: a refresh shows it again, whatever others have opened meanwhile."""
+    mark = choice().mark
+    if st.query_params.get("set") != mark:
+        st.query_params["set"] = mark
 
 
 def choose(chosen: Choice) -> None:
@@ -62,6 +78,8 @@ def choose(chosen: Choice) -> None:
     ui_resources.dataset(chosen.path, chosen.layout)
     others = [one for one in recent() if one != chosen]
     write_json(workspace().root / "recent.json", [to_json(one) for one in [chosen, *others][:_RECENT]])
+    if chosen == choice():
+        return
     st.session_state["choice"] = chosen
     for key in [key for key in st.session_state if str(key).startswith(("extract_", "train_"))]:
         del st.session_state[key]  # the forms begin with what was last done on this data set
@@ -85,7 +103,8 @@ def recent() -> list[Choice]:
 def absolute(path: str) -> str:
     """A path as it was typed, from the folder where Earmark was started."""
     start = os.environ.get("EARMARK_START") or os.getcwd()
-    return os.path.normpath(os.path.join(start, os.path.expanduser(path.strip().strip("'\""))))
+    plain_path = path.strip().strip("'\"").removeprefix("file://")
+    return os.path.normpath(os.path.join(start, os.path.expanduser(plain_path)))
 
 
 def require_dataset() -> Dataset:
@@ -142,14 +161,33 @@ def request_name(job: Job) -> str:
 
 
 def watch(job: Job) -> None:
-    """Put a job into the page's address: a refresh shows it again."""
+    """Look at a scoring job; it stands in the page's address, so that a refresh shows it again."""
+    st.session_state["watched"] = job.id
     st.query_params["job"] = job.id
 
 
 def watched() -> Job | None:
-    """The job that the page's address names."""
-    name = st.query_params.get("job", "")
+    """The scoring job that the page's address names, else the one that this session looked at last."""
+    name = st.query_params.get("job") or st.session_state.get("watched", "")
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
+        return None
     try:
-        return read_job(workspace().jobs / name) if re.fullmatch(r"[A-Za-z0-9-]+", name) else None
+        job = read_job(workspace().jobs / name)
     except JobError:
+        return None
+    return job if job.kind == "predict" else None
+
+
+def runs_here() -> list[Run]:
+    """Finished runs on the chosen data set, read in the same way, oldest first."""
+    wanted = request()
+    here = [run for run in ui_resources.runs(workspace().jobs) if run.record["dataset"].get("path") == wanted["dataset"]]
+    return [run for run in here if run.record["settings"].get("layout") == wanted["layout"]]
+
+
+def chosen_by(job: Job) -> Choice | None:
+    """The data set of a job."""
+    try:
+        return Choice(str(job.request["dataset"]), build(Layout, job.request["layout"]))
+    except (KeyError, TypeError, EarmarkError):
         return None

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
@@ -14,44 +13,44 @@ class Upload(Protocol):
     """A file as the browser sends it."""
 
     name: str
+    file_id: str
 
     def getbuffer(self) -> memoryview:
         """Its bytes."""
 
 
-def keep(uploads: Iterable[Upload], folder: Path) -> list[Path]:
-    """Write uploads below a folder.
+def keep(upload: Upload, folder: Path) -> Path:
+    """Write an upload below a folder.
 
     Parameters
     ----------
-    uploads : files with ``name`` and ``getbuffer()``
+    upload : file with ``name`` and ``getbuffer()``
     folder : Path
 
     Returns
     -------
-    paths : list of Path, ``<folder>/<hash of the content>/<name>``
+    path : Path, ``<folder>/<hash of the content>/<name>``
     """
-    paths = []
-    for upload in uploads:
-        content = upload.getbuffer()
-        path = folder / hashlib.blake2b(content, digest_size=8).hexdigest() / safe_name(upload.name)
-        if not path.is_file() or path.stat().st_size != len(content):
-            write_whole(path, partial(_write, content))
-        paths.append(path)
-    return paths
-
-
-def _write(content: memoryview, file: IO[bytes]) -> None:
-    file.write(content)
+    content = upload.getbuffer()
+    path = folder / hashlib.blake2b(content, digest_size=8).hexdigest() / safe_name(upload.name)
+    if not path.is_file() or path.stat().st_size != len(content):
+        write_whole(path, partial(_write, content))
+    return path
 
 
 def safe_name(name: str) -> str:
-    """The last part of a name, without what a file system or a shell could take amiss.
+    """The last part of a name, without what no file name may hold, and short enough for any file system.
 
     Examples
     --------
     >>> safe_name("../../etc/my clip?.wav")
-    'my clip_.wav'
+    'my clip?.wav'
     """
-    last = re.split(r"[\\/]", name)[-1]
-    return re.sub(r"[^\w .()+-]", "_", last).strip(" .")[-120:] or "clip"
+    last = re.sub(r"[\x00-\x1f\x7f]", "_", re.split(r"[\\/]", name)[-1]).strip(" .").encode(errors="replace")
+    stem, dot, suffix = last.rpartition(b".")
+    short = (stem if dot else last)[:150] + (b"." + suffix[-20:] if dot else b"")
+    return short.decode(errors="ignore") or "clip"
+
+
+def _write(content: memoryview, file: IO[bytes]) -> None:
+    file.write(content)

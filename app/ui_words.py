@@ -52,6 +52,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def changed_since(what: str) -> None:
+    """Say that a figure was made of other files than stand there now."""
+    st.warning(f"Clips or tables have changed since {what}.", icon=":material/history:")
+
+
 @contextmanager
 def errors_in_words() -> Iterator[None]:
     """What goes wrong inside is said on the page, where it arose; a defect of Earmark goes to the server's log in full."""

@@ -55,11 +55,20 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a clip or a file; ``level`` is "error" (set aside) or "warning" (kept)."""
+    """What is wrong with a clip or a file.
+
+    Attributes
+    ----------
+    file : str, as the table spells it
+    level : str, "error" (set aside) or "warning" (kept)
+    reason : str
+    split : str, "train" or "test"; empty where it concerns no row of a table
+    """
 
     file: str
     level: str
     reason: str
+    split: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +158,8 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
     if root.is_file() and root.suffix.lower() == ".csv":
         train_csv, test_csv, root = root, None, root.parent
     elif not root.is_dir():
-        raise DataError(f"{root}: no such folder; name the folder that holds csvs/train.csv, or a CSV and its clips")
+        what = "a file, but no CSV" if root.is_file() else "no such folder"
+        raise DataError(f"{root}: {what}; name the folder that holds csvs/train.csv, or a CSV and its clips")
     else:
         train_csv, test_csv = _find_tables(root)
     plain = train_csv.parent == root
@@ -199,7 +209,7 @@ def describe_labels(labels: np.ndarray) -> dict[str, object]:
 def why_not_trainable(labels: np.ndarray) -> str | None:
     """Why no model can be trained on these labels, or None."""
     if len(labels) < MIN_CLIPS:
-        return f"{len(labels)} labelled clips can be used, at least {MIN_CLIPS} are needed"
+        return f"{len(labels)} labelled clip{'' if len(labels) == 1 else 's'} can be used, at least {MIN_CLIPS} are needed"
     if np.ptp(labels) < 1 / MAX_LABEL:
         return f"all {len(labels)} labels are {labels[0]:g}: there is nothing to learn"
     return None
@@ -223,7 +233,10 @@ def _audio_folder(root: Path, layout: Layout, plain: bool, split: str) -> Path:
     usual = root if plain else root / "audios" / split
     folder = usual if layout.audio is None else root / layout.audio
     if split == "train" and not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder with the {split} clips, found none; name another with --audio DIR")
+        raise DataError(
+            f"{folder}: expected a folder with the {split} clips, found none; "
+            "name another with --audio DIR, or beside the path in the app"
+        )
     return folder
 
 
@@ -246,7 +259,10 @@ def _read_table(path: Path, needed: Sequence[str]) -> list[_Line]:
                     if len(header) == 1 and re.search("[;\t]", header[0])
                     else ""
                 )
-                raise DataError(f"{path.name}: expected a column {missing[0]!r}, found {', '.join(header) or 'no header'}{hint}")
+                raise DataError(
+                    f"{path.name}: expected a column {missing[0]!r}, found {', '.join(header) or 'no header'}{hint}; "
+                    "name your columns with --filename-column and --label-column, or beside the path in the app"
+                )
             twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
             if twice:
                 raise DataError(f"{path.name}: two columns are named {twice[0]!r}; rename one")
@@ -278,10 +294,10 @@ def _read_train(table_path: Path, layout: Layout, index: "_ClipIndex", problems:
         clip = index.find(name)
         label = _number(label_text)
         if isinstance(clip, str):
-            problems.append(Problem(name or f"{table_path.name}, line {line.number}", ERROR, clip))
+            problems.append(Problem(name or f"{table_path.name}, line {line.number}", ERROR, clip, "train"))
         elif line.problem or label is None:
             what = f"label {label_text!r} is not a number that can be learned" if label_text.strip() else "label missing"
-            problems.append(Problem(name, ERROR, line.problem or what))
+            problems.append(Problem(name, ERROR, line.problem or what, "train"))
             refused.add(clip)
         else:
             by_path[clip].append(Row(name, clip, label, cells))
@@ -292,10 +308,10 @@ def _read_train(table_path: Path, layout: Layout, index: "_ClipIndex", problems:
         labels = sorted({row.label for row in same})
         if len(labels) > 1:
             listed = ", ".join(f"{label:g}" for label in labels)
-            problems.append(Problem(same[0].name, ERROR, f"named {len(same)} times with different labels ({listed})"))
+            problems.append(Problem(same[0].name, ERROR, f"named {len(same)} times with different labels ({listed})", "train"))
             continue
         if len(same) > 1:
-            problems.append(Problem(same[0].name, WARNING, f"named {len(same)} times with the same label; used once"))
+            problems.append(Problem(same[0].name, WARNING, f"named {len(same)} times with the same label; used once", "train"))
         rows.append(same[0])
     return rows
 
@@ -308,9 +324,9 @@ def _read_test(path: Path, layout: Layout, index: "_ClipIndex", problems: list[P
         names.append(name)
         clip = index.find(name)
         if isinstance(clip, str):
-            problems.append(Problem(name or f"{path.name}, line {line.number}", ERROR, clip))
+            problems.append(Problem(name or f"{path.name}, line {line.number}", ERROR, clip, "test"))
         elif line.problem:
-            problems.append(Problem(name, ERROR, line.problem))
+            problems.append(Problem(name, ERROR, line.problem, "test"))
         else:
             rows.append(Row(name, clip, float("nan"), cells))
     return rows, tuple(names)

@@ -4,6 +4,7 @@
               events.jsonl  what happened, only appended to
               lock          held by the process that works on the job
               log.txt       what that process printed
+              asked         its time: when the job was last asked for
               cancel        there once somebody asked to stop
               result.json   what came of it
 
@@ -23,7 +24,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -93,6 +94,11 @@ class Job:
     @property
     def log(self) -> Path:
         return self.folder / "log.txt"
+
+    @property
+    def asked(self) -> Path:
+        """Its time is that of the last request for this job."""
+        return self.folder / "asked"
 
     @property
     def cancel(self) -> Path:
@@ -316,14 +322,26 @@ def read_job(folder: Path) -> Job:
 
 
 def list_jobs(jobs: Path) -> list[Job]:
-    """Jobs of a workspace, newest first; a damaged one is left out."""
+    """Jobs of a workspace, the one that was asked for last first; a damaged one is left out."""
     found = []
     for spec in jobs.glob(f"*/{_SPEC}"):
         try:
             found.append(read_job(spec.parent))
         except JobError:
             continue
-    return sorted(found, key=lambda job: (job.created, job.id), reverse=True)
+    return by_request(found)
+
+
+def by_request(found: Iterable[Job]) -> list[Job]:
+    """Jobs in the order in which they were last asked for, newest first."""
+
+    def asked(job: Job) -> tuple[float, str]:
+        try:
+            return job.asked.stat().st_mtime, job.id
+        except OSError:
+            return job.created, job.id
+
+    return sorted(found, key=asked, reverse=True)
 
 
 def result(job: Job) -> Any:
@@ -415,6 +433,7 @@ def _last_word(log: EventLog, event: Event) -> None:
 
 
 def _queue(job: Job) -> None:
+    job.asked.touch()
     with EventLog(job.events) as log:
         log.append(JobQueued())
 

@@ -56,15 +56,31 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             dataset = _dataset(request)
             stamp = dataset.stamp()  # of what is heard from here on
             report = check_dataset(dataset, notify=notify)
-            return {**report.as_json(), "table": report.clips, "why_not": report.why_not, "stamp": stamp}
+            return {
+                **report.as_json(),
+                "problems": report.problems,
+                "table": report.clips,
+                "why_not": report.why_not,
+                "stamp": stamp,
+            }
         case "extract":
-            done = extract_dataset(_dataset(request), build(ExtractSettings, request["extract"]), workspace, notify=notify)
-            ready, computed = len(done.extraction.vectors), done.extraction.computed
-            return {"ready": ready, "computed": computed, "set_aside": done.set_aside, "files": done.files}
+            dataset = _dataset(request)
+            stamp = dataset.stamp()
+            done = extract_dataset(dataset, build(ExtractSettings, request["extract"]), workspace, notify=notify)
+            return {
+                "ready": len(done.extraction.vectors),
+                "computed": done.extraction.computed,
+                "unreadable": len(done.extraction.failures),
+                "set_aside": done.set_aside,
+                "files": done.files,
+                "stamp": stamp,
+            }
         case "train":
             extract, ensemble = build(ExtractSettings, request["extract"]), build(EnsembleSettings, request["ensemble"])
-            run = train_dataset(_dataset(request), extract, ensemble, workspace, folder=job.folder, notify=notify)
-            return {"run_id": run.id}
+            dataset = _dataset(request)
+            stamp = dataset.stamp()
+            run = train_dataset(dataset, extract, ensemble, workspace, folder=job.folder, notify=notify)
+            return {"run_id": run.id, "stamp": stamp}
     raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among {CHECK}, {EXTRACT}, {TRAIN}, {PREDICT}")
 
 
@@ -228,7 +244,11 @@ def _extract(dataset: Dataset, settings: ExtractSettings, workspace: Workspace, 
 
 def _set_aside(dataset: Dataset, extraction: Extraction) -> list[Problem]:
     rows = {row.path: row for row in (*dataset.test, *dataset.train)}
-    unreadable = [Problem(rows[path].name, "error", reason) for path, reason in extraction.failures.items()]
+    in_train = {row.path for row in dataset.train}
+    unreadable = [
+        Problem(rows[path].name, "error", reason, "train" if path in in_train else "test")
+        for path, reason in extraction.failures.items()
+    ]
     return [*dataset.set_aside, *unreadable]
 
 

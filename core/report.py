@@ -125,7 +125,7 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
                     reasons.append((WARNING, f"the same audio as {first[clip.sound]}"))
                 first.setdefault(clip.sound, row.name)
             if row.path not in told:
-                problems += [Problem(row.name, level, reason) for level, reason in reasons]
+                problems += [Problem(row.name, level, reason, split) for level, reason in reasons]
             told.add(row.path)
     labels = np.array([row.label for row in dataset.train if row.path in heard])
     return Report(tuple(clips), labels, tuple(problems))

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import ui_charts, ui_clips, ui_forms, ui_live, ui_resources, ui_state
-from app.ui_words import count, duration, errors_in_words, plain
+from app.ui_words import changed_since, count, duration, errors_in_words, plain
 from core import commands, jobs
 from core.dataset import Dataset, Layout
 from core.errors import AudioError, EarmarkError, ParameterError
@@ -95,7 +95,7 @@ def path_box() -> None:
 def report(dataset: Dataset, seen: dict[str, object]) -> None:
     """Counts, histograms and problems."""
     table = pd.DataFrame(seen["table"])
-    problems = pd.DataFrame(seen["problems"], columns=["file", "level", "reason"])
+    problems = pd.DataFrame(seen["problems"], columns=["file", "split", "level", "reason"]).rename(columns={"split": "table"})
     errors = int((problems["level"] == "error").sum())
     usable = {one["file"] for one in seen["table"] if one["split"] == "train"}
     labels = [row.label for row in dataset.train if row.name in usable]
@@ -107,7 +107,7 @@ def report(dataset: Dataset, seen: dict[str, object]) -> None:
             help=f"{len(usable):,} to train on, {len(table) - len(usable):,} to test",
         )
         st.metric("Length", duration(float(seen["seconds"])), border=True)
-        st.metric("Labels", f"{min(labels):g} to {max(labels):g}" if labels else "none", border=True)
+        st.metric("Labels", f"{min(labels):.10g} to {max(labels):.10g}" if labels else "none", border=True)
         st.metric("Problems", f"{len(problems):,}", border=True, help=f"{errors:,} set aside, {len(problems) - errors:,} kept")
     if seen["why_not"]:
         st.error(plain(f"Training is not possible: {seen['why_not']}."), icon=":material/error:")
@@ -136,15 +136,15 @@ def clip_table(dataset: Dataset, seen: dict[str, object]) -> None:
     known = [(split, file) in rows for split, file in zip(table["split"], table["file"], strict=True)]
     table = table.loc[known].reset_index(drop=True)
     keys = list(zip(table["split"], table["file"], strict=True))
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
     for problem in seen["problems"]:
-        reasons.setdefault(problem["file"], []).append(problem["reason"])
+        reasons.setdefault((problem["split"], problem["file"]), []).append(problem["reason"])
     table.insert(2, "label", [rows[key].label for key in keys])
-    table["problem"] = ["; ".join(reasons.get(file, [])) for _, file in keys]
+    table["problem"] = ["; ".join(reasons.get(key, [])) for key in keys]
     columns = {
         "file": st.column_config.TextColumn("Clip", pinned=True),
         "split": "Table",
-        "label": st.column_config.NumberColumn("Label", format="%.4g"),
+        "label": st.column_config.NumberColumn("Label", format="%.10g"),
         "seconds": st.column_config.NumberColumn("Seconds", format="%.2f"),
         "sample_rate_hz": st.column_config.NumberColumn("Rate (Hz)", format="%d"),
         "channels": "Channels",
@@ -175,7 +175,7 @@ def clip_table(dataset: Dataset, seen: dict[str, object]) -> None:
 def show_clip(path: Path, name: str, label: float) -> None:
     """Player, waveform and spectrogram of one clip."""
     with st.container(border=True):
-        st.markdown(f"**{plain(name)}**" + (f" · label {label:g}" if label == label else ""))
+        st.markdown(f"**{plain(name)}**" + (f" · label {label:.10g}" if label == label else ""))
         try:
             clip = ui_resources.clip(path)
         except AudioError as error:
@@ -201,7 +201,7 @@ elif job is not None and not ui_live.show_end(job):
     seen = jobs.result(job)
     if seen["stamp"] != dataset.stamp():
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.warning("Clips or tables have changed since this was looked at.", icon=":material/history:")
+            changed_since("this was looked at")
             st.button("Look again", icon=":material/refresh:", key="look_again", on_click=look)
     report(dataset, seen)
     clip_table(dataset, seen)

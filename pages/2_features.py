@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app import ui_forms, ui_live, ui_resources, ui_state
-from app.ui_words import count, errors_in_words, plain
+from app.ui_words import changed_since, count, errors_in_words, plain
 from core import commands, jobs
 from core.events import ClipSetAside, Recorded
 from core.extract import ExtractSettings, count_cached
@@ -36,12 +36,12 @@ def draw_set_aside(recorded: list[Recorded]) -> None:
 st.title("Features")
 dataset = ui_state.require_dataset()
 chosen = ui_state.choice()
-st.caption(f"{plain(chosen.name)} · {count(len(dataset.train), 'clip')} to train on, {len(dataset.test):,} to test")
+st.caption(f"{plain(chosen.name)} · its tables name {count(len(dataset.train), 'clip')} to train on, {len(dataset.test):,} to test")
 
 job = ui_state.newest_job("extract")
 active = job is not None and jobs.status(job) in jobs.ACTIVE
 with st.container(border=True):
-    settings = ui_forms.extract_settings("extract", ui_state.usual(job, ExtractSettings, "extract"))
+    settings = ui_forms.extract_settings(ui_state.usual(job, ExtractSettings, "extract"))
     st.button(
         "Extract",
         type="primary",
@@ -63,18 +63,20 @@ else:
         paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
         with st.spinner("Looking into the cache ..."):
             cached = count_cached(ui_resources.contents(paths), settings, cache_path=ws.cache)
-        names = {row.name for row in (*dataset.train, *dataset.test)}
-        unreadable = sum(problem["file"] in names for problem in done["set_aside"]) if done else 0
+        unreadable = done["unreadable"] if done and done["stamp"] == dataset.stamp() else 0
         with st.grid(3, min_column_width=140):
             st.metric("Cached", f"{cached:,}", border=True, help="Their features are there; nothing is computed again.")
             st.metric("To do", f"{max(0, len(paths) - cached - unreadable):,}", border=True)
             st.metric("Unreadable", f"{unreadable:,}", border=True, help="As the last extraction found; each is named below.")
     if done is not None:
+        if done["stamp"] != dataset.stamp():
+            changed_since("the last extraction")
         if done["set_aside"]:
             set_aside_table([(problem["file"], problem["reason"]) for problem in done["set_aside"]])
+        of = job.request["extract"]
         st.success(
-            f"{count(done['ready'], 'clip')} have their features: {done['computed']:,} computed in the last job, "
-            f"{done['ready'] - done['computed']:,} from the cache.",
+            f"The last extraction ({plain(', '.join(of['features']))}, up to {of['max_seconds']:g} s) has the features of "
+            f"{count(done['ready'], 'clip')}: {done['computed']:,} computed, {done['ready'] - done['computed']:,} from the cache.",
             icon=":material/check_circle:",
         )
         with st.expander("Exported matrices", icon=":material/description:"):

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app import ui_charts, ui_forms, ui_live, ui_resources, ui_state
-from app.ui_words import NOTHING, count, duration, errors_in_words, plain
+from app.ui_words import NOTHING, changed_since, count, duration, errors_in_words, plain
 from core import commands, jobs
+from core.dataset import why_not_trainable
 from core.ensemble import EnsembleSettings
-from core.errors import RunError
+from core.errors import JobError, RunError
 from core.events import FitFinished, FoldScored, Recorded, TrainingStarted
 from core.extract import ExtractSettings
 from core.runs import Run, read_run
@@ -53,27 +55,33 @@ def show_run(run: Run) -> None:
         f"{plain(run.id)} · {count(run.record['dataset']['train_clips'], 'clip')} · {settings['folds']} folds {plain(groups)} · "
         f"{settings['preset']} · {duration(run.record['seconds'])}"
     )
+    repeating = [] if settings["groups"] else ui_forms.repeating_columns(dataset)
+    if repeating:
+        st.warning(
+            f"Trained without groups although {plain(' and '.join(repeating[:3]))} repeats: if new clips come from others, "
+            "expect a larger error than this.",
+            icon=":material/groups:",
+        )
     gain = 1 - scores["oof_rmse"] / scores["constant_rmse"]
+    if gain <= 0:
+        st.warning("This is no better than always saying the mean label: nothing was learned.", icon=":material/trending_flat:")
+    against = f"{abs(gain):.0%} {'below' if gain > 0 else 'above'} the constant"
+    heard_not = f"Each clip is scored by models that have not seen it. The error is {against}."
+    mean_label = "The error of always saying the mean label of the other folds."
+    pearson = "undefined" if scores["oof_pearson"] is None else f"{scores['oof_pearson']:.4f}"
     with st.grid(4, min_column_width=170):
-        st.metric(
-            "RMSE out of fold",
-            f"{scores['oof_rmse']:.4f}",
-            border=True,
-            help="Each clip is scored by models that have not seen it.",
-        )
-        st.metric(
-            "Constant predictor", f"{scores['constant_rmse']:.4f}", border=True, help=f"The ensemble's error is {gain:.0%} lower."
-        )
+        st.metric("RMSE out of fold", f"{scores['oof_rmse']:.4f}", border=True, help=heard_not)
+        st.metric("Constant predictor", f"{scores['constant_rmse']:.4f}", border=True, help=mean_label)
         st.metric("MAE", f"{scores['oof_mae']:.4f}", border=True)
-        st.metric("Pearson", "undefined" if scores["oof_pearson"] is None else f"{scores['oof_pearson']:.4f}", border=True)
+        st.metric("Pearson", pearson, border=True)
     side_by_side = st.container(horizontal=True)
     with side_by_side.container(width=590):
         st.markdown("**RMSE by fold**")
         rows = {**scores["models"], "ensemble": scores}
         folds = [f"fold {number + 1}" for number in range(len(scores["fold_rmse"]))]
         frame = pd.DataFrame(
-            [[name, *one["fold_rmse"], one["fold_rmse_mean"], one["fold_rmse_std"], one["oof_rmse"]] for name, one in rows.items()],
-            columns=["model", *folds, "mean", "std", "out of fold"],
+            [[name, one["oof_rmse"], *one["fold_rmse"], one["fold_rmse_mean"], one["fold_rmse_std"]] for name, one in rows.items()],
+            columns=["model", "all", *folds, "mean", "std"],
         )
         formats = {name: st.column_config.NumberColumn(format="%.4f") for name in frame.columns[1:]}
         formats["model"] = st.column_config.TextColumn(pinned=True)
@@ -120,15 +128,17 @@ def downloads(run: Run) -> None:
 st.title("Train")
 dataset = ui_state.require_dataset()
 chosen = ui_state.choice()
-st.caption(f"{plain(chosen.name)} · {count(len(dataset.train), 'clip')} to train on, {len(dataset.test):,} to test")
+st.caption(f"{plain(chosen.name)} · its tables name {count(len(dataset.train), 'clip')} to train on, {len(dataset.test):,} to test")
 
 job = ui_state.newest_job("train")
 active = job is not None and jobs.status(job) in jobs.ACTIVE
 with st.container(border=True):
     ensemble = ui_forms.ensemble_settings(dataset, ui_state.usual(job, EnsembleSettings, "ensemble"))
     with st.expander("Features", icon=":material/graphic_eq:"):
-        extraction = ui_forms.extract_settings("train", ui_state.usual(job, ExtractSettings, "extract"))
-    possible = ensemble is not None and extraction is not None
+        extraction = ui_forms.extract_settings(ui_state.usual(ui_state.newest_job("extract") or job, ExtractSettings, "extract"))
+    if why_not := why_not_trainable(np.array([row.label for row in dataset.train])):
+        st.error(plain(f"Training is not possible: {why_not}."), icon=":material/error:")
+    possible = ensemble is not None and extraction is not None and why_not is None
     st.button(
         "Train",
         type="primary",
@@ -145,8 +155,10 @@ if job is not None and active:
     ui_live.show_job(job, draw_training)
 elif job is not None and not ui_live.show_end(job):
     try:
+        if jobs.result(job)["stamp"] != dataset.stamp():
+            changed_since("this was trained")
         show_run(read_run(job.folder))
-    except RunError as error:
+    except (RunError, JobError) as error:
         st.error(plain(str(error)), icon=":material/error:")
 elif job is None:
     st.caption("Nothing is fitted on clips that it is scored on. Features that are not there yet are extracted first.")

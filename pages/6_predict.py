@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from app import ui_charts, ui_forms, ui_live, ui_resources, ui_state, ui_uploads
+from app import ui_charts, ui_forms, ui_live, ui_resources, ui_state
 from app.ui_words import count, errors_in_words, plain
 from core import commands, jobs
 from core.runs import Run, best_run
@@ -18,9 +18,11 @@ def score(run_id: str, clips: list[str]) -> None:
 
 
 def run_label(run: Run) -> str:
-    """A run by its error, its data set and its time."""
-    mark = " · best" if run == best else ""
-    return f"RMSE {run.scores['oof_rmse']:.4f} · {run.record['dataset']['name']} · {run.id}{mark}"
+    """A run by its error, its data set, its folds and its time."""
+    mark = " · best here" if run == best else ""
+    settings = run.record["settings"]["ensemble"]
+    folds = f"{settings['folds']} folds" + (f" by {settings['groups']}" if settings["groups"] else "")
+    return f"RMSE {run.scores['oof_rmse']:.4f} · {run.record['dataset']['name']} · {folds} · {run.id}{mark}"
 
 
 def show_predictions(run: Run, predictions: list[dict[str, object]]) -> None:
@@ -30,6 +32,9 @@ def show_predictions(run: Run, predictions: list[dict[str, object]]) -> None:
         columns=["file", "prediction", "note"],
     )
     scored = frame.dropna(subset="prediction")
+    st.subheader("Result")
+    rmse = run.scores["oof_rmse"]
+    st.caption(f"Scored by run {plain(run.id)} on {plain(run.record['dataset']['name'])}, whose error out of fold is {rmse:.4f}.")
     for row in frame[frame["prediction"].isna()].itertuples():
         st.error(f"{plain(row.file)}: {plain(row.note)}", icon=":material/volume_off:")
     if len(scored) == 1:
@@ -48,7 +53,7 @@ def show_predictions(run: Run, predictions: list[dict[str, object]]) -> None:
         alt="Predictions by clip",
         column_config={
             "file": st.column_config.TextColumn("Clip", pinned=True),
-            "prediction": st.column_config.NumberColumn("Prediction", format="%.4f"),
+            "prediction": st.column_config.NumberColumn("Prediction", format="%.4f", help=f"Give or take about {rmse:.2g}"),
             "note": "Note",
         },
     )
@@ -71,17 +76,24 @@ if not runs:
         st.switch_page(ui_state.PAGES["train"])
     st.stop()
 
-here = [run for run in runs if run.record["dataset"].get("path") == ui_state.choice().path] or runs
-best = best_run(here)
+here = ui_state.runs_here()
+best = best_run(here) if here else None
 with st.container(border=True):
-    run = st.selectbox("Run", [best, *(one for one in reversed(runs) if one != best)], format_func=run_label, key="predict_run")
+    by_id = {one.id: one for one in [*([best] if best else []), *reversed(runs)]}
+    chosen = st.selectbox(
+        "Run", list(by_id), format_func=lambda one: run_label(by_id[one]), key="predict_run", persist_state="session"
+    )
+    run = by_id[chosen]
+    if best is None:
+        st.caption(f":orange[No run on {plain(ui_state.choice().name)} yet: these are of other data sets.]")
     left, right = st.columns([3, 2])
     with left:
         files = st.file_uploader("Clips", accept_multiple_files=True, key="predict_files", help="WAV, FLAC, OGG or MP3, by content")
     with right:
         recording = st.audio_input("Or record one", sample_rate=44100, key="predict_recording")
         st.caption("Browsers clean up what they record; that changes the sound.")
-    clips = [str(path) for path in ui_uploads.keep([*(files or []), *([recording] if recording else [])], ws.root / "uploads")]
+    uploads = [*(files or []), *([recording] if recording else [])]
+    clips = list(dict.fromkeys(str(ui_resources.kept(upload, ws.root / "uploads")) for upload in uploads))
     st.button(
         f"Score {count(len(clips), 'clip')}" if clips else "Score",
         type="primary",

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -208,6 +209,43 @@ def test_a_killed_extraction_goes_on_where_it_was(make_dataset, tmp_path):
     assert "30 clips have their features" in out
 
 
+def test_a_killed_training_goes_on_where_it_was_and_ends_as_if_undisturbed(make_dataset, tmp_path):
+    root = make_dataset(24, test=3)
+    words = [
+        "train",
+        root,
+        "--features",
+        "metadata",
+        "--models",
+        "random_forest,extra_trees",
+        "--preset",
+        "classic",
+        "--workers",
+        "1",
+    ]
+    process = run(*words, "--workspace", tmp_path / "a", cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    seen = ""
+    while not re.search(r" [2-8]/10 ", seen) and (character := process.stderr.read(1)):
+        seen += character
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    scores = []
+    for workspace in ("a", "b"):
+        done = run(
+            *words, "--workspace", tmp_path / workspace, "--json", cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        out, err = done.communicate(timeout=200)
+        assert done.returncode == 0, err
+        scores.append({key: value for key, value in json.loads(out).items() if key not in ("run_id", "submission", "seconds")})
+    assert scores[0] == scores[1]
+    [folder] = (tmp_path / "a/jobs").glob("*-*")
+    started = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [one["event"] for one in started].count("JobStarted") == 2
+    assert not (folder / "checkpoints").exists()
+    assert list(folder.rglob(".*")) == []
+
+
 def test_ctrl_c_stops_with_a_sentence(make_dataset, tmp_path):
     root = make_dataset(30, test=0, seconds=1.5)
     process = run("extract", root, "--workers", "2", cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
@@ -262,3 +300,31 @@ def test_the_workspace_stands_where_it_is_asked_for(make_dataset, tmp_path):
     out, _ = process.communicate(timeout=200)
     assert (tmp_path / "shell/workspace/cache.sqlite").is_file()
     assert str(tmp_path / "shell/workspace/features") in out
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_work(make_dataset, tmp_path):
+    root = make_dataset(12, test=0)
+    process = run("extract", root, "--features", "metadata", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stderr.close()
+    out = process.stdout.read()
+    process.stdout.close()
+    assert process.wait() == 0
+    assert "12 clips have their features" in out
+
+
+def test_workers_below_none_are_refused(earmark, make_dataset, tmp_path):
+    (tmp_path / "s.json").write_text('{"ensemble": {"workers": -1}}')
+    code, _, err = earmark("train", make_dataset(6), "--settings", tmp_path / "s.json")
+    assert code == 1
+    assert "workers=-1 must be 0 or more" in err
+
+
+def test_the_advice_names_the_table_that_was_given(earmark, make_dataset, tmp_path):
+    folder = make_dataset(4, test=0, name="it's here")
+    source = folder / "csvs/train.csv"
+    (folder / "b.csv").write_text(source.read_text())
+    (folder / "c.csv").write_text("")
+    code, _, err = earmark("train", folder / "b.csv", "--audio", "audios/train")
+    assert code == 1
+    assert "see: earmark check " in err
+    assert shlex.split(err.split("see: ")[1])[2] == str(folder / "b.csv")

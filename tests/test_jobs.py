@@ -1,5 +1,6 @@
 """A job has one status, told by its files alone; these tests play the process that works on it."""
 
+import fcntl
 import os
 import signal
 import threading
@@ -9,7 +10,7 @@ import pytest
 
 from core import jobs
 from core.errors import DataError, JobError
-from core.events import ClipChecked, EventLog, JobStarted
+from core.events import ClipChecked, EventLog, JobCancelled, JobDone, JobStarted
 
 REQUEST = {"dataset": "/somewhere", "folds": 5}
 
@@ -187,3 +188,59 @@ def test_events_survive_a_second_attempt(job, tmp_path):
         log.append(ClipChecked("first attempt"))
     jobs.perform(job, lambda job, tell: tell(ClipChecked("second")))
     assert [one.event.file for one in jobs.follow(job) if isinstance(one.event, ClipChecked)] == ["first attempt", "second"]
+
+
+def test_a_job_that_is_done_is_not_done_again(job):
+    jobs.perform(job, lambda job, tell: {"answer": 42})
+    assert jobs.perform(job, lambda job, tell: pytest.fail("again")) == {"answer": 42}
+
+
+def test_those_who_look_do_not_take_each_other_for_the_worker(job):
+    job.lock.touch()
+    with job.lock.open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        with EventLog(job.events) as log:
+            log.append(JobStarted(1, "here"))
+        assert jobs.status(job) == "lost"
+
+
+def test_a_job_that_ends_between_two_looks_is_not_lost(job, monkeypatch):
+    with EventLog(job.events) as log:
+        log.append(JobStarted(1, "here"))
+
+        def end_meanwhile(lock):
+            log.append(JobDone())
+            return False, 0.0
+
+        monkeypatch.setattr(jobs, "_look_at", end_meanwhile)
+        assert jobs.status(job) == "done"
+
+
+def test_the_job_that_was_asked_for_last_comes_first(job, tmp_path):
+    other, _ = jobs.claim("train", REQUEST | {"folds": 4}, tmp_path)
+    with EventLog(job.events) as log:
+        log.append(JobCancelled())
+    os.utime(other.asked, (time.time() - 60, time.time() - 60))
+    assert jobs.claim("train", REQUEST, tmp_path) == (job, True)
+    assert [one.id for one in jobs.list_jobs(tmp_path)] == [job.id, other.id]
+
+
+def test_a_worker_that_cannot_begin_says_where_its_reason_stands(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "_ROOT", tmp_path)  # from where there is no core.worker to be found
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(jobs.sys, "executable", "/bin/false")
+    job = jobs.submit("check", {}, tmp_path / "jobs")
+    for _ in jobs.follow(job):
+        pass
+    assert jobs.status(job) == "failed"
+    assert "its process ended before it began" in jobs.why_failed(job)
+
+
+def test_a_request_that_cannot_be_written_leaves_no_folder(tmp_path, monkeypatch):
+    def full(path, value):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(jobs, "write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        jobs.claim("train", REQUEST, tmp_path)
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []

@@ -1,15 +1,19 @@
 """Every page in every state: it says what it should, and never shows a traceback."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import streamlit as st
 
 from core import jobs
+from core.dataset import Layout
 from core.events import JobCancelled, JobFailed
-from core.workspace import write_json
+from core.workspace import to_json, write_json
 from tests.app.conftest import PAGES, render, text
 from tests.conftest import ROOT, tone, write_clip
 
@@ -105,7 +109,7 @@ def test_a_failed_job_says_why_where_it_was_started(place, kind):
     place.end(place.half_done(kind), JobFailed("the disk is full_"))
     at = render(page)
     assert "the disk is full_" in text(at)
-    assert "Go on where it stopped" in text(at)
+    assert "Try again" in text(at)
 
 
 @pytest.mark.parametrize("page", FIVE)
@@ -138,7 +142,7 @@ def test_every_page_of_a_finished_run(finished):
     dataset = render("dataset")
     assert "Labels 1 to 6" in text(dataset)
     assert len(dataset.get("vega_lite_chart")) == 3
-    assert "15 clips have their features: 15 computed in the last job" in text(render("features"))
+    assert "has the features of 15 clips: 15 computed" in text(render("features"))
     trained = render("train")
     assert "RMSE out of fold" in text(trained)
     assert [button.label for button in trained.get("download_button")] == ["Submission", "Out-of-fold predictions"]
@@ -181,7 +185,7 @@ def test_more_folds_than_groups_are_refused_where_they_are_chosen(place):
     [
         ("/nowhere/x_y*", "/nowhere/x_y*: no such folder"),
         ("", "the path is empty"),
-        ("{file}", "no such folder"),
+        ("{file}", "a file, but no CSV"),
         ("{empty}", "expected csvs/train.csv"),
     ],
 )
@@ -274,9 +278,10 @@ def test_a_damaged_list_of_recent_sets_costs_only_the_list(place, damage):
 
 def test_damaged_results_are_told_in_words(finished):
     for job in jobs.list_jobs(finished.root / "jobs"):
-        (job.folder / "result.json").write_text("{")
         if job.kind == "train":
             write_json(job.folder / "run.json", {})
+        else:
+            (job.folder / "result.json").write_text("{")
     for page in FIVE:
         assert "Traceback" not in text(render(page))
     assert "the result cannot be read" in text(render("features"))
@@ -292,3 +297,100 @@ def test_the_page_process_stays_light(finished):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr[-2000:]
+
+
+def test_an_address_with_a_job_of_another_kind_or_nonsense_shows_none(finished):
+    train = next(job for job in jobs.list_jobs(finished.root / "jobs") if job.kind == "train")
+    for nonsense in (train.id, "..%2F..", "../../etc", "x" * 5000, "20260101-000000-abcd"):
+        assert "Bring a clip" in text(render("predict", job=nonsense))
+
+
+def test_going_on_with_an_older_job_shows_that_job(finished, no_workers):
+    first = next(job for job in jobs.list_jobs(finished.root / "jobs") if job.kind == "train")
+    request = {**first.request, "ensemble": {**first.request["ensemble"], "seed": 7}}
+    older, _ = jobs.claim("train", request, finished.root / "jobs")
+    finished.end(older, JobCancelled())
+    os.utime(older.asked, (1, 1))
+    assert "Result" in text(render("train"))
+    jobs.claim("train", request, finished.root / "jobs")
+    assert "Training: getting ready" in text(render("train"))
+
+
+def test_runs_of_another_table_or_column_are_not_best_here(finished):
+    home = text(render("home"))
+    assert "No run on this data set yet" not in home
+    other = finished.dataset / "other.csv"
+    other.write_text((finished.dataset / "csvs/train.csv").read_text())
+    for path, layout in [(other, Layout(audio="audios/train")), (finished.dataset, Layout(label_column="other"))]:
+        write_json(finished.root / "recent.json", [{"path": str(path), "layout": to_json(layout)}])
+        st.cache_resource.clear()
+        if path == other:
+            assert "No run on this data set yet" in text(render("home"))
+            assert "these are of other data sets" in text(render("predict"))
+
+
+def test_the_address_keeps_the_data_set_whatever_others_open(place, make_dataset):
+    mine = render("home").query_params["set"]
+    other = make_dataset(6, test=0, name="other")
+    write_json(place.root / "recent.json", [{"path": str(path), "layout": to_json(Layout())} for path in (other, place.dataset)])
+    assert "Its tables name 6 clips" in text(render("home"))
+    assert "Its tables name 12 clips" in text(render("home", set=mine))
+
+
+def test_watching_opens_the_data_set_that_is_worked_on(running, make_dataset):
+    other = make_dataset(6, test=0, name="other")
+    write_json(
+        running.root / "recent.json", [{"path": str(path), "layout": to_json(Layout())} for path in (other, running.dataset)]
+    )
+    at = render("home")
+    assert "Watch" in text(at)
+    at.button(key="next_step").click().run()
+    assert "Training: 1 of 6 fits" in text(at) or "Extracting: 5 of 15" in text(at)
+
+
+def test_a_result_of_other_files_than_stand_there_now_says_so(finished):
+    for page in ("features", "train"):
+        assert "have changed since" not in text(render(page))
+    write_clip(finished.dataset / "audios/train/traina0x.wav", tone(300, seconds=2))
+    for page in ("features", "train"):
+        assert "have changed since" in text(render(page))
+
+
+def test_a_run_without_groups_is_told_to_flatter_and_one_that_learned_nothing_to_have_learned_nothing(finished):
+    at = render("train")
+    assert "Trained without groups although speaker repeats" in text(at)
+    [record] = finished.root.glob("jobs/*/run.json")
+    run = json.loads(record.read_text())
+    run["scores"]["oof_rmse"] = 2 * run["scores"]["constant_rmse"]
+    record.write_text(json.dumps(run))
+    assert "no better than always saying the mean label" in text(render("train"))
+    assert "Train another" in text(render("home"))
+
+
+def test_a_name_that_looks_like_markdown_is_shown_as_it_is(place, make_dataset):
+    odd = make_dataset(6, test=0, name="odd *set* [x](http:y) _a_")
+    write_json(place.root / "recent.json", [{"path": str(odd), "layout": to_json(Layout())}])
+    at = render("home")
+    assert at.metric[0].value == "odd \\*set\\* \\[x\\]\\(http\\:y\\) \\_a\\_"
+
+
+def test_a_problem_stands_at_the_clip_of_its_own_table(place):
+    for split in ("train", "test"):
+        table = place.dataset / f"csvs/{split}.csv"
+        table.write_text(table.read_text().replace(f"{split}a0x", "same"))
+        (place.dataset / f"audios/{split}/{split}a0x.wav").rename(place.dataset / f"audios/{split}/same.wav")
+    write_clip(place.dataset / "audios/train/same.wav", np.zeros(22050))
+    place.do("check")
+    at = render("dataset")
+    table = at.dataframe[-1].value
+    told = table[table["file"] == "same"].set_index("split")["problem"]
+    assert told["train"].startswith("silent")
+    assert told["test"] == ""
+
+
+def test_what_cannot_be_trained_on_is_said_before_it_is_tried(place):
+    table = place.dataset / "csvs/train.csv"
+    table.write_text("filename,label\ntraina0x,3\n")
+    at = render("train")
+    assert "Training is not possible: 1 labelled clip can be used" in text(at)
+    assert at.button(key="train").disabled

@@ -74,6 +74,7 @@ def test_a_clip_shorter_than_a_frame_and_a_silent_one_have_a_spectrogram(tmp_pat
         clip = read_clip(write_clip(tmp_path / f"{name}.wav", np.resize(y, 2048) if name == "short" else y, sr=sr))
         _, _, level_db = ui_charts.spectrogram_levels(clip)
         assert np.isfinite(level_db).all()
+        assert (level_db.max() == -80) == (name == "silent")
         ui_charts.spectrogram(clip)
         ui_charts.waveform(clip)
 
@@ -95,21 +96,23 @@ def test_an_address_names_only_what_a_page_has_shown(tmp_path):
 
 
 class Sent(io.BytesIO):
+    file_id = "1"
     name = "../../a/b c$(x).wav"
 
 
 def test_an_upload_stays_in_its_folder_and_is_kept_once(tmp_path):
-    first, second = ui_uploads.keep([Sent(b"sound"), Sent(b"sound")], tmp_path)
+    first, second = (ui_uploads.keep(Sent(b"sound"), tmp_path) for _ in range(2))
     assert first == second
     assert first.parent.parent == tmp_path
-    assert first.name == "b c_(x).wav"
+    assert first.name == "b c$(x).wav"
     assert first.read_bytes() == b"sound"
 
 
-@pytest.mark.parametrize("name", ["", "..", "/", "\\", "...", "\0", "a" * 400])
+@pytest.mark.parametrize("name", ["", "..", "/", "\\", "...", "\0", "a" * 400 + ".wav", "\u97f3" * 100 + ".flac", "\ud800.wav"])
 def test_any_name_of_an_upload_becomes_a_file_name(tmp_path, name):
     sent = Sent(b"x")
     sent.name = name
-    [path] = ui_uploads.keep([sent], tmp_path)
+    path = ui_uploads.keep(sent, tmp_path)
     assert path.read_bytes() == b"x"
+    assert path.suffix == (".wav" if name.endswith(".wav") else ".flac" if name.endswith(".flac") else "")
     assert path.parent.parent == tmp_path

@@ -50,7 +50,7 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
     page.get_by_text("To do").wait_for()
     click(page, "extract", times=2)  # an impatient double click
     page.get_by_text("Extracting:").wait_for()
-    page.get_by_text("210 clips have their features: 210 computed").wait_for(timeout=200_000)
+    page.get_by_text("has the features of 210 clips: 210 computed").wait_for(timeout=200_000)
     assert len(of_kind(server, "extract")) == 1
     click(page, "next_step")
 
