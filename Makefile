@@ -31,9 +31,9 @@ check: $(INSTALLED)
 
 browser:
 	@command -v chromium >/dev/null && exit 0; \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
-	else echo "Chromium is not installed, and this user cannot install it (Debian: apt-get install chromium); browser tests will be skipped"; fi
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; then exit 0; \
+	else echo "Chromium could not be installed (Debian: apt-get install chromium); browser tests are skipped without it"; fi
 
 format: $(INSTALLED)
 	.venv/bin/ruff format .

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,15 @@ from core.dataset import Dataset, Layout, read_dataset
 from core.errors import JobError
 from core.events import JobStarted, Recorded, read_events
 from core.jobs import Job, by_request, read_job
+from core.jobs import result as read_result
 from core.runs import Run, list_runs
+
+_RESULTS = {  # what pages read of a job's result
+    "check": {"seconds", "problems", "table", "why_not", "stamp"},
+    "extract": {"ready", "computed", "unreadable", "set_aside", "files", "stamp"},
+    "train": {"run_id", "stamp"},
+    "predict": {"run_id", "predictions"},
+}
 
 
 def dataset(path: str, layout: Layout) -> Dataset:
@@ -92,6 +101,20 @@ def jobs(folder: Path) -> list[Job]:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _jobs(folder: str) -> dict[str, Job]:
     return {}
+
+
+def result(job: Job) -> dict[str, Any]:
+    """What came of a job that is done.
+
+    Raises
+    ------
+    JobError
+        The result is missing, damaged, or was written by another version of Earmark.
+    """
+    found = read_result(job)
+    if not isinstance(found, dict) or not _RESULTS[job.kind] <= set(found):
+        raise JobError(f"job {job.id}: its result is of another version of Earmark; run the job again")
+    return found
 
 
 def runs(jobs: Path) -> list[Run]:

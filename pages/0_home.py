@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import ui_live, ui_resources, ui_state
-from app.ui_words import NOTHING, count, plain
+from app.ui_words import NOTHING, count, errors_in_words, plain
 from core import jobs
 from core.errors import DataError
 from core.runs import best_run
@@ -31,10 +31,11 @@ with st.grid(4, min_column_width=190):
         else:
             st.caption(f"Its tables name {count(len(dataset.train), 'clip')} to train on, {len(dataset.test):,} to test")
     with st.container(border=True, height="stretch"):
-        done = dataset is not None and extracted is not None and jobs.status(extracted) == jobs.DONE
-        ready = jobs.result(extracted)["ready"] if done else None
+        done, ready = dataset is not None and extracted is not None and jobs.status(extracted) == jobs.DONE, None
+        with errors_in_words():
+            ready = ui_resources.result(extracted)["ready"] if done else None
         st.metric("Extracted", NOTHING if ready is None else f"{ready:,}", icon=":material/graphic_eq:")
-        if done:
+        if ready is not None:
             st.caption(f"{'clip' if ready == 1 else 'clips'}, {plain(', '.join(extracted.request['extract']['features']))}")
         else:
             st.caption("With the training" if runs else "Not yet")

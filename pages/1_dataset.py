@@ -198,7 +198,7 @@ if job is None:
 if job is not None and jobs.status(job) in jobs.ACTIVE:
     ui_live.show_job(job)
 elif job is not None and not ui_live.show_end(job):
-    seen = jobs.result(job)
+    seen = ui_resources.result(job)
     if seen["stamp"] != dataset.stamp():
         with st.container(horizontal=True, vertical_alignment="center"):
             changed_since("this was looked at")

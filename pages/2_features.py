@@ -58,7 +58,7 @@ if job is not None and active:
     ui_live.show_job(job, draw_set_aside)
 else:
     failed = job is not None and ui_live.show_end(job)
-    done = jobs.result(job) if job is not None and not failed else None
+    done = ui_resources.result(job) if job is not None and not failed else None
     if settings is not None:
         paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
         with st.spinner("Looking into the cache ..."):

@@ -155,7 +155,7 @@ if job is not None and active:
     ui_live.show_job(job, draw_training)
 elif job is not None and not ui_live.show_end(job):
     try:
-        if jobs.result(job)["stamp"] != dataset.stamp():
+        if ui_resources.result(job)["stamp"] != dataset.stamp():
             changed_since("this was trained")
         show_run(read_run(job.folder))
     except (RunError, JobError) as error:

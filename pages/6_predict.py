@@ -110,7 +110,7 @@ job = ui_state.watched()
 if job is not None and jobs.status(job) in jobs.ACTIVE:
     ui_live.show_job(job)
 elif job is not None and not ui_live.show_end(job):
-    done = jobs.result(job)
+    done = ui_resources.result(job)
     of = next((one for one in runs if one.id == done["run_id"]), None)
     if of is not None:
         show_predictions(of, done["predictions"])

@@ -191,6 +191,7 @@ def run(*words, cwd, **options):
     return subprocess.Popen([sys.executable, "-m", "core.cli", *map(str, words)], cwd=cwd, env=environment, text=True, **options)
 
 
+@pytest.mark.slow
 def test_a_killed_extraction_goes_on_where_it_was(make_dataset, tmp_path):
     root = make_dataset(30, test=0, seconds=1.5)
     words = ["extract", root, "--features", "ultra", "--workers", "2"]
@@ -209,6 +210,7 @@ def test_a_killed_extraction_goes_on_where_it_was(make_dataset, tmp_path):
     assert "30 clips have their features" in out
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_where_it_was_and_ends_as_if_undisturbed(make_dataset, tmp_path):
     root = make_dataset(24, test=3)
     words = [

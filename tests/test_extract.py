@@ -132,6 +132,7 @@ def test_settings_are_checked_at_the_door(options, match):
         ExtractSettings(**options)
 
 
+@pytest.mark.slow
 def test_killing_the_extraction_loses_no_clip_that_was_reported(tmp_path, rng, run):
     """SIGKILL after some clips were reported: the next run finds every one of them, with the bits of an undisturbed run."""
     clips = [write_clip(tmp_path / "clips" / f"{index}.wav", 0.1 * rng.normal(size=22050)) for index in range(24)]

@@ -288,6 +288,13 @@ def test_damaged_results_are_told_in_words(finished):
     assert "it is damaged: train again" in text(render("train"))
 
 
+def test_a_result_of_another_version_is_said_to_be_one(finished):
+    for job in jobs.list_jobs(finished.root / "jobs"):
+        (job.folder / "result.json").write_text("{}")
+    for page in ("home", "dataset", "features", "train"):
+        assert "its result is of another version of Earmark" in text(render(page))
+
+
 def test_the_page_process_stays_light(finished):
     code = (
         "import sys; sys.path.insert(0, '.'); from tests.app.conftest import PAGES, render\n"

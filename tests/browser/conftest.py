@@ -28,6 +28,10 @@ ARGUMENTS = [
 ]
 
 
+# What Streamlit's page says of a server that is not there.
+GONE = ("ERR_CONNECTION", "disconnected from server", "reaching server endpoint", "server is not responding")
+
+
 class Server:
     """``earmark app`` on a workspace; it can be killed and started again on the same port."""
 
@@ -106,7 +110,7 @@ def open_page(chromium: Browser) -> Iterator[Callable[[str], Page]]:
         # An address below the root makes Streamlit ask there first for its own routes, and be told no; and a page tells of
         # a server that was killed under it.
         own = "/_stcore/" in message.location.get("url", "")
-        gone = "ERR_CONNECTION" in message.text or "disconnected from server" in message.text
+        gone = any(sign in message.text for sign in GONE)
         if message.type == "error" and not own and not gone:
             errors.append(f"{message.text} {message.location}")
 
