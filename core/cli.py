@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -174,11 +175,15 @@ def app(options: argparse.Namespace) -> int:
     words = [sys.executable, "-m", "app", "--workspace", str(_workspace(options).root), "--from", str(Path.cwd())]
     words += [] if options.port is None else ["--port", str(options.port)]
     child = subprocess.Popen(words, cwd=root)
-    while True:
+    signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())
+    try:
+        return child.wait()
+    except KeyboardInterrupt:  # a terminal tells the child too; another sender may not have
         try:
+            return child.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            child.terminate()
             return child.wait()
-        except KeyboardInterrupt:  # the child heard it too, and leaves by itself
-            continue
 
 
 def predict(options: argparse.Namespace) -> int:

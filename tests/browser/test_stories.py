@@ -119,6 +119,14 @@ def test_a_port_that_is_taken_is_said_in_words(server):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_told_to_stop_takes_its_server_along(server, how):
+    server.process.send_signal(how)
+    server.process.wait(timeout=20)
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=5)
+
+
 @pytest.mark.slow
 def test_training_goes_on_through_a_refresh_and_a_killed_server(ready_server, open_page):
     page = open_page(ready_server.url)
