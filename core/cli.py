@@ -5,39 +5,24 @@ Exit codes: 0 done, 1 something could not be done (said in words), 2 the command
 
 import argparse
 import io
-import json
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import __version__, jobs
+from core.console import Progress, print_json, print_problems, print_run
 from core.errors import EarmarkError, JobError, ParameterError
-from core.events import (
-    CheckStarted,
-    ClipChecked,
-    ClipExtracted,
-    ClipSetAside,
-    Event,
-    ExtractionStarted,
-    FitFinished,
-    FoldScored,
-    JobStarted,
-    TrainingStarted,
-    ignore,
-)
-from core.workspace import Workspace, to_json
+from core.perform import Cancelled, perform
+from core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from core.dataset import Dataset, Layout, Problem
+    from core.dataset import Dataset, Layout
     from core.ensemble import EnsembleSettings
     from core.extract import ExtractSettings
-    from core.runs import Run
-
-_SHOWN = 20  # problems printed for people; --json has them all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nearmark: stopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
         return 130
-    except jobs.Cancelled:
+    except Cancelled:
         print("earmark: cancelled; what was finished is kept, and the same command goes on from there", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
@@ -75,10 +60,10 @@ def check(options: argparse.Namespace) -> int:
     from core.report import check_dataset
 
     dataset, _ = _dataset(options)
-    with _Progress() as progress:
+    with Progress() as progress:
         report = check_dataset(dataset, workers=options.workers, notify=progress)
     if options.json:
-        _print_json(report.as_json())
+        print_json(report.as_json())
         return 0 if report.why_not is None else 1
     record = report.as_json()
     labels: Any = record["labels"]
@@ -92,7 +77,7 @@ def check(options: argparse.Namespace) -> int:
         widest = max(labels["distribution"].values())
         for value, count in labels["distribution"].items():
             print(f"    {value:>16}  {count:5d}  {'#' * round(40 * count / widest)}")
-    _print_problems(report.problems)
+    print_problems(report.problems)
     if report.why_not:
         print(f"Training is not possible: {report.why_not}.")
         return 1
@@ -120,10 +105,10 @@ def features(options: argparse.Namespace) -> int:
         if outcome.value is None:
             code = 1
             if options.json:
-                _print_json({"file": file, "error": outcome.error})
+                print_json({"file": file, "error": outcome.error})
             print(f"earmark: {file}: {outcome.error}", file=sys.stderr)
         elif options.json:
-            _print_json({"file": file} | {column.name: float(value) for column, value in zip(columns, outcome.value, strict=True)})
+            print_json({"file": file} | {column.name: float(value) for column, value in zip(columns, outcome.value, strict=True)})
         else:
             print(file)
             for column, value in zip(columns, outcome.value, strict=True):
@@ -139,7 +124,7 @@ def extract(options: argparse.Namespace) -> int:
     request = {"dataset": Path(options.dataset).absolute(), "layout": layout, "extract": _extract_settings(options)}
     done = _do("extract", request, _workspace(options))
     print(f"{done['ready']} clips have their features: {done['computed']} computed now, {done['ready'] - done['computed']} cached")
-    _print_problems(Problem(**problem) for problem in done["set_aside"])
+    print_problems(Problem(**problem) for problem in done["set_aside"])
     for path in done["files"]:
         print(f"  {path}")
     return 0
@@ -154,14 +139,14 @@ def train(options: argparse.Namespace) -> int:
     extract, ensemble = _extract_settings(options), _ensemble_settings(options)
     request = {"dataset": Path(options.dataset).absolute(), "layout": layout, "extract": extract, "ensemble": ensemble}
     run = find_run(_do("train", request, workspace)["run_id"], workspace.jobs)
-    _print_run(run, out=sys.stderr if options.json else sys.stdout)
+    print_run(run, out=sys.stderr if options.json else sys.stdout)
     if options.json:
         scores, record = run.scores, run.record
         line = {"run_id": run.id} | {
             name: scores[name] for name in ("fold_rmse", "oof_rmse", "oof_mae", "oof_pearson", "constant_rmse")
         }
         line["models"] = {name: {"oof_rmse": model["oof_rmse"]} for name, model in scores["models"].items()}
-        _print_json(line | {"submission": record["submission"], "seconds": record["seconds"]})
+        print_json(line | {"submission": record["submission"], "seconds": record["seconds"]})
     return 0
 
 
@@ -193,11 +178,11 @@ def predict(options: argparse.Namespace) -> int:
 
     workspace = _workspace(options)
     run = find_run(options.run, workspace.jobs)
-    with _Progress() as progress:
+    with Progress() as progress:
         predictions = predict_clips(run, options.clips, cache_path=workspace.cache, notify=progress)
     for prediction in predictions:
         if options.json:
-            _print_json(prediction)
+            print_json(prediction)
         else:
             value = "not scored" if prediction.prediction is None else f"{prediction.prediction:.4f}"
             print("  ".join([f"{value:>12}", prediction.file, *(f"[{warning}]" for warning in prediction.warnings)]))
@@ -279,11 +264,11 @@ def _parser() -> argparse.ArgumentParser:
 def _do(kind: str, request: dict[str, Any], workspace: Workspace) -> Any:
     """Do a job in this process, or follow the one that is already at work on the same request; the result either way."""
     job, mine = jobs.claim(kind, request, workspace.jobs)
-    with _Progress() as progress:
+    with Progress() as progress:
         if mine:
             from core.pipeline import work
 
-            jobs.perform(job, work, notify=progress)
+            perform(job, work, notify=progress)
         else:
             print(f"job {job.id} is already at work on this; following it (Ctrl-C only stops following)", file=sys.stderr)
             for recorded in jobs.follow(job):
@@ -345,121 +330,6 @@ def _workspace(options: argparse.Namespace) -> Workspace:
 
 def _list(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(to_json(value), ensure_ascii=False, allow_nan=False))
-
-
-def _print_problems(problems: Iterable["Problem"]) -> None:
-    ordered = sorted(problems, key=lambda problem: problem.level)
-    for level, title in (("error", "set aside"), ("warning", "kept, with a warning")):
-        some = [problem for problem in ordered if problem.level == level]
-        if some:
-            print(f"{len(some)} {title}:")
-            _print_some([f"{problem.file}: {problem.reason}" for problem in some], out=sys.stdout)
-
-
-def _print_some(lines: Sequence[str], out: Any) -> None:
-    for line in lines[:_SHOWN]:
-        print(f"  {line}", file=out)
-    if len(lines) > _SHOWN:
-        print(f"  ... and {len(lines) - _SHOWN} more", file=out)
-
-
-def _print_run(run: "Run", out: Any) -> None:
-    scores, record = run.scores, run.record
-
-    def tell(text: str = "") -> None:
-        print(text, file=out)
-
-    settings, data = record["settings"]["ensemble"], record["dataset"]
-    grouped = f"grouped by {settings['groups']}" if settings["groups"] else "without groups"
-    plan = f"{settings['folds']} folds {grouped}, {settings['preset']} preset"
-    tell(f"run {run.id}: {data['train_clips']} clips of {data['name']}, {plan}")
-    tell()
-    folds = range(1, len(scores["fold_rmse"]) + 1)
-    tell(f"  {'RMSE':14}" + "".join(f"{f'fold {fold}':>9}" for fold in folds) + f"{'mean':>9}{'std':>8}{'OOF':>9}")
-    for name, model in (*scores["models"].items(), ("ensemble", scores)):
-        row = "".join(f"{value:9.4f}" for value in model["fold_rmse"])
-        tell(f"  {name:14}{row}{model['fold_rmse_mean']:9.4f}{model['fold_rmse_std']:8.4f}{model['oof_rmse']:9.4f}")
-    tell()
-    pearson, r2 = (_figure(scores[name]) for name in ("oof_pearson", "oof_r2"))
-    tell(f"  out-of-fold   RMSE {scores['oof_rmse']:.4f}  MAE {scores['oof_mae']:.4f}  Pearson {pearson}  R2 {r2}")
-    tell(f"  constant      RMSE {scores['constant_rmse']:.4f}  (the mean label of the other folds)")
-    test = record["test"]
-    if test and test["count"]:
-        figures = "  ".join(f"{name} {test[name]:.4f}" for name in ("min", "max", "mean", "median", "std"))
-        tell(f"  {test['count']} test clips  {figures}")
-    if test and test["filled_with_training_median"]:
-        filled = test["filled_with_training_median"]
-        tell(f"  {len(filled)} test clips cannot be read and got the training median: {', '.join(filled[:_SHOWN])}")
-    aside = record["set_aside"]
-    if aside:
-        tell(f"  {len(aside)} clips set aside:")
-        _print_some([f"  {problem['file']}: {problem['reason']}" for problem in aside], out=out)
-    tell()
-    if record["submission"]:
-        tell(f"  submission  {record['submission']}")
-    tell(f"  run         {run.folder}")
-    tell(f"  {record['seconds']:.1f} s")
-
-
-def _figure(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
-
-
-class _Progress:
-    """Draws events as bars on standard error."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        self._close()
-
-    def __call__(self, event: Event) -> None:
-        try:
-            self._draw(event)
-        except OSError:  # nobody looks any more; the work goes on
-            self._bar, self._draw = None, ignore  # type: ignore[method-assign]
-
-    def _draw(self, event: Event) -> None:
-        match event:
-            case JobStarted():
-                self._close()
-            case CheckStarted(clips=clips):
-                self.start(clips, "check", "clip")
-            case ExtractionStarted(clips=clips, cached=cached, to_do=to_do):
-                print(f"{clips} clips: {cached} cached, {to_do} to extract", file=sys.stderr)
-                if to_do:
-                    self.start(to_do, "extract", "clip")
-            case TrainingStarted(fits=fits):
-                self.start(fits, "train", "fit")
-            case _ if self._bar is None:  # its start was not recorded
-                return
-            case ClipSetAside(file=file, reason=reason):
-                self._bar.write(f"set aside: {file}: {reason}", file=sys.stderr)
-                self._bar.update()
-            case ClipExtracted() | ClipChecked() | FitFinished():
-                self._bar.update()
-            case FoldScored(fold=fold, rmse=rmse):
-                self._bar.write(f"fold {fold + 1}: ensemble RMSE {rmse:.4f}", file=sys.stderr)
-
-    def start(self, total: int, what: str, unit: str) -> None:
-        """Begin a bar that shows the rate and the time left."""
-        from tqdm import tqdm
-
-        self._close()
-        self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr, dynamic_ncols=True, smoothing=0.1)
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 if __name__ == "__main__":

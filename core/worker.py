@@ -6,7 +6,8 @@ from pathlib import Path
 
 from core.engine import WORKER_ENVIRONMENT
 from core.errors import EarmarkError
-from core.jobs import Cancelled, perform, read_job
+from core.jobs import read_job
+from core.perform import Cancelled, perform
 
 
 def main(folder: str) -> int:

@@ -11,6 +11,7 @@ import pytest
 from core import jobs
 from core.errors import DataError, JobError
 from core.events import ClipChecked, EventLog, JobCancelled, JobDone, JobStarted
+from core.perform import Cancelled, perform
 
 REQUEST = {"dataset": "/somewhere", "folds": 5}
 
@@ -29,7 +30,7 @@ def test_a_job_is_queued_then_running_then_done(job):
         return {"answer": 42}
 
     assert jobs.status(job) == "queued"
-    assert jobs.perform(job, work) == {"answer": 42}
+    assert perform(job, work) == {"answer": 42}
     assert seen == ["running"]
     assert jobs.status(job) == "done"
     assert jobs.result(job) == {"answer": 42}
@@ -60,12 +61,12 @@ def test_a_job_that_did_not_end_well_is_gone_on_with_and_one_that_did_is_not(job
         raise DataError("labels: none")
 
     with pytest.raises(DataError):
-        jobs.perform(job, fail)
+        perform(job, fail)
     assert jobs.status(job) == "failed"
     assert jobs.why_failed(job) == "labels: none"
     assert jobs.claim("train", REQUEST, tmp_path) == (job, True)
     assert jobs.status(job) == "queued"
-    jobs.perform(job, lambda job, tell: {})
+    perform(job, lambda job, tell: {})
     again, mine = jobs.claim("train", REQUEST, tmp_path)
     assert mine
     assert again.id != job.id
@@ -79,11 +80,11 @@ def test_a_full_disk_and_an_error_of_ours_are_told_in_words(job, tmp_path, capsy
         return 1 // 0
 
     with pytest.raises(OSError, match="No space"):
-        jobs.perform(job, full)
+        perform(job, full)
     assert jobs.why_failed(job).startswith("the system refused /w/cache.sqlite: No space left on device")
     jobs.claim("train", REQUEST, tmp_path)
     with pytest.raises(JobError, match="ZeroDivisionError"):
-        jobs.perform(job, broken)
+        perform(job, broken)
     assert "ZeroDivisionError" in jobs.why_failed(job)
     assert str(job.log) in jobs.why_failed(job)
     assert "1 // 0" in job.log.read_text()
@@ -96,29 +97,29 @@ def test_cancelling_interrupts_the_work_and_a_resumed_job_forgets_it(job, tmp_pa
         time.sleep(30)
 
     started = time.monotonic()
-    with pytest.raises(jobs.Cancelled):
-        jobs.perform(job, wait)
+    with pytest.raises(Cancelled):
+        perform(job, wait)
     assert time.monotonic() - started < 15  # of the 30 s that it would have slept
     assert jobs.status(job) == "cancelled"
     assert jobs.claim("train", REQUEST, tmp_path) == (job, True)
-    assert jobs.perform(job, lambda job, tell: "ran") == "ran"
+    assert perform(job, lambda job, tell: "ran") == "ran"
 
 
 def test_a_job_that_was_cancelled_before_it_began_does_not_run(job):
     jobs.cancel(job)
-    with pytest.raises(jobs.Cancelled):
-        jobs.perform(job, lambda job, tell: time.sleep(30))
+    with pytest.raises(Cancelled):
+        perform(job, lambda job, tell: time.sleep(30))
     assert jobs.status(job) == "cancelled"
 
 
 def test_a_process_that_is_gone_without_a_word_leaves_a_lost_job(job, tmp_path):
     child = os.fork()
     if child == 0:
-        jobs.perform(job, lambda job, tell: time.sleep(60))
+        perform(job, lambda job, tell: time.sleep(60))
     while jobs.status(job) != "running":
         time.sleep(0.05)
     with pytest.raises(JobError, match="another process works on it"):
-        jobs.perform(job, lambda job, tell: None)
+        perform(job, lambda job, tell: None)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert jobs.status(job) == "lost"
@@ -129,7 +130,7 @@ def test_work_that_does_not_let_go_is_ended_and_says_so(job):
     child = os.fork()
     if child == 0:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as deaf as a library in its own loop
-        jobs.perform(job, lambda job, tell: time.sleep(60))
+        perform(job, lambda job, tell: time.sleep(60))
     while jobs.status(job) != "running":
         time.sleep(0.05)
     jobs.cancel(job)
@@ -142,7 +143,7 @@ def test_a_held_lock_without_a_heartbeat_is_not_believed(job, monkeypatch):
         monkeypatch.setattr(jobs, "SILENCE_S", 0.0)
         return jobs.status(job)
 
-    assert jobs.perform(job, look) == "lost"
+    assert perform(job, look) == "lost"
 
 
 def test_a_started_process_that_never_came_is_lost(job, monkeypatch):
@@ -186,13 +187,13 @@ def test_a_worker_that_meets_an_unknown_kind_or_a_wrong_path_says_why(tmp_path):
 def test_events_survive_a_second_attempt(job, tmp_path):
     with EventLog(job.events) as log:
         log.append(ClipChecked("first attempt"))
-    jobs.perform(job, lambda job, tell: tell(ClipChecked("second")))
+    perform(job, lambda job, tell: tell(ClipChecked("second")))
     assert [one.event.file for one in jobs.follow(job) if isinstance(one.event, ClipChecked)] == ["first attempt", "second"]
 
 
 def test_a_job_that_is_done_is_not_done_again(job):
-    jobs.perform(job, lambda job, tell: {"answer": 42})
-    assert jobs.perform(job, lambda job, tell: pytest.fail("again")) == {"answer": 42}
+    perform(job, lambda job, tell: {"answer": 42})
+    assert perform(job, lambda job, tell: pytest.fail("again")) == {"answer": 42}
 
 
 def test_those_who_look_do_not_take_each_other_for_the_worker(job):

@@ -25,6 +25,7 @@ from core.events import (
     TrainingStarted,
 )
 from core.extract import ExtractSettings
+from core.perform import perform
 from core.workspace import to_json, write_json
 from tests.conftest import ROOT
 
@@ -52,12 +53,12 @@ class Place:
 
     def do(self, *kinds: str) -> None:
         for kind in kinds:
-            jobs.perform(self.claim(kind), pipeline.work)
+            perform(self.claim(kind), pipeline.work)
 
     def predict(self, *clips: Path) -> jobs.Job:
         request = {"run": "latest", "clips": [str(clip) for clip in clips]}
         job, _ = jobs.claim("predict", request, self.root / "jobs")
-        jobs.perform(job, pipeline.work)
+        perform(job, pipeline.work)
         return job
 
     def half_done(self, kind: str) -> jobs.Job:

@@ -1,0 +1,145 @@
+"""What the command line shows: progress as bars on standard error, results as lines for people or for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core.events import (
+    CheckStarted,
+    ClipChecked,
+    ClipExtracted,
+    ClipSetAside,
+    Event,
+    ExtractionStarted,
+    FitFinished,
+    FoldScored,
+    JobStarted,
+    TrainingStarted,
+    ignore,
+)
+from core.workspace import to_json
+
+if TYPE_CHECKING:
+    from core.dataset import Problem
+    from core.runs import Run
+
+_SHOWN = 20  # problems printed for people; --json has them all
+
+
+class Progress:
+    """Draws events as bars on standard error."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._close()
+
+    def __call__(self, event: Event) -> None:
+        try:
+            self._draw(event)
+        except OSError:  # nobody looks any more; the work goes on
+            self._bar, self._draw = None, ignore  # type: ignore[method-assign]
+
+    def _draw(self, event: Event) -> None:
+        match event:
+            case JobStarted():
+                self._close()
+            case CheckStarted(clips=clips):
+                self.start(clips, "check", "clip")
+            case ExtractionStarted(clips=clips, cached=cached, to_do=to_do):
+                print(f"{clips} clips: {cached} cached, {to_do} to extract", file=sys.stderr)
+                if to_do:
+                    self.start(to_do, "extract", "clip")
+            case TrainingStarted(fits=fits):
+                self.start(fits, "train", "fit")
+            case _ if self._bar is None:  # its start was not recorded
+                return
+            case ClipSetAside(file=file, reason=reason):
+                self._bar.write(f"set aside: {file}: {reason}", file=sys.stderr)
+                self._bar.update()
+            case ClipExtracted() | ClipChecked() | FitFinished():
+                self._bar.update()
+            case FoldScored(fold=fold, rmse=rmse):
+                self._bar.write(f"fold {fold + 1}: ensemble RMSE {rmse:.4f}", file=sys.stderr)
+
+    def start(self, total: int, what: str, unit: str) -> None:
+        """Begin a bar that shows the rate and the time left."""
+        from tqdm import tqdm
+
+        self._close()
+        self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr, dynamic_ncols=True, smoothing=0.1)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def print_json(value: object) -> None:
+    """One line of JSON, NaN as null."""
+    print(json.dumps(to_json(value), ensure_ascii=False, allow_nan=False))
+
+
+def print_problems(problems: Iterable["Problem"]) -> None:
+    """The first problems of each level."""
+    ordered = sorted(problems, key=lambda problem: problem.level)
+    for level, title in (("error", "set aside"), ("warning", "kept, with a warning")):
+        some = [problem for problem in ordered if problem.level == level]
+        if some:
+            print(f"{len(some)} {title}:")
+            _print_some([f"{problem.file}: {problem.reason}" for problem in some], out=sys.stdout)
+
+
+def _print_some(lines: Sequence[str], out: Any) -> None:
+    for line in lines[:_SHOWN]:
+        print(f"  {line}", file=out)
+    if len(lines) > _SHOWN:
+        print(f"  ... and {len(lines) - _SHOWN} more", file=out)
+
+
+def print_run(run: "Run", out: Any) -> None:
+    """Scores of a run by fold and model, and where its files are."""
+    scores, record = run.scores, run.record
+
+    def tell(text: str = "") -> None:
+        print(text, file=out)
+
+    settings, data = record["settings"]["ensemble"], record["dataset"]
+    grouped = f"grouped by {settings['groups']}" if settings["groups"] else "without groups"
+    plan = f"{settings['folds']} folds {grouped}, {settings['preset']} preset"
+    tell(f"run {run.id}: {data['train_clips']} clips of {data['name']}, {plan}")
+    tell()
+    folds = range(1, len(scores["fold_rmse"]) + 1)
+    tell(f"  {'RMSE':14}" + "".join(f"{f'fold {fold}':>9}" for fold in folds) + f"{'mean':>9}{'std':>8}{'OOF':>9}")
+    for name, model in (*scores["models"].items(), ("ensemble", scores)):
+        row = "".join(f"{value:9.4f}" for value in model["fold_rmse"])
+        tell(f"  {name:14}{row}{model['fold_rmse_mean']:9.4f}{model['fold_rmse_std']:8.4f}{model['oof_rmse']:9.4f}")
+    tell()
+    pearson, r2 = (_figure(scores[name]) for name in ("oof_pearson", "oof_r2"))
+    tell(f"  out-of-fold   RMSE {scores['oof_rmse']:.4f}  MAE {scores['oof_mae']:.4f}  Pearson {pearson}  R2 {r2}")
+    tell(f"  constant      RMSE {scores['constant_rmse']:.4f}  (the mean label of the other folds)")
+    test = record["test"]
+    if test and test["count"]:
+        figures = "  ".join(f"{name} {test[name]:.4f}" for name in ("min", "max", "mean", "median", "std"))
+        tell(f"  {test['count']} test clips  {figures}")
+    if test and test["filled_with_training_median"]:
+        filled = test["filled_with_training_median"]
+        tell(f"  {len(filled)} test clips cannot be read and got the training median: {', '.join(filled[:_SHOWN])}")
+    aside = record["set_aside"]
+    if aside:
+        tell(f"  {len(aside)} clips set aside:")
+        _print_some([f"  {problem['file']}: {problem['reason']}" for problem in aside], out=out)
+    tell()
+    if record["submission"]:
+        tell(f"  submission  {record['submission']}")
+    tell(f"  run         {run.folder}")
+    tell(f"  {record['seconds']:.1f} s")
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
