@@ -23,9 +23,9 @@ page = st.navigation(
         st.Page(ROOT / "pages" / "6_predict.py", title="Predict", icon=":material/target:", url_path="predict"),
     ]
 )
-with errors_in_words():
-    page.run()
 with st.sidebar, errors_in_words():
     ui_state.keep_in_address()
     st.caption(f"Data set  \n{plain(ui_state.choice().name)}")
     st.caption(f"Workspace  \n{plain(str(ui_state.workspace().root))}")
+with errors_in_words():
+    page.run()

@@ -90,13 +90,7 @@ def recent() -> list[Choice]:
     try:
         records = json.loads((workspace().root / "recent.json").read_text(encoding="utf-8"))
         return [Choice(str(record["path"]), build(Layout, record["layout"])) for record in records]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EarmarkError,
-    ):  # nothing was chosen, or the list is damaged: it is only a help
+    except (OSError, ValueError, KeyError, TypeError, EarmarkError):  # none yet, or damaged: the list is only a help
         return []
 
 

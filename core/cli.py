@@ -121,7 +121,7 @@ def extract(options: argparse.Namespace) -> int:
     from core.dataset import Problem
 
     _, layout = _dataset(options)
-    request = {"dataset": Path(options.dataset).absolute(), "layout": layout, "extract": _extract_settings(options)}
+    request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": _extract_settings(options)}
     done = _do("extract", request, _workspace(options))
     print(f"{done['ready']} clips have their features: {done['computed']} computed now, {done['ready'] - done['computed']} cached")
     print_problems(Problem(**problem) for problem in done["set_aside"])
@@ -137,7 +137,7 @@ def train(options: argparse.Namespace) -> int:
     workspace = _workspace(options)
     _, layout = _dataset(options)
     extract, ensemble = _extract_settings(options), _ensemble_settings(options)
-    request = {"dataset": Path(options.dataset).absolute(), "layout": layout, "extract": extract, "ensemble": ensemble}
+    request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": extract, "ensemble": ensemble}
     run = find_run(_do("train", request, workspace)["run_id"], workspace.jobs)
     print_run(run, out=sys.stderr if options.json else sys.stdout)
     if options.json:

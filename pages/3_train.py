@@ -58,8 +58,8 @@ def show_run(run: Run) -> None:
     repeating = [] if settings["groups"] else ui_forms.repeating_columns(dataset)
     if repeating:
         st.warning(
-            f"Trained without groups although {plain(' and '.join(repeating[:3]))} repeats: if new clips come from others, "
-            "expect a larger error than this.",
+            f"Trained without groups, although several clips share a {plain(' or a '.join(repeating[:3]))}: where new clips come "
+            "from others, expect a larger error than this.",
             icon=":material/groups:",
         )
     gain = 1 - scores["oof_rmse"] / scores["constant_rmse"]

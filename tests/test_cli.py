@@ -330,3 +330,12 @@ def test_the_advice_names_the_table_that_was_given(earmark, make_dataset, tmp_pa
     assert code == 1
     assert "see: earmark check " in err
     assert shlex.split(err.split("see: ")[1])[2] == str(folder / "b.csv")
+
+
+def test_one_data_set_is_one_however_its_path_is_written(earmark, make_dataset, tmp_path):
+    root = make_dataset(6, test=0)
+    for path in (root, f"{root}/", root / ".." / root.name):
+        assert earmark("extract", path, "--features", "metadata")[0] == 0
+    specs = [json.loads(spec.read_text()) for spec in tmp_path.glob("workspace/jobs/*/spec.json")]
+    assert len(specs) == 3
+    assert {spec["request"]["dataset"] for spec in specs} == {str(root)}

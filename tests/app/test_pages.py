@@ -32,7 +32,9 @@ FIVE = list(PAGES)
 )
 def test_an_empty_workspace_offers_the_bundled_set(place, page, says):
     (place.root / "recent.json").unlink()
-    assert says in text(render(page))
+    at = render(page)
+    assert says in text(at)
+    assert at.query_params["set"]
 
 
 @pytest.mark.parametrize("page", [page for page in FIVE if page != "predict"])
@@ -365,7 +367,7 @@ def test_a_result_of_other_files_than_stand_there_now_says_so(finished):
 
 def test_a_run_without_groups_is_told_to_flatter_and_one_that_learned_nothing_to_have_learned_nothing(finished):
     at = render("train")
-    assert "Trained without groups although speaker repeats" in text(at)
+    assert "Trained without groups, although several clips share a speaker" in text(at)
     [record] = finished.root.glob("jobs/*/run.json")
     run = json.loads(record.read_text())
     run["scores"]["oof_rmse"] = 2 * run["scores"]["constant_rmse"]
