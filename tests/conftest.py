@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import soundfile
 
 ROOT = Path(__file__).resolve().parents[1]
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell; what tests start is to hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 PIANO = ROOT / "examples" / "piano-touch"
 
 
