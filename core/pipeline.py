@@ -27,7 +27,6 @@ from core.settings import build
 from core.splits import make_folds
 from core.workspace import Workspace, make_folder, write_csv, write_json
 
-CHECK, EXTRACT, TRAIN, PREDICT = "check", "extract", "train", "predict"
 CHECKPOINTS = "checkpoints"
 
 
@@ -81,7 +80,7 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             stamp = dataset.stamp()
             run = train_dataset(dataset, extract, ensemble, workspace, folder=job.folder, notify=notify)
             return {"run_id": run.id, "stamp": stamp}
-    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among {CHECK}, {EXTRACT}, {TRAIN}, {PREDICT}")
+    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among check, extract, train, predict")
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,17 +59,18 @@ if job is not None and active:
 else:
     failed = job is not None and ui_live.show_end(job)
     done = ui_resources.result(job) if job is not None and not failed else None
+    unchanged = done is not None and done["stamp"] == dataset.stamp()
     if settings is not None:
         paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
         with st.spinner("Looking into the cache ..."):
             cached = count_cached(ui_resources.contents(paths), settings, cache_path=ws.cache)
-        unreadable = done["unreadable"] if done and done["stamp"] == dataset.stamp() else 0
+        unreadable = done["unreadable"] if unchanged else 0
         with st.grid(3, min_column_width=140):
             st.metric("Cached", f"{cached:,}", border=True, help="Their features are there; nothing is computed again.")
             st.metric("To do", f"{max(0, len(paths) - cached - unreadable):,}", border=True)
             st.metric("Unreadable", f"{unreadable:,}", border=True, help="As the last extraction found; each is named below.")
     if done is not None:
-        if done["stamp"] != dataset.stamp():
+        if not unchanged:
             changed_since("the last extraction")
         if done["set_aside"]:
             set_aside_table([(problem["file"], problem["reason"]) for problem in done["set_aside"]])

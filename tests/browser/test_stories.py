@@ -42,6 +42,7 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
     page.get_by_role("button", name="Look at the data").click()
     page.get_by_text("Click a row to hear and see the clip").wait_for()
     page.locator("audio").first.wait_for()
+    assert page.locator("audio").count() == 1
     page.get_by_text("audio_0144 · label 8").wait_for()
     page.locator(".st-key-dataset_clips canvas").first.click(position={"x": 300, "y": 35 + 35 * 5 + 17}, force=True)
     page.get_by_text("audio_0155 · label 16").wait_for()
@@ -222,3 +223,4 @@ def test_the_plain_streamlit_command_works_too(ready_server, open_page, monkeypa
     go(page, "Dataset")
     page.get_by_text("Click a row to hear and see the clip").wait_for()
     page.locator("audio").first.wait_for()
+    assert page.locator("audio").count() == 1
