@@ -25,7 +25,8 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 _STREAMED_WAV_BYTES = 0x7FFFF000  # writers that cannot seek put this or more for "length not known"
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's answer for a FLAC stream whose header leaves the length open
-_BLOCK_FRAMES = 1 << 10
+_BLOCK_FRAMES = 1 << 14
+_SMALL_BLOCK_FRAMES = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,21 +216,32 @@ def _decode(path: Path, sound: soundfile.SoundFile, size: int, max_seconds: floa
 def _read_frames(sound: soundfile.SoundFile, frames: int) -> tuple[np.ndarray, str | None]:
     """Read up to ``frames``, and what stopped the decoder where something did.
 
-    Small blocks: a header that promises far too much must not reserve memory for it, and what stands before a damage is kept.
+    Blocks: a header that promises far too much must not reserve memory for it. A block that holds a damage is read again in
+    small ones, so that what stands before the damage is kept.
     """
     blocks = [np.zeros((0, sound.channels), np.float32)]
-    damage = None
-    while frames > 0:
+    size, done = _BLOCK_FRAMES, 0
+    while done < frames:
         try:
-            block = sound.read(min(frames, _BLOCK_FRAMES), dtype="float32", always_2d=True)
+            block = sound.read(min(frames - done, size), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            damage = _plain(error)
-            break
+            if size == _SMALL_BLOCK_FRAMES or not _seek(sound, done):
+                return np.concatenate(blocks), _plain(error)
+            size = _SMALL_BLOCK_FRAMES
+            continue
         if len(block) == 0:
             break
         blocks.append(block)
-        frames -= len(block)
-    return np.concatenate(blocks), damage
+        done += len(block)
+    return np.concatenate(blocks), None
+
+
+def _seek(sound: soundfile.SoundFile, frame: int) -> bool:
+    try:
+        sound.seek(frame)
+    except soundfile.LibsndfileError:
+        return False
+    return True
 
 
 def _count_frames(sound: soundfile.SoundFile) -> int:
@@ -244,8 +256,7 @@ def _reaches(sound: soundfile.SoundFile, frame: int, decoded: int, *, ended: boo
     if decoded > frame or ended:
         return decoded > frame
     try:
-        sound.seek(frame)
-        return len(sound.read(1, dtype="float32")) == 1
+        return _seek(sound, frame) and len(sound.read(1, dtype="float32")) == 1
     except soundfile.LibsndfileError:
         return False
 

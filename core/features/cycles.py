@@ -35,12 +35,13 @@ def find_pulses(y: np.ndarray, track: PitchTrack, *, sr: int) -> np.ndarray:
     pulses_s : np.ndarray [shape=(k,)], ascending
     """
     y = np.asarray(y, np.float64)
+    energy = np.concatenate(([0.0], np.cumsum(y**2)))
     found: list[np.ndarray] = []
     for start, end in runs(track.voiced):
         left_s = track.times_s[start] - track.step_s / 2
         right_s = track.times_s[end - 1] + track.step_s / 2
         f0 = track.f0_hz[start:end]
-        pulses = _pulses_of_run(y, float(sr), left_s, right_s, track.times_s[start], track.step_s, f0)
+        pulses = _pulses_of_run(y, energy, float(sr), left_s, right_s, track.times_s[start], track.step_s, f0)
         if found:
             pulses = pulses[pulses > found[-1][-1]]
         if len(pulses):
@@ -145,32 +146,37 @@ def _f0_at(time_s, first_s, step_s, f0):
     return f0[frame] * (1 - share) + f0[frame + 1] * share
 
 
+@numba.njit(cache=True, fastmath={"reassoc", "nsz"})
+def _product(a, b):
+    """Inner product."""
+    total = 0.0
+    for k in range(len(a)):
+        total += a[k] * b[k]
+    return total
+
+
 @numba.njit(cache=True)
-def _next_pulse(y, sr, pulse_s, period_s, direction):
-    """Where the neighbourhood of a pulse (half a period to each side) comes again: time and correlation."""
-    centre = int(round(pulse_s * sr))
+def _next_pulse(y, energy, sr, pulse_s, period_s, direction):
+    """Where the neighbourhood of a pulse (half a period to each side) comes again: time and normalised correlation.
+
+    ``energy`` holds the sum of squares before each sample.
+    """
     half = max(1, int(round(0.5 * period_s * sr)))
+    length = 2 * half + 1
+    here = int(round(pulse_s * sr)) - half
     first = max(1, int(np.floor(SEARCH[0] * period_s * sr)))
     last = int(np.ceil(SEARCH[1] * period_s * sr))
-    n = len(y)
-    if centre - half < 0 or centre + half >= n:
+    if here < 0 or here + length > len(y):
         return -1.0, 0.0
+    xx = energy[here + length] - energy[here]
     r = np.full(last - first + 3, -2.0)
     for index in range(len(r)):
-        other = centre + direction * (first - 1 + index)
-        if other - half < 0 or other + half >= n:
+        there = here + direction * (first - 1 + index)
+        if there < 0 or there + length > len(y):
             continue
-        xy = 0.0
-        xx = 0.0
-        yy = 0.0
-        for k in range(-half, half + 1):
-            a = y[centre + k]
-            b = y[other + k]
-            xy += a * b
-            xx += a * a
-            yy += b * b
+        yy = energy[there + length] - energy[there]
         if xx > 0 and yy > 0:
-            r[index] = xy / np.sqrt(xx * yy)
+            r[index] = _product(y[here : here + length], y[there : there + length]) / np.sqrt(xx * yy)
     best = 1
     for index in range(2, len(r) - 1):
         if r[index] > r[best]:
@@ -186,7 +192,7 @@ def _next_pulse(y, sr, pulse_s, period_s, direction):
 
 
 @numba.njit(cache=True)
-def _pulses_of_run(y, sr, left_s, right_s, first_s, step_s, f0):
+def _pulses_of_run(y, energy, sr, left_s, right_s, first_s, step_s, f0):
     middle_s = 0.5 * (left_s + right_s)
     period_s = 1 / _f0_at(middle_s, first_s, step_s, f0)
     low = max(0, int(np.ceil((middle_s - 0.5 * period_s) * sr)))
@@ -205,7 +211,7 @@ def _pulses_of_run(y, sr, left_s, right_s, first_s, step_s, f0):
         pulse_s = start_s
         while count < room:
             period_s = 1 / _f0_at(pulse_s, first_s, step_s, f0)
-            pulse_s, correlation = _next_pulse(y, sr, pulse_s, period_s, direction)
+            pulse_s, correlation = _next_pulse(y, energy, sr, pulse_s, period_s, direction)
             if correlation < MIN_CORRELATION or pulse_s < left_s or pulse_s > right_s:
                 break
             pulses[count] = pulse_s

@@ -70,11 +70,12 @@ def _chroma(y, P):
     tuning = librosa.estimate_tuning(S=P, sr=SR, bins_per_octave=12)
     cqt = librosa.feature.chroma_cqt(y=y, sr=SR, tuning=(3 * tuning + 0.5) % 1 - 0.5)
     stft = librosa.feature.chroma_stft(S=P, sr=SR, tuning=tuning)
-    shares = stft / np.where(stft.sum(0) > 0, stft.sum(0), 1)
+    total = stft.sum(0, dtype=np.float64)
+    shares = stft / np.where(total > 0, total, 1)
     values = {f"chroma_cqt_{name}_mean": row.mean() for name, row in zip(PITCH_CLASSES, cqt, strict=True)}
     return values | {
         "chroma_cqt_std": cqt.std(1).mean(),
-        "chroma_stft_entropy": scipy.stats.entropy(np.maximum(shares, 1e-300), base=2, axis=0).mean(),
+        "chroma_stft_entropy": np.where(total > 0, scipy.stats.entropy(np.maximum(shares, 1e-300), base=2, axis=0), 0).mean(),
         "chroma_stft_peak_share": shares.max(0).mean(),
         "chroma_stft_std": stft.std(1).mean(),
     }
