@@ -14,14 +14,21 @@ import numpy as np
 import soundfile
 
 from core.errors import AudioError, ParameterError
+from core.mpeg import with_length
 
 ANALYSIS_RATE_HZ = 22050
 MAX_SECONDS = 45.0
 MIN_SAMPLES = 2048
+MIN_RATE_HZ = 1000
+MAX_RATE_HZ = 1_000_000
 MAX_AMPLITUDE = 1e6  # times full scale; beyond it squares of float32 sums overflow
 WHOLE_SHARE = 0.9  # a file that holds less of the length that its header names counts as truncated
 CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+_LEAST_DEADLINE_S = 10.0
+_LEAST_BYTES_PER_S = 1000.0  # of the thinnest stream of speech
+_HASHED_BYTES_PER_S = 2e7  # of a slow disk
 
 _STREAMED_WAV_BYTES = 0x7FFFF000  # writers that cannot seek put this or more for "length not known"
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's answer for a FLAC stream whose header leaves the length open
@@ -85,7 +92,7 @@ def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
             raise AudioError(path, "the file is empty (0 bytes)")
         _check_wav_length(path, file, size)
         try:
-            with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
+            with _sound(file) as sound:
                 return _decode(path, sound, size, max_seconds)
         except soundfile.LibsndfileError as error:
             raise AudioError(path, f"not audio that can be read as WAV, FLAC, OGG or MP3 ({_plain(error)})") from None
@@ -132,13 +139,27 @@ def clipped_share(clip: Clip) -> float:
     return float((np.abs(clip.samples) >= 0.999).mean())
 
 
-def clip_deadline_s(path: Path) -> float:
-    """Seconds that a clip may take: a minute (a new worker compiles first), and more for a large file."""
+def clip_deadline_s(path: Path, *, max_seconds: float = MAX_SECONDS) -> float:
+    """Seconds that a clip may take: ten, and as long as the part of it lasts that is analysed.
+
+    No decoder is asked for the length, because the process that watches the others must not hang itself. WAV and FLAC say in
+    their first bytes how long they last; of other files the size tells how long they can be.
+    """
     try:
-        megabytes = path.stat().st_size / 1e6
-    except OSError:
-        megabytes = 0.0
-    return 60.0 + 2.0 * megabytes
+        with path.open("rb") as file:
+            head = file.read(64)
+            size = os.fstat(file.fileno()).st_size
+    except (OSError, ValueError):  # the worker gives the reason
+        return _LEAST_DEADLINE_S
+    longest_s = size / _LEAST_BYTES_PER_S
+    if head[:4] == b"RIFF" and head[8:16] == b"WAVEfmt ":
+        bytes_per_s = struct.unpack_from("<I", head, 28)[0]
+        longest_s = size / max(bytes_per_s, _LEAST_BYTES_PER_S)
+    elif head[:4] == b"fLaC":
+        fields = int.from_bytes(head[18:26], "big")  # rate in 20 bits, 8 bits of other things, length in 36
+        rate_hz, frames = fields >> 44, fields & (1 << 36) - 1
+        longest_s = frames / rate_hz if rate_hz and frames else longest_s
+    return _LEAST_DEADLINE_S + min(longest_s, max_seconds) + size / _HASHED_BYTES_PER_S
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -182,10 +203,21 @@ def check_max_seconds(max_seconds: float) -> None:
         raise ParameterError(f"max_seconds={max_seconds} must be a finite number of 1 or more")
 
 
+def _sound(file: IO[bytes]) -> soundfile.SoundFile:
+    """The file as sound; an MP3 that does not say how long it is, with its frames counted."""
+    sound = soundfile.SoundFile(file.fileno(), closefd=False)
+    if sound.format != "MP3":
+        return sound
+    sound.close()
+    return soundfile.SoundFile(with_length(file) or file.fileno(), closefd=False)
+
+
 def _decode(path: Path, sound: soundfile.SoundFile, size: int, max_seconds: float) -> Clip:
     if sound.format not in CONTAINERS:
         raise AudioError(path, f"this is {sound.format}; WAV, FLAC, OGG and MP3 are read, so convert it first")
     rate = sound.samplerate
+    if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
+        raise AudioError(path, f"its header names a sample rate of {rate} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are read")
     header_frames = sound.frames if sound.frames < _UNKNOWN_FRAMES else None
     if header_frames == 0:
         raise AudioError(path, "has a header but no samples")
@@ -288,4 +320,5 @@ def _check_wav_length(path: Path, file: IO[bytes], size: int) -> None:
 
 
 def _plain(error: soundfile.LibsndfileError) -> str:
-    return str(error.error_string).strip().rstrip(".")
+    text = str(error.error_string).strip().rstrip(".")
+    return "no whole frame of sound in it" if "does not exist" in text else text  # said of MP3; the file is open

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from core.audio import clip_warnings, read_clip, to_analysis_rate
+from core.audio import clip_deadline_s, clip_warnings, read_clip, to_analysis_rate
 from core.errors import AudioError
 from tests.conftest import tone, write_clip
 
@@ -130,3 +130,55 @@ def test_warnings_name_what_is_odd(tmp_path):
     fine = read_clip(write_clip(tmp_path / "c.wav", tone(440)))
     assert clip_warnings(fine) == []
     assert "longer than 0.5 s" in clip_warnings(fine, max_seconds=0.5)[0]
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype", "channels", "expected_s"),
+    [("WAV", "PCM_16", 1, 13.0), ("WAV", "FLOAT", 2, 13.0), ("FLAC", "PCM_16", 1, 13.0), ("OGG", "VORBIS", 1, None)],
+)
+def test_a_clip_may_take_ten_seconds_and_its_length(tmp_path, rng, format, subtype, channels, expected_s):
+    """Hashing adds next to nothing for so small a file; a compressed one may be longer than it is, never shorter."""
+    path = write_clip(tmp_path / "x", 0.1 * rng.normal(size=(66150, channels)), format=format, subtype=subtype)
+    deadline_s = clip_deadline_s(path)
+    if expected_s is None:
+        assert 13.0 <= deadline_s <= 10 + 45.1
+    else:
+        assert deadline_s == pytest.approx(expected_s, abs=0.1)
+    assert clip_deadline_s(path, max_seconds=2.0) == pytest.approx(12.0, abs=0.1)
+
+
+def test_a_file_that_cannot_be_opened_has_a_deadline_too(tmp_path):
+    assert clip_deadline_s(tmp_path / "nowhere.wav") == 10.0
+    assert clip_deadline_s(tmp_path) == 10.0
+
+
+@pytest.mark.parametrize("sr", [8000, 16000, 22050, 24000, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("mode", ["VARIABLE", "AVERAGE", "CONSTANT"])
+def test_an_mp3_without_its_length_is_heard_to_its_end(tmp_path, rng, sr, channels, mode):
+    """Its first frame, which holds the number of the others, is cut off; a frame at the end fills up with silence."""
+    noise = 0.05 * rng.normal(size=(3 * sr, channels))
+    noise[: sr // 2] *= 0.001  # a quiet start has a low bit rate, from which a decoder would guess too long or too short
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, noise, sr, format="MP3", bitrate_mode=mode, compression_level=0.5)
+    whole = read_clip(path)
+    assert whole.duration_s == pytest.approx(3.0, abs=0.001)
+    data = path.read_bytes()
+    start = data.index(data[:2], 4)  # the second frame begins with the same two bytes
+    path.write_bytes(data[start:])
+    cut = read_clip(path)
+    frame_s = (1152 if sr > 24000 else 576) / sr
+    assert 3.0 <= cut.duration_s <= 3.0 + 3 * frame_s
+    assert len(cut.samples) == round(cut.duration_s * sr)
+    loud = np.abs(cut.samples[-sr:]).mean() / np.abs(whole.samples[-sr:]).mean()
+    assert loud == pytest.approx(1.0, abs=0.1)
+    assert read_clip(path, max_seconds=1.0).duration_s == cut.duration_s
+
+
+def test_an_mp3_behind_a_tag_is_heard_to_its_end(tmp_path, rng):
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, 0.05 * rng.normal(size=44100), 22050, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5)
+    data = path.read_bytes()
+    tag = b"ID3\x04\x00\x00\x00\x00\x02\x00" + bytes(256)
+    path.write_bytes(tag + data[data.index(data[:2], 4) :])
+    assert read_clip(path).duration_s == pytest.approx(2.05, abs=0.05)
