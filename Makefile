@@ -2,11 +2,12 @@
 # make test       every test but the long ones
 # make test-slow  kills and long browser stories
 # make check      format, lint, types, import rules
+# make bench      measure, and write bench/bench.md (about 15 minutes)
 # make browser    install Chromium for the browser tests, where that can be done
 # EXTRAS=dev leaves out the large libraries for pretrained encoders (about 6 GB).
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-slow check browser format clean
+.PHONY: run test test-slow check bench browser format clean
 
 EXTRAS ?= deep,dev
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -28,6 +29,9 @@ check: $(INSTALLED)
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench: $(INSTALLED)
+	.venv/bin/python -m bench
 
 browser:
 	@command -v chromium >/dev/null && exit 0; \

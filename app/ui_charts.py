@@ -20,12 +20,15 @@ Layers = alt.LayerChart | alt.FacetChart  # what alt.layer gives
 
 _HEIGHT, _TALL = 260, 340
 _MAX_BARS = 32
+_MANY_POINTS = 1500
 _WAVEFORM_BINS = 800
 _SPECTROGRAM_FRAMES, _SPECTROGRAM_ROWS = 600, 160
 _FLOOR_DB = -80.0
 _ACCENT = "#0f9488"
 _COLOURS = ["#05000f", *pc.sequential.Magma[1:]]  # Streamlit takes #000004, Magma's first, for a sign of its own
 _QUIET = "#8d9a98"
+_SECOND = "#e0733d"
+_TABLES = alt.Scale(domain=["train", "test"], range=[_ACCENT, _SECOND])
 
 
 def label_histogram(labels: Sequence[float]) -> alt.Chart:
@@ -113,6 +116,125 @@ def predictions_on_labels(labels: Sequence[float], predictions: pd.DataFrame) ->
     return alt.layer(histogram, rules, height=_HEIGHT)
 
 
+def strongest_columns(table: pd.DataFrame, chosen: str) -> alt.Chart:
+    """Correlation of columns with the label, in the order of the table; a click picks the point ``column`` by its ``column``.
+
+    Parameters
+    ----------
+    table : pd.DataFrame with ``column``, ``pearson``, ``spearman``, ``clips``, ``unit``, ``definition``
+    chosen : name of the column that stands out
+    """
+    frame = table.assign(chosen=table["column"] == chosen)
+    pick = alt.selection_point(name="column", fields=["column"], empty=False)
+    colour = alt.Color("chosen:N", scale=alt.Scale(domain=[True, False], range=[_ACCENT, _QUIET]), legend=None)
+    return (
+        alt.Chart(frame, height=24 * len(frame) + 45)
+        .mark_bar(cursor="pointer", height={"band": 0.72})
+        .encode(
+            alt.X(
+                "spearman:Q",
+                title="Spearman correlation with the label",
+                scale=alt.Scale(domain=[-1, 1]),
+                axis=alt.Axis(values=[-1, -0.5, 0, 0.5, 1], format="~g"),
+            ),
+            _names("column"),
+            colour,
+            opacity=alt.condition("datum.chosen", alt.value(1), alt.value(0.6)),
+            tooltip=[
+                alt.Tooltip("column:N", title="Column"),
+                alt.Tooltip("definition:N", title="Is"),
+                alt.Tooltip("unit:N", title="Unit"),
+                alt.Tooltip("spearman:Q", title="Spearman", format=".3f"),
+                alt.Tooltip("pearson:Q", title="Pearson", format=".3f"),
+                alt.Tooltip("clips:Q", title="Clips"),
+            ],
+        )
+        .add_params(pick)
+    )
+
+
+def column_by_label(frame: pd.DataFrame, title: str) -> alt.Chart:
+    """Value of a column by label, one point a clip; a click picks the point ``clip`` by its ``clip``.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame with ``clip``, ``label``, ``value``
+    title : what the column is, with its unit
+    """
+    return _clip_points(frame, alt.X("label:Q", title="Label", scale=_around(frame["label"])), _value("value", frame, title))
+
+
+def column_by_column(frame: pd.DataFrame, x_title: str, y_title: str) -> alt.Chart:
+    """Two columns against each other, one point a clip: ``clip``, ``x``, ``y``."""
+    return _clip_points(frame, alt.X("x:Q", title=x_title, scale=_around(frame["x"])), _value("y", frame, y_title))
+
+
+def column_histogram(values: dict[str, np.ndarray], title: str) -> alt.Chart:
+    """How a column is spread over the clips of each table, as shares of them, in up to 40 common bins.
+
+    Parameters
+    ----------
+    values : of the tables "train" and "test"; NaN is left out
+    title : what the column is, with its unit
+    """
+    there = {table: np.asarray(some, float)[np.isfinite(some)] for table, some in values.items()}
+    together = np.concatenate(list(there.values()))
+    edges = np.histogram_bin_edges(together, bins=max(5, min(40, round(2 * len(together) ** 0.5)))) if len(together) else [0, 1]
+    rows = [
+        (table, low, high, number, number / len(some))
+        for table, some in there.items()
+        if len(some)
+        for low, high, number in zip(edges[:-1], edges[1:], np.histogram(some, edges)[0].tolist(), strict=True)
+    ]
+    frame = pd.DataFrame(rows, columns=["table", "from", "to", "clips", "share"]).astype({"from": float, "to": float})
+    return (
+        alt.Chart(frame, height=220)
+        .mark_bar(opacity=0.55, binSpacing=0)
+        .encode(
+            alt.X("from:Q", title=title, scale=alt.Scale(domain=[float(edges[0]), float(edges[-1])], nice=False)),
+            alt.X2("to"),
+            alt.Y("share:Q", title="Share of clips", stack=None, axis=alt.Axis(format="%", tickCount=4)),
+            _table_colour(),
+            y2=alt.datum(0),
+            tooltip=["table:N", "from:Q", "to:Q", "clips:Q", alt.Tooltip("share:Q", format=".1%")],
+        )
+    )
+
+
+def missing_values(table: pd.DataFrame) -> alt.Chart:
+    """Share of clips without a value, by column and table.
+
+    Parameters
+    ----------
+    table : pd.DataFrame with ``column``, ``table``, ``share``, ``clips``, ``nan_when``, ``definition``
+    """
+    names = table["column"].unique()
+    both = table["table"].nunique()
+    return (
+        alt.Chart(table, height=int((8 + 9 * both) * len(names) + 170))
+        .mark_bar()
+        .encode(
+            alt.X(
+                "share:Q",
+                title="Share of clips without a value",
+                scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
+            ),
+            _names("column"),
+            _table_colour(),
+            yOffset=alt.YOffset("table:N", sort=["train", "test"]),
+            tooltip=[
+                alt.Tooltip("column:N", title="Column"),
+                alt.Tooltip("definition:N", title="Is"),
+                alt.Tooltip("nan_when:N", title="No value where"),
+                alt.Tooltip("table:N", title="Table"),
+                alt.Tooltip("clips:Q", title="Clips without it"),
+                alt.Tooltip("share:Q", title="Share", format=".1%"),
+            ],
+        )
+    )
+
+
 def waveform(clip: Clip) -> alt.Chart:
     """Lowest and highest sample of each of up to 800 stretches of a clip."""
     y = clip.mono
@@ -193,6 +315,42 @@ def _bars(values: np.ndarray) -> pd.DataFrame:
         return pd.DataFrame({"from": at - 0.45 * step, "to": at + 0.45 * step, "clips": counts})
     counts, edges = np.histogram(values, bins=24)
     return pd.DataFrame({"from": edges[:-1], "to": edges[1:], "clips": counts})
+
+
+def _clip_points(frame: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
+    pick = alt.selection_point(name="clip", fields=["clip"], empty=False)
+    others = [name for name in frame.columns if name != "clip"]
+    many = len(frame) > _MANY_POINTS
+    return (
+        alt.Chart(frame, height=300)
+        .mark_circle(cursor="pointer")
+        .encode(
+            x,
+            y,
+            color=alt.condition(pick, alt.value(_SECOND), alt.value(_ACCENT)),
+            opacity=alt.condition(pick, alt.value(1), alt.value(0.25 if many else 0.55)),
+            size=alt.condition(pick, alt.value(180), alt.value(14 if many else 45)),
+            tooltip=["clip:N", *(alt.Tooltip(f"{name}:Q", format=".5~g") for name in others)],
+        )
+        .add_params(pick)
+    )
+
+
+def _value(name: str, frame: pd.DataFrame, title: str) -> alt.Y:
+    return alt.Y(f"{name}:Q", title=title, scale=_around(frame[name]))
+
+
+def _around(values: pd.Series) -> alt.Scale:
+    low, high = _range(values.to_numpy(float)) if len(values) else (0.0, 1.0)
+    return alt.Scale(domain=[low, high], nice=False)
+
+
+def _names(column: str) -> alt.Y:
+    return alt.Y(f"{column}:N", sort=None, title=None, axis=alt.Axis(labelLimit=240, ticks=False, domain=False))
+
+
+def _table_colour() -> alt.Color:
+    return alt.Color("table:N", scale=_TABLES, title=None, legend=alt.Legend(orient="top"))
 
 
 def _figure(name: str) -> alt.Tooltip:

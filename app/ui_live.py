@@ -13,6 +13,7 @@ from core.events import (
     ClipChecked,
     ClipExtracted,
     ClipSetAside,
+    CompilingStarted,
     ExtractionStarted,
     FitFinished,
     JobStarted,
@@ -27,7 +28,13 @@ _ENDS = {
     CANCELLED: "It was cancelled. What was finished is kept.",
     LOST: "Its process is gone without a word: killed, or the machine went down. What was finished is kept.",
 }
-_VERBS = {"check": "Looking at the clips", "extract": "Extracting", "train": "Training", "predict": "Scoring"}
+_VERBS = {
+    "check": "Looking at the clips",
+    "probe": "Measuring a few clips",
+    "extract": "Extracting",
+    "train": "Training",
+    "predict": "Scoring",
+}
 
 
 def show_job(job: Job, draw: Callable[[list[Recorded]], None] | None = None) -> None:
@@ -103,6 +110,8 @@ def _progress(job: Job, state: str, recorded: list[Recorded]) -> None:
         rate = rate_per_s(recorded, kinds)
         verb = _VERBS["extract"] if unit == "clip" and job.kind == "train" else verb  # what is missing is extracted first
         parts = [f"{verb}: {done:,} of {count(total, unit)}"]
+        if done == 0 and any(isinstance(one.event, CompilingStarted) for one in recorded):
+            parts.append("compiling for this machine, once, for about half a minute")
         if rate is not None and unit == "clip":
             parts.append(f"{rate:.1f} clips per second")
         if rate is not None and done < total:

@@ -3,24 +3,29 @@
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app.ui_uploads import Upload, keep
+from core import associations
 from core.audio import Clip, read_clip
-from core.cache import content_hash
 from core.dataset import Dataset, Layout, read_dataset
-from core.errors import JobError
+from core.errors import DataError, JobError
 from core.events import JobStarted, Recorded, read_events
+from core.exported import as_npz, as_parquet, definitions, read_exported
 from core.jobs import Job, by_request, read_job
 from core.jobs import result as read_result
+from core.matrix import Matrix
 from core.runs import Run, list_runs
 
+Split = Literal["train", "test"]
+Kind = Literal["npz", "parquet"]
 _RESULTS = {  # what pages read of a job's result
     "check": {"seconds", "problems", "table", "why_not", "stamp"},
+    "probe": {"speed"},
     "extract": {"ready", "computed", "unreadable", "set_aside", "files", "stamp"},
     "train": {"run_id", "stamp"},
     "predict": {"run_id", "predictions"},
@@ -63,27 +68,6 @@ def _clip(path: str, changed_ns: int) -> Clip:
     return read_clip(path)
 
 
-def contents(paths: list[Path]) -> list[bytes]:
-    """Content hash of each file that can be opened; a file that has not changed is not read again."""
-    known = _contents()
-    found = []
-    for path in paths:
-        try:
-            facts = path.stat()
-            key = (str(path), facts.st_size, facts.st_mtime_ns)
-            if key not in known:
-                known[key] = content_hash(path)
-            found.append(known[key])
-        except OSError:  # extraction will name it with its reason
-            continue
-    return found
-
-
-@st.cache_resource(show_spinner=False)
-def _contents() -> dict[tuple[str, int, int], bytes]:
-    return {}
-
-
 def jobs(folder: Path) -> list[Job]:
     """Jobs of a workspace, the one that was asked for last first; what was asked for never changes, so each is read once."""
     known = _jobs(str(folder))
@@ -115,6 +99,101 @@ def result(job: Job) -> dict[str, Any]:
     if not isinstance(found, dict) or not _RESULTS[job.kind] <= set(found):
         raise JobError(f"job {job.id}: its result is of another version of Earmark; run the job again")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What an extraction exported, and what it was made of.
+
+    Attributes
+    ----------
+    key : str, differs wherever files or labels do
+    sets : tuple of str
+    train, test : Matrix, or None where the table has no rows
+    """
+
+    key: str
+    sets: tuple[str, ...]
+    train: Matrix | None
+    test: Matrix | None
+
+    @property
+    def whole(self) -> Matrix:
+        """The larger part to look at: train, else test."""
+        matrix = self.train or self.test
+        assert matrix is not None
+        return matrix
+
+
+def features(files: list[str], sets: list[str], dataset: Dataset, stamp: str) -> Features:
+    """The matrices of an extraction, with the labels of a data set.
+
+    Raises
+    ------
+    DataError
+        As ``read_exported``.
+    """
+    return _features(tuple((file, _changed_ns(Path(file))) for file in files), tuple(sets), stamp, dataset)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Reading the matrices ...")
+def _features(files: tuple[tuple[str, int], ...], sets: tuple[str, ...], stamp: str, _dataset: Dataset) -> Features:
+    names = [file for file, _ in files]
+    labels = {row.name: row.label for row in _dataset.train}
+    train, test = (read_exported(names, sets, split, some) for split, some in (("train", labels), ("test", {})))
+    if train is None and test is None:
+        raise DataError("the last extraction exported no matrix; extract again")
+    return Features(repr((files, sets, stamp)), sets, train, test)
+
+
+def label_table(features: Features) -> pd.DataFrame:
+    """Columns by how closely they go with the label, the closest first; what is undefined stands last.
+
+    Returns
+    -------
+    table : pd.DataFrame with ``column``, ``spearman``, ``pearson``, ``clips``, ``unit``, ``definition``
+    """
+    return _label_table(features.key, features)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Comparing the columns with the label ...")
+def _label_table(key: str, _features: Features) -> pd.DataFrame:
+    matrix, known = _features.whole, definitions(_features.sets)
+    found = associations.with_label(matrix.X, matrix.y)
+    frame = pd.DataFrame(
+        {
+            "column": matrix.names,
+            "spearman": found.spearman,
+            "pearson": found.pearson,
+            "clips": found.rows,
+            "unit": [known[name].unit for name in matrix.names],
+            "definition": [known[name].definition for name in matrix.names],
+        }
+    )
+    order = np.argsort(-frame["spearman"].abs().fillna(-1).to_numpy(), kind="stable")
+    return frame.iloc[order].reset_index(drop=True)
+
+
+def column_correlations(features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation of each pair of columns over the clips of both tables, and the clips that have both [shape=(d, d)]."""
+    return _column_correlations(features.key, features)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Comparing the columns with each other ...")
+def _column_correlations(key: str, _features: Features) -> tuple[np.ndarray, np.ndarray]:
+    return associations.correlations(np.concatenate([one.X for one in (_features.train, _features.test) if one is not None]))
+
+
+def packed(features: Features, split: Split, kind: Kind) -> bytes:
+    """A matrix as a file to take away."""
+    return _packed(features.key, split, kind, features)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _packed(key: str, split: str, kind: str, _features: Features) -> bytes:
+    matrix = _features.train if split == "train" else _features.test
+    assert matrix is not None
+    return as_npz(matrix) if kind == "npz" else as_parquet(matrix)
 
 
 def runs(jobs: Path) -> list[Run]:

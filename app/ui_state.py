@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ BUNDLED = ROOT / "examples" / "piano-touch"
 PAGES = {name: str(ROOT / "pages" / file) for name, file in {
     "home": "0_home.py", "dataset": "1_dataset.py", "features": "2_features.py", "train": "3_train.py", "predict": "6_predict.py",
 }.items()}  # fmt: skip
+COLUMN = "features_column"
 _RECENT = 8
 
 
@@ -119,9 +121,9 @@ def request(**settings: Any) -> dict[str, Any]:
     return made
 
 
-def newest_job(kind: str) -> Job | None:
-    """The last job of a kind on the chosen data set."""
-    wanted = request()
+def newest_job(kind: str, **settings: Any) -> Job | None:
+    """The last job of a kind on the chosen data set, with these settings."""
+    wanted = request(**settings)
     for job in ui_resources.jobs(workspace().jobs):
         if job.kind == kind and {name: job.request.get(name) for name in wanted} == wanted:
             return job
@@ -136,6 +138,24 @@ def usual(job: Job | None, kind: type[Settings], section: str) -> Settings:
         except (EarmarkError, KeyError, TypeError):  # of another version
             pass
     return kind()
+
+
+def column(names: Sequence[str]) -> str:
+    """The column that is looked at, the first one at first; a select box of these names has the same key."""
+    if st.session_state.get(COLUMN) not in names:
+        st.session_state[COLUMN] = names[0]
+    name: str = st.session_state[COLUMN]
+    return name
+
+
+def look_at_column(name: str) -> None:
+    """Look at another column."""
+    st.session_state[COLUMN] = name
+
+
+def picked(key: str) -> Any:
+    """What is selected in a chart or a table of this key."""
+    return st.session_state[key]["selection"]
 
 
 def say(key: str, text: str | None) -> None:

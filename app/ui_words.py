@@ -41,6 +41,23 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def about(seconds: float) -> str:
+    """An estimated span of time, no finer than an estimate is.
+
+    Examples
+    --------
+    >>> about(3.2), about(43), about(167), about(7265)
+    ('about 5 s', 'about 45 s', 'about 3 min', 'about 2 h')
+    """
+    if seconds < 57:
+        return f"about {max(5, 5 * round(seconds / 5))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    tens = 10 * round(seconds / 600)
+    return f"about {tens // 60} h" + (f" {tens % 60} min" if tens % 60 else "")
+
+
 def count(number: int, noun: str) -> str:
     """A number with its noun.
 

@@ -150,6 +150,71 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def cache_info(options: argparse.Namespace) -> int:
+    """Say what the cache of a workspace holds."""
+    from core.cache import VectorCache
+    from core.doctor import size_text
+    from core.extract import is_current
+
+    path = _cache(options)
+    with VectorCache(path) as store:
+        stored = store.stored()
+    print(f"{path}: {size_text(path.stat().st_size)}")
+    for of in stored:
+        name = f"{of.set_name} of the first {of.max_seconds:g} s" if of.set_name else "of an unknown set"
+        use = "in use" if is_current(of) else "of an earlier definition: earmark cache prune removes them"
+        print(f"  {of.vectors:8d} vectors, {size_text(of.bytes):>9}  {name} ({use})")
+    return 0
+
+
+def cache_verify(options: argparse.Namespace) -> int:
+    """Check every vector of a cache against its checksum."""
+    from core.cache import VectorCache
+
+    path = _cache(options)
+    with VectorCache(path) as store:
+        damaged = store.damaged()
+        vectors = sum(of.vectors for of in store.stored())
+    if damaged:
+        print(f"{len(damaged)} of {vectors} vectors are damaged; they are never used, and earmark cache prune removes them")
+        return 1
+    print(f"{vectors} vectors, all whole")
+    return 0
+
+
+def cache_prune(options: argparse.Namespace) -> int:
+    """Remove from a cache what this version will not use."""
+    from core.cache import VectorCache
+    from core.doctor import size_text
+    from core.extract import is_current
+
+    path = _cache(options)
+    before = path.stat().st_size
+    with VectorCache(path) as store:
+        removed = store.remove(store.damaged(), definitions=[of.definition for of in store.stored() if not is_current(of)])
+    print(f"{removed} vectors removed, {size_text(max(0, before - path.stat().st_size))} freed")
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Examine the installation."""
+    from core.doctor import examine
+
+    found = examine(_workspace(options))
+    if options.json:
+        print_json({"findings": found})
+    else:
+        section = ""
+        for finding in found:
+            if finding.section != section:
+                section = finding.section
+                print(section)
+            print(f"  {finding.name:16} {finding.value}")
+            if finding.problem:
+                print(f"  {'':16} problem: {finding.problem}")
+    return 1 if any(finding.problem for finding in found) else 0
+
+
 def app(options: argparse.Namespace) -> int:
     """Open the workbench in the browser."""
     import subprocess
@@ -213,6 +278,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--features", metavar="SETS", help="feature sets (default: ultra,mfcc,metadata)")
         sub.add_argument("--max-seconds", type=float, metavar="S", help="only the start of longer clips is analysed (default: 45)")
 
+        sub.add_argument(
+            "--rehash", action="store_true", default=None, help="read every file anew instead of knowing it by its size and times"
+        )
+
     def add_workers(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one for each core)")
 
@@ -254,6 +323,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("clips", nargs="+", metavar="CLIP")
     add_workspace(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object a clip")
+
+    caches = commands.add_parser("cache", help="look after the stored features", description="Look after the stored features.")
+    actions = caches.add_subparsers(title="actions", required=True, metavar="ACTION")
+    for name, command, help in (
+        ("info", cache_info, "what is stored, by feature set"),
+        ("verify", cache_verify, "check every stored vector against its checksum"),
+        ("prune", cache_prune, "remove what is damaged or of an earlier definition"),
+    ):
+        sub = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        sub.set_defaults(command=command)
+        add_workspace(sub)
+
+    sub = add("doctor", doctor, "examine versions, device, disk and workspace")
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
 
     sub = add("app", app, "open the workbench in the browser")
     add_workspace(sub)
@@ -304,7 +388,8 @@ def _extract_settings(options: argparse.Namespace) -> "ExtractSettings":
     from core.extract import ExtractSettings
     from core.settings import build
 
-    flags = {"features": _list(options.features), "max_seconds": options.max_seconds, "workers": options.workers}
+    flags = {"features": _list(options.features), "max_seconds": options.max_seconds}
+    flags |= {"workers": options.workers, "rehash": options.rehash}
     return build(ExtractSettings, _section(options, "extract"), **flags)
 
 
@@ -322,6 +407,13 @@ def _section(options: argparse.Namespace, name: str) -> dict[str, Any]:
 
     file = getattr(options, "settings", None)
     return read_settings(file).get(name, {}) if file else {}
+
+
+def _cache(options: argparse.Namespace) -> Path:
+    path = _workspace(options).cache
+    if not path.is_file():
+        raise ParameterError(f"{path} is not there: nothing was extracted into this workspace yet (another one: --workspace)")
+    return path
 
 
 def _workspace(options: argparse.Namespace) -> Workspace:

@@ -17,6 +17,7 @@ FLAGS = {
     "audio": "--audio",
     "features": "--features",
     "max_seconds": "--max-seconds",
+    "rehash": "--rehash",
     "models": "--models",
     "preset": "--preset",
     "folds": "--folds",
@@ -52,7 +53,7 @@ def _line(words: list[str], settings: list[Any], workspace: Path | None = None) 
     flags: dict[str, str] = {}
     for section in settings:
         for name, value in changed(section).items():
-            flags[FLAGS[name]] = ",".join(value) if isinstance(value, tuple) else str(value)
+            flags[FLAGS[name]] = ",".join(value) if isinstance(value, tuple) else "" if value is True else str(value)
     if workspace is not None:
         flags["--workspace"] = str(workspace)
-    return shlex.join(["earmark", *words, *(word for flag in flags.items() for word in flag)])
+    return shlex.join(["earmark", *words, *(word for flag in flags.items() for word in flag if word)])

@@ -10,6 +10,7 @@ from core.events import (
     ClipChecked,
     ClipExtracted,
     ClipSetAside,
+    CompilingStarted,
     Event,
     ExtractionStarted,
     FitFinished,
@@ -59,6 +60,8 @@ class Progress:
                 self.start(fits, "train", "fit")
             case _ if self._bar is None:  # its start was not recorded
                 return
+            case CompilingStarted():
+                self._bar.write("compiling the extractor for this machine: once, about half a minute", file=sys.stderr)
             case ClipSetAside(file=file, reason=reason):
                 self._bar.write(f"set aside: {file}: {reason}", file=sys.stderr)
                 self._bar.update()

@@ -13,8 +13,12 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Generic, TypeVar
+
+from filelock import FileLock
 
 from core.errors import AudioError, EarmarkError
 
@@ -56,7 +60,7 @@ def map_unordered(
     *,
     workers: int | None = None,
     deadline_s: Callable[[Item], float] | None = None,
-    prepare: Callable[[], None] | None = None,
+    prepare: Callable[[bool], None] | None = None,
 ) -> Iterator[Outcome[Item, Value]]:
     """Apply a function to each item, each result as soon as it is there.
 
@@ -66,17 +70,31 @@ def map_unordered(
     items : sequence, picklable
     workers : int >= 0, processes; 0 works in this process, None takes one for each core
     deadline_s : seconds after which an item is given up, by item; None waits for ever
-    prepare : called once in each worker before its first item, outside any deadline
+    prepare : called once in each worker before its first item, outside any deadline; told whether it is the first of them. The
+        others wait until the first is ready
 
     Yields
     ------
     outcome : Outcome, ``error`` set where the function raised, its worker died or its deadline passed. An item whose worker
         died or hung is tried once more, alone, before it is given up: its neighbour may have been the cause.
     """
+    for outcomes in map_batches(function, items, workers=workers, deadline_s=deadline_s, prepare=prepare):
+        yield from outcomes
+
+
+def map_batches(
+    function: Callable[[Item], Value],
+    items: Sequence[Item],
+    *,
+    workers: int | None = None,
+    deadline_s: Callable[[Item], float] | None = None,
+    prepare: Callable[[bool], None] | None = None,
+) -> Iterator[list[Outcome[Item, Value]]]:
+    """As ``map_unordered``, with all results at once that came while the caller was busy: it can write them down together."""
     workers = cores() if workers is None else workers
     if workers == 0:
         for item in items:
-            yield _outcome(function, item)
+            yield [_outcome(function, item)]
         return
     suspects: list[Item] = []
     yield from _run_pool(function, items, min(workers, max(1, len(items))), deadline_s, prepare, suspects)
@@ -87,7 +105,7 @@ def map_unordered(
         if again:
             limit = deadline_s(item) if deadline_s else None
             why = "its worker process died twice" + (f" or ran past its deadline of {limit:.0f} s" if limit else "")
-            yield Outcome(item, None, why, 0.0)
+            yield [Outcome(item, None, why, 0.0)]
 
 
 def _run_pool(
@@ -95,30 +113,34 @@ def _run_pool(
     items: Sequence[Item],
     workers: int,
     deadline_s: Callable[[Item], float] | None,
-    prepare: Callable[[], None] | None,
+    prepare: Callable[[bool], None] | None,
     suspects: list[Item],
-) -> Iterator[Outcome[Item, Value]]:
+) -> Iterator[list[Outcome[Item, Value]]]:
     from pebble import ProcessExpired, ProcessPool
 
     waiting = iter(items)
     running: dict[Any, Item] = {}
-    pool = ProcessPool(max_workers=workers, context=_Context(), initializer=_start_worker, initargs=(os.getpid(), prepare))
-    try:
-        while True:
-            while len(running) < 2 * workers and (item := next(waiting, _END)) is not _END:
-                timeout = deadline_s(item) if deadline_s else None
-                running[pool.schedule(_outcome, args=[function, item], timeout=timeout)] = item
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                item = running.pop(future)
-                if isinstance(future.exception(), (ProcessExpired, TimeoutError)):
-                    suspects.append(item)
-                else:
-                    yield future.result()
-    finally:
-        pool.stop()
-        pool.join()
+    with TemporaryDirectory(prefix="earmark-") as gate:
+        start = (os.getpid(), Path(gate), prepare)
+        pool = ProcessPool(max_workers=workers, context=_Context(), initializer=_start_worker, initargs=start)
+        try:
+            while True:
+                while len(running) < 2 * workers and (item := next(waiting, _END)) is not _END:
+                    timeout = deadline_s(item) if deadline_s else None
+                    running[pool.schedule(_outcome, args=[function, item], timeout=timeout)] = item
+                if not running:
+                    return
+                outcomes = []
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    item = running.pop(future)
+                    if isinstance(future.exception(), (ProcessExpired, TimeoutError)):
+                        suspects.append(item)
+                    else:
+                        outcomes.append(future.result())
+                yield outcomes
+        finally:
+            pool.stop()
+            pool.join()
 
 
 def _outcome(function: Callable[[Item], Value], item: Item) -> Outcome[Item, Value]:
@@ -139,12 +161,20 @@ def _outcome(function: Callable[[Item], Value], item: Item) -> Outcome[Item, Val
 _END: Any = object()
 
 
-def _start_worker(parent: int, prepare: Callable[[], None] | None) -> None:
+def _start_worker(parent: int, gate: Path, prepare: Callable[[bool], None] | None) -> None:
     os.environ.update(WORKER_ENVIRONMENT)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
-    if prepare is not None:
-        prepare()
+    if prepare is None:
+        return
+    ready = gate / "ready"
+    with FileLock(gate / "lock"):  # the system frees it when its holder dies
+        first = not ready.exists()
+        if first:
+            prepare(True)
+            ready.touch()
+    if not first:
+        prepare(False)
 
 
 def _end_with_parent(parent: int) -> None:

@@ -69,6 +69,11 @@ class ExtractionStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class CompilingStarted:
+    """The extractor is compiled for this machine: once, and for about half a minute."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClipExtracted:
     """The vectors of a clip are stored."""
 
@@ -125,7 +130,15 @@ class FoldScored:
 
 JobEvent = JobQueued | JobStarted | Heartbeat | JobDone | JobFailed | JobCancelled
 WorkEvent = (
-    CheckStarted | ClipChecked | ExtractionStarted | ClipExtracted | ClipSetAside | TrainingStarted | FitFinished | FoldScored
+    CheckStarted
+    | ClipChecked
+    | ExtractionStarted
+    | CompilingStarted
+    | ClipExtracted
+    | ClipSetAside
+    | TrainingStarted
+    | FitFinished
+    | FoldScored
 )
 Event = JobEvent | WorkEvent
 Notify = Callable[[Event], None]

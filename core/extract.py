@@ -6,7 +6,9 @@ Owns ``FEATURE_SETS``, the registry of what can be extracted.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+import stat
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -15,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from core import features
-from core.audio import ANALYSIS_RATE_HZ, MAX_SECONDS, MIN_SAMPLES, check_max_seconds, check_regular, clip_deadline_s, read_clip
-from core.cache import VectorCache, content_hash, vector_key
-from core.engine import map_unordered
+from core.audio import ANALYSIS_RATE_HZ, MAX_SECONDS, MIN_SAMPLES, check_max_seconds, clip_deadline_s, read_clip
+from core.cache import Stored, VectorCache, content_hash, file_state, is_settled, vector_key
+from core.engine import map_batches
 from core.errors import AudioError, ParameterError
-from core.events import ClipExtracted, ClipSetAside, ExtractionStarted, Notify, ignore
+from core.events import ClipExtracted, ClipSetAside, CompilingStarted, ExtractionStarted, Notify, ignore
 
 FEATURE_SETS = tuple(features.SET_VERSIONS)
 _NUMERIC_LIBRARIES = ("numpy", "scipy", "librosa", "soxr", "soundfile", "numba")
@@ -34,11 +36,13 @@ class ExtractSettings:
     features : tuple of str, names of feature sets
     max_seconds : float >= 1, only the start of a longer clip is analysed
     workers : int >= 0, processes; None takes one for each core, 0 works in this process
+    rehash : bool, read every file instead of trusting its size and times to tell whether it is known
     """
 
     features: tuple[str, ...] = FEATURE_SETS
     max_seconds: float = MAX_SECONDS
     workers: int | None = None
+    rehash: bool = False
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.features if name not in FEATURE_SETS]
@@ -76,8 +80,15 @@ def column_names(sets: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{set_name}.{name}" for set_name in sets for name in features.names(set_name))
 
 
-def extract_clips(paths: Iterable[Path], settings: ExtractSettings, *, cache_path: Path, notify: Notify = ignore) -> Extraction:
-    """Vectors of clips, from the cache or computed and put there one by one: a kill loses only clips that were not reported.
+def extract_clips(
+    paths: Iterable[Path],
+    settings: ExtractSettings,
+    *,
+    cache_path: Path,
+    notify: Notify = ignore,
+    now_ns: Callable[[], int] = time.time_ns,
+) -> Extraction:
+    """Vectors of clips, from the cache or computed and put there before they are reported: a kill loses only what was not.
 
     Parameters
     ----------
@@ -85,25 +96,19 @@ def extract_clips(paths: Iterable[Path], settings: ExtractSettings, *, cache_pat
     settings : ExtractSettings
     cache_path : SQLite file
     notify : called with ExtractionStarted, then ClipExtracted or ClipSetAside for each clip that is not cached
+    now_ns : the clock, in nanoseconds since 1970
 
     Returns
     -------
     extraction : Extraction
     """
     paths = list(dict.fromkeys(paths))
-    failures: dict[Path, str] = {}
-    contents: dict[Path, bytes] = {}
-    for path in paths:
-        try:
-            check_regular(path)
-            contents[path] = content_hash(path)
-        except (AudioError, OSError, ValueError):
-            contents[path] = b""  # the worker tries again and gives the reason
     definitions = {name: definition_hash(name, settings.max_seconds) for name in settings.features}
-
     with VectorCache(cache_path) as store:
-        keys = {vector_key(content, definition) for content in set(contents.values()) for definition in definitions.values()}
-        stored = store.get(keys)
+        # A file that cannot be read has no content yet: the worker tries again and gives the reason.
+        contents = dict.fromkeys(paths, b"") | hash_files(paths, store, rehash=settings.rehash, now_ns=now_ns)
+        known = {content for content in contents.values() if content}
+        stored = store.get(vector_key(content, definition) for content in known for definition in definitions.values())
 
         def missing(content: bytes) -> tuple[str, ...]:
             return tuple(name for name, definition in definitions.items() if vector_key(content, definition) not in stored)
@@ -114,53 +119,106 @@ def extract_clips(paths: Iterable[Path], settings: ExtractSettings, *, cache_pat
                 to_do[os.fsencode(path)] = [path]
             elif missing(contents[path]):
                 to_do.setdefault(contents[path], []).append(path)
-        computed = 0
         left = sum(len(same) for same in to_do.values())
         notify(ExtractionStarted(clips=len(paths), cached=len(paths) - left, to_do=left))
         tasks = [_Task(tuple(same), contents[same[0]], missing(contents[same[0]]), settings.max_seconds) for same in to_do.values()]
-        for outcome in map_unordered(
+        failures: dict[Path, str] = {}
+        if tasks:
+            for name, definition in definitions.items():
+                store.put_definition(definition, name, settings.max_seconds)
+            if not features.is_compiled():
+                notify(CompilingStarted())
+        for outcomes in map_batches(
             _compute,
             tasks,
-            workers=_workers(settings.workers, tasks),
-            deadline_s=lambda task: clip_deadline_s(task.paths[0]),
+            workers=settings.workers,
+            deadline_s=lambda task: clip_deadline_s(task.paths[0], max_seconds=task.max_seconds),
             prepare=features.prepare,
         ):
-            task = outcome.item
-            if outcome.value is not None:
-                fresh = {vector_key(task.content, definitions[name]): vector for name, vector in outcome.value.items()}
-                store.put(fresh)
-                stored |= fresh
-            for path in task.paths:
-                if outcome.value is None:
-                    failures[path] = outcome.error or "no reason was given"
-                    notify(ClipSetAside(path.name, failures[path]))
-                else:
-                    computed += 1
-                    notify(ClipExtracted(path.name, outcome.seconds))
+            fresh = {
+                vector_key(outcome.item.content, definitions[name]): vector
+                for outcome in outcomes
+                for name, vector in (outcome.value or {}).items()
+            }
+            store.put(fresh)
+            stored |= fresh
+            for outcome in outcomes:
+                for path in outcome.item.paths:
+                    if outcome.value is None:
+                        failures[path] = outcome.error or "no reason was given"
+                        notify(ClipSetAside(path.name, failures[path]))
+                    else:
+                        notify(ClipExtracted(path.name, outcome.seconds))
 
     vectors = {
         path: {name: stored[vector_key(contents[path], definition)] for name, definition in definitions.items()}
         for path in paths
         if path not in failures
     }
-    return Extraction(vectors, {path: content.hex() for path, content in contents.items()}, failures, computed)
+    return Extraction(vectors, {path: content.hex() for path, content in contents.items()}, failures, left - len(failures))
 
 
-def count_cached(contents: Sequence[bytes], settings: ExtractSettings, *, cache_path: Path) -> int:
-    """How many of these files have all their vectors in the cache.
+def hash_files(
+    paths: Sequence[Path], store: VectorCache, *, rehash: bool = False, now_ns: Callable[[], int] = time.time_ns
+) -> dict[Path, bytes]:
+    """Content hashes of files; one that is in a state in which it was hashed before is not read.
 
     Parameters
     ----------
-    contents : content hashes, one a file
+    paths : of files
+    store : VectorCache, which keeps the hashes
+    rehash : bool, read every file
+    now_ns : the clock, in nanoseconds since 1970
+
+    Returns
+    -------
+    contents : dict of path to hash; what is no regular file or cannot be read is not in it
+    """
+    states: dict[Path, bytes] = {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            continue
+        if stat.S_ISREG(status.st_mode):
+            states[path] = file_state(status)
+    known = {} if rehash else store.contents(set(states.values()))
+    contents, learnt = {}, {}
+    for path, state in states.items():
+        try:
+            if state in known:
+                contents[path] = known[state]
+                continue
+            settled = is_settled(path.stat(), now_ns())
+            contents[path] = content_hash(path)
+            if settled and file_state(path.stat()) == state:
+                learnt[state] = contents[path]
+        except OSError:
+            continue
+    store.put_contents(learnt)
+    return contents
+
+
+def count_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path: Path) -> int:
+    """How many of these files have all their vectors in the cache.
+
+    Files are read only where the cache has vectors of these settings, and does not know the file by its size and times.
+
+    Parameters
+    ----------
+    paths : of files; what cannot be read has no vectors
     settings : ExtractSettings
     cache_path : SQLite file; nothing is created where it is missing
     """
-    if not contents or not cache_path.is_file():
+    if not paths or not cache_path.is_file():
         return 0
     definitions = [definition_hash(name, settings.max_seconds) for name in settings.features]
     with VectorCache(cache_path) as store:
-        stored = store.get({vector_key(content, definition) for content in contents for definition in definitions})
-    return sum(all(vector_key(content, definition) in stored for definition in definitions) for content in contents)
+        if not set(definitions) <= {of.definition for of in store.stored()}:
+            return 0
+        contents = hash_files(paths, store)
+        stored = store.present({vector_key(content, definition) for content in contents.values() for definition in definitions})
+    return sum(all(vector_key(content, definition) in stored for definition in definitions) for content in contents.values())
 
 
 @cache
@@ -184,6 +242,11 @@ def definition_hash(set_name: str, max_seconds: float) -> bytes:
     return hashlib.blake2b(json.dumps(definition, sort_keys=True).encode(), digest_size=16).digest()
 
 
+def is_current(stored: Stored) -> bool:
+    """Whether vectors would be used by this version: what they are of is defined as it was when they were computed."""
+    return stored.set_name in FEATURE_SETS and definition_hash(stored.set_name, stored.max_seconds) == stored.definition
+
+
 @dataclass(frozen=True, slots=True)
 class _Task:
     paths: tuple[Path, ...]  # files of one content
@@ -199,8 +262,3 @@ def _compute(task: _Task) -> dict[str, np.ndarray]:
     if content_hash(path) != task.content:
         raise AudioError(path, "the file changed while it was read; run again")
     return vectors
-
-
-def _workers(workers: int | None, tasks: Sequence[_Task]) -> int | None:
-    """Starting processes costs more than a clip or two does."""
-    return 0 if workers is None and len(tasks) <= 2 else workers

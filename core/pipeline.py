@@ -16,6 +16,7 @@ import numpy as np
 from core.dataset import Dataset, Layout, Problem, Row, describe_labels, read_dataset, why_not_trainable
 from core.ensemble import Ensemble, EnsembleSettings, check_plan, train_ensemble
 from core.errors import DataError, ParameterError
+from core.estimate import probe_speed
 from core.events import Notify, ignore
 from core.extract import Extraction, ExtractSettings, column_names, extract_clips
 from core.jobs import Job, new_id
@@ -35,7 +36,7 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
 
     Parameters
     ----------
-    job : Job of one of the four kinds, in the folder ``jobs`` of a workspace. Its request names a ``dataset`` with its ``layout``,
+    job : Job of one of the five kinds, in the folder ``jobs`` of a workspace. Its request names a ``dataset`` with its ``layout``,
         and the settings of ``extract`` and ``ensemble`` where they matter; for predict a ``run`` and ``clips``
     notify : told of the progress
 
@@ -62,6 +63,11 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
                 "why_not": report.why_not,
                 "stamp": stamp,
             }
+        case "probe":
+            dataset = _dataset(request)
+            paths = [row.path for row in (*dataset.train, *dataset.test)]
+            settings = build(ExtractSettings, request["extract"])
+            return {"speed": probe_speed(paths, settings, cache_path=workspace.cache, notify=notify)}
         case "extract":
             dataset = _dataset(request)
             stamp = dataset.stamp()
@@ -80,7 +86,7 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             stamp = dataset.stamp()
             run = train_dataset(dataset, extract, ensemble, workspace, folder=job.folder, notify=notify)
             return {"run_id": run.id, "stamp": stamp}
-    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among check, extract, train, predict")
+    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among check, probe, extract, train, predict")
 
 
 @dataclass(frozen=True, slots=True)

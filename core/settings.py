@@ -28,7 +28,7 @@ def build(kind: type[Settings], values: dict[str, Any], **flags: Any) -> Setting
     Examples
     --------
     >>> build(ExtractSettings, {"features": ["ultra"], "max_seconds": 10}, workers=2)
-    ExtractSettings(features=('ultra',), max_seconds=10.0, workers=2)
+    ExtractSettings(features=('ultra',), max_seconds=10.0, workers=2, rehash=False)
     """
     hints = typing.get_type_hints(kind)
     if unknown := sorted(set(values) - set(hints)):
@@ -76,10 +76,12 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         elif choice is float:
             if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
                 return float(value)
-        elif isinstance(value, choice) and not isinstance(value, bool):
+        elif isinstance(value, choice) and (choice is bool or not isinstance(value, bool)):
             return value
     raise ParameterError(f"{name}={value!r} must be {' or '.join(_in_words(choice) for choice in choices)}")
 
 
 def _in_words(choice: Any) -> str:
-    return {str: "text", int: "a whole number", float: "a number", type(None): "null"}.get(choice, "a list of names")
+    return {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}.get(
+        choice, "a list of names"
+    )

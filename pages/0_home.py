@@ -15,7 +15,7 @@ try:
 except DataError as error:
     dataset, trouble = None, str(error)
 extracted = ui_state.newest_job("extract")
-recent_work = [job for job in ui_resources.jobs(ws.jobs) if job.kind != "check"][:20]
+recent_work = [job for job in ui_resources.jobs(ws.jobs) if job.kind not in ("check", "probe")][:20]
 running = [job for job in recent_work if jobs.status(job) in jobs.ACTIVE]
 runs = ui_state.runs_here() if dataset is not None else []
 best = best_run(runs) if runs else None

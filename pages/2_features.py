@@ -1,11 +1,15 @@
-"""Features: choose the sets, have them extracted once, watch."""
+"""Features: choose the sets, have them extracted once, watch, and look at what they say."""
+
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from app import ui_forms, ui_live, ui_resources, ui_state
-from app.ui_words import changed_since, count, errors_in_words, plain
+from app import ui_explore, ui_forms, ui_live, ui_resources, ui_state
+from app.ui_words import about, changed_since, count, errors_in_words, plain
 from core import commands, jobs
+from core.errors import DataError, JobError
+from core.estimate import FEWEST, Speed, probe_size, speed_of_job
 from core.events import ClipSetAside, Recorded
 from core.extract import ExtractSettings, count_cached
 
@@ -13,9 +17,59 @@ ws = ui_state.workspace()
 
 
 def extract(settings: ExtractSettings) -> None:
-    """Start the job."""
+    """Start the job; an estimate under way gives way to it."""
     with errors_in_words():
+        probe = ui_state.newest_job("probe")
+        if probe is not None and jobs.status(probe) in jobs.ACTIVE:
+            jobs.cancel(probe)
         jobs.submit("extract", ui_state.request(extract=settings), ws.jobs)
+
+
+def estimate(settings: ExtractSettings) -> None:
+    """Have a few clips extracted, to know how long all will take."""
+    with errors_in_words():
+        jobs.submit("probe", ui_state.request(extract=settings), ws.jobs)
+
+
+def time_to_go(settings: ExtractSettings, to_do: int) -> None:
+    """How long the clips that are left will take, where that is known, and a button to find out."""
+    probe = ui_state.newest_job("probe", extract=settings)
+    state = None if probe is None else jobs.status(probe)
+    with actions:
+        st.button(
+            "Estimate the time",
+            icon=":material/timer:",
+            key="estimate",
+            on_click=estimate,
+            args=(settings,),
+            disabled=state in jobs.ACTIVE or to_do <= FEWEST,
+            help=f"Extracts {probe_size(settings)} of the clips, short and long ones, and tells how long all will take. "
+            "What they give is kept.",
+        )
+        if to_do and state not in jobs.ACTIVE and (speed := known_speed(settings)) is not None and speed.clips:
+            cores = count(max(1, speed.workers), "core")
+            st.markdown(f"**{about(speed.seconds(to_do)).capitalize()}** for {count(to_do, 'clip')} on {cores}")
+    if probe is not None and state in jobs.ACTIVE:
+        with below:
+            ui_live.show_job(probe)
+    elif probe is not None and state == jobs.FAILED and to_do:
+        below.error(plain(f"There is no estimate: {jobs.why_failed(probe)}"), icon=":material/timer_off:")
+
+
+def known_speed(settings: ExtractSettings) -> Speed | None:
+    """What the last job with these settings measured: an estimate, or an extraction that was not finished."""
+    for kind in ("probe", "extract"):
+        job = ui_state.newest_job(kind, extract=settings)
+        if job is None:
+            continue
+        if kind == "extract":
+            return speed_of_job(ui_resources.events(job.events), settings)
+        if jobs.status(job) == jobs.DONE:
+            try:
+                return Speed(**ui_resources.result(job)["speed"])
+            except (JobError, TypeError):  # damaged, or of another version: it can be asked for again
+                continue
+    return None
 
 
 def set_aside_table(problems: list[tuple[str, str]]) -> None:
@@ -33,6 +87,38 @@ def draw_set_aside(recorded: list[Recorded]) -> None:
         set_aside_table(aside)
 
 
+def show_features(files: list[str], sets: list[str], stamp: str) -> None:
+    """The matrices of the last extraction: to look at, and to take away.
+
+    They stand in this workspace, wherever it was when they were written.
+    """
+    files = [str(ws.features / Path(file).parent.name / Path(file).name) for file in files]
+    try:
+        features = ui_resources.features(files, sets, dataset, stamp)
+    except DataError as error:
+        st.error(plain(str(error)), icon=":material/broken_image:")
+        return
+    st.subheader("Columns")
+    ui_explore.explore(features, {row.name: row.path for row in dataset.train})
+    st.subheader("Downloads")
+    ui_explore.downloads(features, dataset.name)
+    with st.expander("Exported matrices", icon=":material/description:"):
+        st.code("\n".join(files), language=None)
+
+
+def show_cached(settings: ExtractSettings, unreadable: int) -> None:
+    """How much is there already, and how long the rest takes."""
+    paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
+    with st.spinner("Looking into the cache ..."):
+        cached = count_cached(paths, settings, cache_path=ws.cache)
+    to_do = max(0, len(paths) - cached - unreadable)
+    with st.grid(3, min_column_width=140):
+        st.metric("Cached", f"{cached:,}", border=True, help="Their features are there; nothing is computed again.")
+        st.metric("To do", f"{to_do:,}", border=True)
+        st.metric("Unreadable", f"{unreadable:,}", border=True, help="As the last extraction found; each is named below.")
+    time_to_go(settings, to_do)
+
+
 st.title("Features")
 dataset = ui_state.require_dataset()
 chosen = ui_state.choice()
@@ -42,7 +128,8 @@ job = ui_state.newest_job("extract")
 active = job is not None and jobs.status(job) in jobs.ACTIVE
 with st.container(border=True):
     settings = ui_forms.extract_settings(ui_state.usual(job, ExtractSettings, "extract"))
-    st.button(
+    actions, below = st.container(horizontal=True, vertical_alignment="center"), st.container()
+    actions.button(
         "Extract",
         type="primary",
         icon=":material/play_arrow:",
@@ -59,16 +146,11 @@ if job is not None and active:
 else:
     failed = job is not None and ui_live.show_end(job)
     done = ui_resources.result(job) if job is not None and not failed else None
-    unchanged = done is not None and done["stamp"] == dataset.stamp()
+    stamp = dataset.stamp()
+    unchanged = done is not None and done["stamp"] == stamp
     if settings is not None:
-        paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
-        with st.spinner("Looking into the cache ..."):
-            cached = count_cached(ui_resources.contents(paths), settings, cache_path=ws.cache)
-        unreadable = done["unreadable"] if unchanged else 0
-        with st.grid(3, min_column_width=140):
-            st.metric("Cached", f"{cached:,}", border=True, help="Their features are there; nothing is computed again.")
-            st.metric("To do", f"{max(0, len(paths) - cached - unreadable):,}", border=True)
-            st.metric("Unreadable", f"{unreadable:,}", border=True, help="As the last extraction found; each is named below.")
+        with errors_in_words():  # the cache may be damaged, or not to be opened
+            show_cached(settings, done["unreadable"] if unchanged else 0)
     if done is not None:
         if not unchanged:
             changed_since("the last extraction")
@@ -80,10 +162,9 @@ else:
             f"{count(done['ready'], 'clip')}: {done['computed']:,} computed, {done['ready'] - done['computed']:,} from the cache.",
             icon=":material/check_circle:",
         )
-        with st.expander("Exported matrices", icon=":material/description:"):
-            st.code("\n".join(done["files"]), language=None)
         if st.button("Train", type="primary", icon=":material/arrow_forward:", key="next_step"):
             st.switch_page(ui_state.PAGES["train"])
+        show_features(done["files"], of["features"], stamp)
     elif not failed:
         st.caption(
             "Each clip is decoded once; what is computed is kept, by the content of the file. Training extracts what is missing."

@@ -6,13 +6,16 @@ import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from core import features
 from core.cli import main
+from core.extract import definition_hash
 from tests.conftest import ROOT, tone, write_clip, write_table
 
 
@@ -339,3 +342,54 @@ def test_one_data_set_is_one_however_its_path_is_written(earmark, make_dataset, 
     specs = [json.loads(spec.read_text()) for spec in tmp_path.glob("workspace/jobs/*/spec.json")]
     assert len(specs) == 3
     assert {spec["request"]["dataset"] for spec in specs} == {str(root)}
+
+
+def test_the_cache_says_what_it_holds_and_loses_only_what_is_of_no_use(earmark, make_dataset, tmp_path, monkeypatch):
+    code, _, err = earmark("cache", "info")
+    assert code == 1
+    assert "nothing was extracted into this workspace yet" in err
+    earmark("extract", make_dataset(12, test=3), "--features", "metadata,mfcc")
+    code, out, _ = earmark("cache", "info")
+    assert code == 0
+    assert re.search(r"15 vectors, +7\.2 kB  mfcc of the first 45 s \(in use\)", out)
+    assert re.search(r"15 vectors, +540 B  metadata of the first 45 s \(in use\)", out)
+    assert earmark("cache", "verify") == (0, "30 vectors, all whole\n", "")
+
+    with sqlite3.connect(tmp_path / "workspace" / "cache.sqlite") as database:
+        database.execute("UPDATE vectors SET checksum = checksum + 1 WHERE length(vector) < 100 AND rowid % 5 = 0")
+        broken = database.execute("SELECT changes()").fetchone()[0]
+    code, out, _ = earmark("cache", "verify")
+    assert code == 1
+    assert out.startswith(f"{broken} of 30 vectors are damaged")
+
+    monkeypatch.setitem(features.SET_VERSIONS, "mfcc", 99)
+    definition_hash.cache_clear()
+    assert "mfcc of the first 45 s (of an earlier definition" in earmark("cache", "info")[1]
+    assert earmark("cache", "prune")[1].startswith(f"{15 + broken} vectors removed")
+    monkeypatch.undo()
+    definition_hash.cache_clear()
+    monkeypatch.setenv("EARMARK_WORKSPACE", str(tmp_path / "workspace"))
+    assert earmark("cache", "verify") == (0, f"{15 - broken} vectors, all whole\n", "")
+
+
+def test_rehash_reads_every_file_and_computes_nothing_that_is_known(earmark, make_dataset):
+    root = make_dataset(12, test=3)
+    earmark("extract", root, "--features", "metadata")
+    code, out, _ = earmark("extract", root, "--features", "metadata", "--rehash")
+    assert code == 0
+    assert "0 computed now, 15 cached" in out
+
+
+def test_the_doctor_names_versions_machine_disk_and_workspace(earmark, tmp_path):
+    code, out, _ = earmark("doctor")
+    assert code == 0
+    assert not (tmp_path / "workspace").exists()  # it only looks
+    for part in ("versions", "  librosa          0.11", "machine", "cores", "disk", "free", "not there yet"):
+        assert part in out
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "cache.sqlite").write_bytes(b"not a database " * 100)
+    code, out, _ = earmark("doctor", "--json")
+    assert code == 1
+    (finding,) = [finding for finding in json.loads(out)["findings"] if finding["problem"]]
+    assert (finding["section"], finding["name"]) == ("workspace", "cache")
+    assert "move it away" in finding["problem"]

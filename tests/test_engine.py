@@ -2,11 +2,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from core.engine import map_unordered
+from core.engine import map_batches, map_unordered
 from core.errors import AudioError, DataError
 from tests.conftest import ROOT
 
@@ -89,10 +90,40 @@ def test_workers_are_told_to_use_one_thread():
     assert values == {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
+def note(first):
+    """Leave a file that tells who was told what, in the folder that the parent named."""
+    folder = Path(os.environ["EARMARK_TEST_NOTES"])
+    others = [path.name for path in folder.iterdir()]
+    (folder / f"{os.getpid()} {'first' if first else 'after ' + ' '.join(others)}").touch()
+
+
+def slowly(number):
+    time.sleep(0.3)
+    return number
+
+
+def test_one_worker_prepares_before_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("EARMARK_TEST_NOTES", str(tmp_path))
+    assert len(list(map_unordered(slowly, range(9), workers=3, prepare=note))) == 9
+    notes = sorted(path.name.split(" ", 1) for path in tmp_path.iterdir())
+    (leader,) = [pid for pid, told in notes if told == "first"]
+    assert len(notes) == 3
+    assert all(leader in told for pid, told in notes if pid != leader)
+
+
+def test_results_that_came_while_the_caller_was_busy_come_together():
+    sizes = []
+    for outcomes in map_batches(square, range(12), workers=2):
+        sizes.append(len(outcomes))
+        time.sleep(0.2)  # long beside a square
+    assert sum(sizes) == 12
+    assert max(sizes) > 1
+
+
 def test_a_plain_script_needs_no_main_guard(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from core.engine import map_unordered\n"
+        "from core.engine import map_batches, map_unordered\n"
         "import math\n"
         "print(sorted(outcome.value for outcome in map_unordered(math.sqrt, [4, 9], workers=2)))\n"
     )
@@ -112,7 +143,7 @@ def test_a_killed_parent_leaves_no_workers(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import os, time\n"
-        "from core.engine import map_unordered\n"
+        "from core.engine import map_batches, map_unordered\n"
         "for outcome in map_unordered(time.sleep, [0.01] * 4 + [600] * 4, workers=2):\n"
         "    print(os.getpid(), flush=True)\n"
     )

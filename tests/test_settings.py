@@ -19,7 +19,7 @@ models = st.lists(st.sampled_from(list(CATALOGUE)), min_size=1, unique=True).map
 words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1).filter(
     lambda text: not text.startswith("-")
 )
-extracts = st.builds(ExtractSettings, features=sets, max_seconds=st.floats(1, 1e6))
+extracts = st.builds(ExtractSettings, features=sets, max_seconds=st.floats(1, 1e6), rehash=st.booleans())
 ensembles = st.builds(
     EnsembleSettings,
     models=models,

@@ -7,11 +7,16 @@ the table names. Conventions (n_fft 2048, hop 512, standard deviations of the po
 """
 
 import csv
+import hashlib
 import os
+import sys
 import tempfile
+import threading
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,8 +28,10 @@ from core.audio import ANALYSIS_RATE_HZ, Clip
 from core.errors import AudioError, ParameterError
 
 # Raise the number of a set whenever its code changes what a column holds: stored vectors of that set are then computed anew.
-SET_VERSIONS = {"ultra": 3, "mfcc": 2, "metadata": 1}
+SET_VERSIONS = {"ultra": 3, "mfcc": 2, "metadata": 2}
 NEVER = "never"
+
+_prepared = threading.Event()  # this process has passed ``prepare``
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +88,46 @@ def extract(clip: Clip, sets: tuple[str, ...]) -> dict[str, np.ndarray]:
     return _extract(clip, sets)
 
 
-@cache
-def prepare() -> None:
-    """Compile, or load what was compiled, for this process; others wait meanwhile.
+def prepare(first: bool = True) -> None:
+    """Compile, or load what was compiled, for this process.
 
     numba's cache on the disk takes a function compiled by two processes at once for one of the other's kinds: the machine code is
-    then wrong, and a clip ends in a crash. So every process passes here one by one, with a signal that reaches all compiled code.
+    then wrong, and a clip ends in a crash. So processes pass here one by one, with a signal that reaches all compiled code.
+
+    Parameters
+    ----------
+    first : bool, False where another process has just passed: there is nothing left to compile, so none needs to wait
     """
-    lock = Path(tempfile.gettempdir()) / f"earmark-compile-{os.getuid()}.lock"
+    if _prepared.is_set():
+        return
     sr = ANALYSIS_RATE_HZ
     t = np.arange(2 * sr) / sr
     voice = sum(np.sin(2 * np.pi * 150 * harmonic * t) / harmonic for harmonic in range(1, 9))
     sound = 0.05 * voice * (t % 0.5 < 0.3) + 0.3 * (np.arange(len(t)) % (sr // 2) < 50)  # syllables and clicks
     clip = Clip(Path("prepare"), sound[:, None].astype(np.float32), sr, len(t) / sr, 0)
-    with FileLock(lock):
+    with FileLock(_temporary("compile.lock")) if first else nullcontext():
         _extract(clip, tuple(SET_VERSIONS))
+    if first:
+        _temporary(f"compiled-{_code_stamp()}").touch()
+    _prepared.set()
+
+
+def is_compiled() -> bool:
+    """Whether this code was compiled on this machine before; the first time takes about half a minute."""
+    return _temporary(f"compiled-{_code_stamp()}").exists()
+
+
+def _temporary(name: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"earmark-{os.getuid()}-{name}"
+
+
+@cache
+def _code_stamp() -> str:
+    """Changes when this code, or a library that compiles, does."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    states = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sources]
+    of = (states, sys.version, version("numba"), version("librosa"), os.environ.get("NUMBA_CACHE_DIR"))
+    return hashlib.blake2b(repr(of).encode(), digest_size=8).hexdigest()
 
 
 def _extract(clip: Clip, sets: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from core import jobs
+from core import jobs, pipeline
 from core.dataset import Layout
-from core.events import JobCancelled, JobFailed
+from core.events import ClipExtracted, EventLog, ExtractionStarted, JobCancelled, JobFailed, JobStarted
+from core.extract import ExtractSettings
+from core.perform import perform
 from core.workspace import to_json, write_json
-from tests.app.conftest import PAGES, render, text
+from tests.app.conftest import EXTRACT, PAGES, render, text
 from tests.conftest import ROOT, tone, write_clip
 
 FIVE = list(PAGES)
@@ -403,3 +406,184 @@ def test_what_cannot_be_trained_on_is_said_before_it_is_tried(place):
     at = render("train")
     assert "Training is not possible: 1 labelled clip can be used" in text(at)
     assert at.button(key="train").disabled
+
+
+SPEED = {"clip_seconds": 20.0, "start_seconds": 30.0, "workers": 2, "clips": 6}
+
+
+def probe_of(place):
+    return next((job for job in jobs.list_jobs(place.root / "jobs") if job.kind == "probe"), None)
+
+
+def test_an_estimate_is_asked_for_and_shows_that_it_is_working(place, no_workers):
+    at = render("features")
+    assert "About" not in text(at)
+    at.button(key="estimate").click().run()
+    [job] = no_workers
+    assert (job.kind, job.request["extract"]["features"]) == ("probe", ["ultra", "mfcc", "metadata"])
+    assert "Measuring a few clips: getting ready" in text(at)
+    assert at.button(key="estimate").disabled
+    assert not at.button(key="extract").disabled
+    assert "Nothing is running" in text(render("home"))
+
+
+def test_extracting_does_not_wait_for_an_estimate(place, no_workers):
+    at = render("features")
+    at.button(key="estimate").click().run()
+    at.button(key="extract").click().run()
+    assert [job.kind for job in no_workers] == ["probe", "extract"]
+    assert no_workers[0].cancel.exists()
+    assert "Extracting: getting ready" in text(at)
+
+
+def test_an_estimate_is_for_the_clips_that_are_left_and_for_the_settings_that_it_measured(place):
+    place.measured(ExtractSettings(), **SPEED)
+    at = render("features")
+    assert "**About 3 min** for 15 clips on 2 cores" in text(at)  # 30 s + 15 clips * 20 s / 2 cores
+    at.number_input(key="extract_max_seconds").set_value(10.0).run()
+    assert "About" not in text(at)
+
+
+@pytest.mark.parametrize("result", ["{", "{}", '{"speed": 3}', '{"speed": {"pace": 1}}'])
+def test_an_estimate_that_is_damaged_can_be_asked_for_again(place, result, no_workers):
+    (place.measured(ExtractSettings(), **SPEED).folder / "result.json").write_text(result)
+    at = render("features")
+    assert "About" not in text(at)
+    at.button(key="estimate").click().run()
+    assert len(no_workers) == 1
+
+
+def test_an_estimate_that_failed_says_why_and_can_be_tried_again(place, no_workers):
+    job, _ = jobs.claim("probe", {**place.request, "extract": ExtractSettings()}, place.root / "jobs")
+    place.end(job, JobFailed("none of the 6 clips that were tried can be read"))
+    at = render("features")
+    assert "There is no estimate: none of the 6 clips that were tried can be read" in text(at)
+    at.button(key="estimate").click().run()
+    assert no_workers == [job]
+
+
+def test_a_cancelled_extraction_says_how_long_the_rest_will_take(place, monkeypatch):
+    monkeypatch.setattr("core.estimate.cores", lambda: 2)
+    job, _ = jobs.claim("extract", {**place.request, "extract": ExtractSettings()}, place.root / "jobs")
+    with EventLog(job.events) as log:
+        log.append(JobStarted(os.getpid(), platform.node()))
+        log.append(ExtractionStarted(clips=15, cached=0, to_do=15))
+        for number in range(6):
+            log.append(ClipExtracted(f"clip{number}", 16.0))
+        log.append(JobCancelled())
+    assert "**About 2 min** for 15 clips on 2 cores" in text(render("features"))  # 15 clips * 16 s / 2 cores
+
+
+def test_where_all_is_cached_there_is_nothing_to_estimate(finished):
+    finished.measured(ExtractSettings(("mfcc", "metadata")), **SPEED)
+    at = render("features")
+    assert "To do 0" in text(at)
+    assert "About" not in text(at)
+    assert at.button(key="estimate").disabled
+
+
+def test_a_probe_is_a_job_like_others(place):
+    job, _ = jobs.claim("probe", {**place.request, "extract": EXTRACT}, place.root / "jobs")
+    perform(job, pipeline.work)
+    speed = jobs.result(job)["speed"]
+    assert (speed["clips"], speed["workers"]) == (6, 0)
+    assert "gone without a word" not in text(render("features"))
+
+
+def test_the_column_that_follows_the_label_stands_first_and_any_other_can_be_looked_at(finished):
+    at = render("features")
+    box = at.selectbox(key="features_column")
+    assert len(box.options) == 129
+    table = next(frame.value for frame in at.dataframe if "spearman" in frame.value)
+    assert box.value == table["column"].iloc[0]
+    assert table["spearman"].abs().iloc[0] > 0.9  # the label is the loudness
+    assert table["spearman"].abs().dropna().is_monotonic_decreasing
+    charts = len(at.get("vega_lite_chart"))
+    box.set_value("metadata.sample_rate_hz").run()  # constant: no correlation, but a picture
+    assert not at.exception
+    assert len(at.get("vega_lite_chart")) == charts
+    assert "Sampling rate" in text(at) or "sampl" in text(at).lower()
+
+
+def test_a_chosen_clip_is_named_and_heard(finished):
+    at = render("features")
+    at.session_state["features_scatter"] = {"selection": {"clip": [{"clip": "traina0x"}]}}
+    at.run()
+    assert "**traina0x**" in text(at)
+    assert len(at.get("audio")) == 1
+    at.session_state["features_scatter"] = {"selection": {"clip": [{"clip": "../../etc/passwd"}]}}
+    at.run()
+    assert "passwd" not in text(at)
+
+
+def test_missing_values_are_shown_by_column_or_said_to_be_none(finished):
+    at = render("features")
+    at.session_state["features_view"] = "Missing values"
+    at.run()
+    assert "Nothing is missing: all 129 columns have a value in every clip" in text(at)
+    spoil(finished, rows=slice(0, 3), column=2)
+    at = render("features")
+    at.session_state["features_view"] = "Missing values"
+    at.run()
+    assert "Clips without a value: in 1 of 129 columns" in text(at)
+    gaps = next(frame.value for frame in at.dataframe if "columns without a value" in frame.value)
+    assert gaps["clip"].tolist() == ["traina0x", "trainb0x", "trainc0x"]
+
+
+def test_columns_that_say_the_same_are_listed(finished):
+    at = render("features")
+    at.session_state["features_view"] = "Alike"
+    at.run()
+    table = next(frame.value for frame in at.dataframe if "other" in frame.value)
+    assert {"metadata.duration_s", "metadata.file_size_bytes"}.isdisjoint(table["column"])  # all clips are equally long
+    assert (table["r"].abs() >= 0.98 - 1e-9).all()
+    assert table["r"].abs().is_monotonic_decreasing
+    at.slider(key="features_alike").set_value(1.0).run()
+    assert not at.exception
+
+
+def test_the_matrices_can_be_taken_away(finished):
+    labels = [button.label for button in render("features").get("download_button")]
+    assert labels == ["Train, NumPy", "Train, Parquet", "Test, NumPy", "Test, Parquet"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"), [(None, "this exported matrix is gone"), (b"rubbish", "this exported matrix is damaged")]
+)
+def test_exported_matrices_that_are_gone_or_damaged_are_told_in_words(finished, damage, says):
+    for path in finished.root.glob("features/*/train_*.npz"):
+        path.unlink() if damage is None else path.write_bytes(damage)
+    at = render("features")
+    assert says in text(at)
+    assert "extract again" in text(at)
+    assert at.button(key="next_step").label == "Train"
+
+
+def test_a_damaged_cache_is_told_in_words_and_costs_no_other_part_of_the_page(finished):
+    for path in finished.root.glob("cache.sqlite*"):
+        path.write_bytes(b"not a database " * 500)
+    at = render("features")
+    assert "move it away" in text(at)
+    assert at.button(key="next_step").label == "Train"
+
+
+def test_a_set_without_test_clips_has_no_test_matrix(place, make_dataset):
+    other = make_dataset(6, test=0, name="other")
+    place.dataset = other
+    place.choose()
+    place.do("extract")
+    at = render("features")
+    assert [button.label for button in at.get("download_button")] == ["Train, NumPy", "Train, Parquet"]
+    for view in ("Missing values", "Alike"):
+        at.session_state["features_view"] = view
+        at.run()
+        assert not at.exception
+
+
+def spoil(place, *, rows, column):
+    """Take some values out of the exported training matrix."""
+    [path] = place.root.glob("features/*/train_features_fixed.npz")
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["X"][rows, column] = np.nan
+    np.savez(path, **arrays)

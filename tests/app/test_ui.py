@@ -116,3 +116,48 @@ def test_any_name_of_an_upload_becomes_a_file_name(tmp_path, name):
     assert path.read_bytes() == b"x"
     assert path.suffix == (".wav" if name.endswith(".wav") else ".flac" if name.endswith(".flac") else "")
     assert path.parent.parent == tmp_path
+
+
+def test_each_clip_is_a_point_that_can_be_clicked():
+    frame = pd.DataFrame({"clip": ["a", "b"], "label": [1.0, 2.0], "value": [3.0, 4.0]})
+    chart = ui_charts.column_by_label(frame, "loudness (dB)")
+    spec = chart.to_dict()
+    assert rows(chart) == frame.to_dict("records")
+    assert spec["encoding"]["y"]["title"] == "loudness (dB)"
+    assert spec["params"][0]["select"] == {"type": "point", "fields": ["clip"]}
+    assert {"field": "clip", "type": "nominal"} in spec["encoding"]["tooltip"]
+
+
+def test_the_spread_counts_each_value_that_is_there_once_and_as_a_share_of_its_table():
+    values = {"train": np.array([1.0, 2.0, 2.0, np.nan]), "test": np.array([5.0])}
+    bars = pd.DataFrame(rows(ui_charts.column_histogram(values, "x")))
+    assert bars.groupby("table")["clips"].sum().to_dict() == {"train": 3, "test": 1}
+    assert bars.groupby("table")["share"].sum().to_dict() == pytest.approx({"train": 1.0, "test": 1.0})
+
+
+@pytest.mark.parametrize("values", [np.full(4, np.nan), np.empty(0), np.full(4, 7.0)])
+def test_a_column_without_values_or_with_one_only_has_a_picture(values):
+    ui_charts.column_histogram({"train": values}, "x").to_dict()
+    there = values[np.isfinite(values)]
+    ui_charts.column_by_label(pd.DataFrame({"clip": ["a"] * len(there), "label": there, "value": there}), "x").to_dict()
+
+
+def test_the_definition_of_a_column_is_shown_on_hover():
+    table = pd.DataFrame([["b", -0.9, -0.8, 9, "Hz", "height"], ["a", 0.5, 0.4, 9, "s", "length"]],
+                         columns=["column", "spearman", "pearson", "clips", "unit", "definition"])  # fmt: skip
+    chart = ui_charts.strongest_columns(table, "a")
+    spec = chart.to_dict()
+    assert [row["chosen"] for row in rows(chart)] == [False, True]
+    assert spec["encoding"]["y"]["sort"] is None  # as the table has them
+    assert {"definition", "unit"} <= {one["field"] for one in spec["encoding"]["tooltip"]}
+
+
+def test_the_chart_of_missing_values_grows_with_its_columns():
+    def chart(columns):
+        some = [(f"c{number}", split, 0.5, 3, "silent clip", "x") for number in range(columns) for split in ("train", "test")]
+        names = ["column", "table", "share", "clips", "nan_when", "definition"]
+        return ui_charts.missing_values(pd.DataFrame(some, columns=names)).to_dict()
+
+    heights = [chart(columns)["height"] for columns in (1, 2, 40)]
+    assert heights[1] - heights[0] == (heights[2] - heights[1]) / 38
+    assert "nan_when" in {one["field"] for one in chart(1)["encoding"]["tooltip"]}

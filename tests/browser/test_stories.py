@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from core import jobs
@@ -126,6 +128,53 @@ def test_a_command_that_is_told_to_stop_takes_its_server_along(server, how):
     server.process.wait(timeout=20)
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=5)
+
+
+@pytest.mark.slow
+def test_columns_are_looked_at_heard_and_taken_away(ready_server, open_page, tmp_path):
+    page = open_page(ready_server.url + "/features")
+    page.get_by_text("Closest to the label").wait_for()
+    bars = page.locator(".st-key-features_top g.mark-rect path")
+    bars.nth(3).click()
+    names = page.locator(".st-key-features_top g.role-axis-label text").filter(has_text=re.compile(r"[a-z]\."))
+    fourth = names.nth(3).text_content()
+    page.locator(".st-key-features_scatter").get_by_text(fourth).first.wait_for()  # on the axis, with its unit
+
+    page.locator(".st-key-features_scatter g.mark-symbol path").nth(4).click(force=True)
+    page.locator("audio").first.wait_for()
+    page.get_by_role("tab", name="Missing values").click()
+    page.get_by_text("Share of clips without a value").wait_for()
+    page.get_by_role("tab", name="Alike").click()
+    page.get_by_text("Of two that are alike one could go").wait_for()
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Train, Parquet").first.click()
+    download.value.save_as(tmp_path / "train.parquet")
+    table = pd.read_parquet(tmp_path / "train.parquet")
+    assert table.shape == (150, 291)
+    assert dict(zip(table["filename"], table["label"], strict=True)) == {
+        row["filename"]: float(row["label"]) for row in read_table(PIANO / "csvs/train.csv")
+    }
+
+
+@pytest.mark.slow
+def test_an_estimate_keeps_its_clips_and_gives_way_to_the_extraction(server, open_page):
+    page = open_page(server.url + "/features")
+    page.get_by_role("button", name="Estimate the time").first.click()
+    page.get_by_text("Measuring a few clips").wait_for()
+    page.get_by_text("clips on").wait_for(timeout=120_000)
+    [probe] = of_kind(server, "probe")
+    measured = jobs.result(probe)["speed"]["clips"]
+    page.get_by_text(f"for {210 - measured} clips on").wait_for()
+    page.get_by_role("spinbutton").first.fill("2")  # other settings: nothing of them is cached or known
+    page.get_by_role("spinbutton").first.press("Enter")
+    page.get_by_text("clips on").wait_for(state="hidden")
+    page.get_by_role("button", name="Estimate the time").first.click()
+    page.get_by_text("Measuring a few clips").wait_for()
+    click(page, "extract")
+    page.get_by_text("has the features of 210 clips").wait_for(timeout=200_000)
+    assert {jobs.status(job) for job in of_kind(server, "probe")} <= {"done", "cancelled"}
+    assert len(of_kind(server, "extract")) == 1
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""Measurements that write bench.md; nothing of the product imports them."""
