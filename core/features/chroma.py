@@ -106,6 +106,17 @@ def _hann_response() -> np.ndarray:
 
 
 @numba.njit(cache=True)
+def _add_weighted(out, lines, distance, scale, response):
+    """Add lines that stand at a distance from the centre and beyond, each weighed by the response of the filter there."""
+    for k in range(len(lines)):
+        position = abs(distance + k) * scale
+        step = int(position)
+        share = position - step
+        weight = response[step] * (1 - share) + response[step + 1] * share
+        out[k] += lines[k] * np.float32(weight)
+
+
+@numba.njit(cache=True)
 def _filter_and_fold(spectrum, frames, centres, widths, response):
     """Weigh the lines around each centre, and add up those that are a multiple of ``frames`` apart.
 
@@ -115,15 +126,9 @@ def _filter_and_fold(spectrum, frames, centres, widths, response):
     for k in range(len(centres)):
         first = max(0, int(np.ceil(centres[k] - _REACH * widths[k])))
         last = min(len(spectrum) - 1, int(np.floor(centres[k] + _REACH * widths[k])))
-        scale = _STEPS / widths[k]
-        place = first % frames
-        for line in range(first, last + 1):
-            position = abs(line - centres[k]) * scale
-            step = int(position)
-            share = position - step
-            weight = response[step] * (1 - share) + response[step + 1] * share
-            folded[k, place] += spectrum[line] * np.float32(weight)
-            place += 1
-            if place == frames:
-                place = 0
+        while first <= last:
+            place = first % frames
+            count = min(last + 1 - first, frames - place)  # up to where the lines are folded
+            _add_weighted(folded[k, place:], spectrum[first : first + count], first - centres[k], _STEPS / widths[k], response)
+            first += count
     return folded

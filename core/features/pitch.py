@@ -155,14 +155,17 @@ def _windowed(y, centres, hann, n_fft):
     """Frames around the centres, without their mean, behind the window, zeros after them [shape=(t, n_fft)]."""
     out = np.zeros((len(centres), n_fft), np.float32)
     half = len(hann) // 2
+    frame = np.empty(len(hann), np.float32)
     for t in range(len(centres)):
-        start, end = max(0, centres[t] - half), min(len(y), centres[t] + half)
-        x = y[start:end]
-        mean = _mean(x, len(hann))
-        row = out[t, : len(hann)]
-        row[:] = -mean
-        row[start - centres[t] + half : end - centres[t] + half] += x
-        row *= hann
+        first = centres[t] - half
+        start, end = max(0, first), min(len(y), first + len(hann))
+        mean = _mean(y[start:end], len(hann))
+        frame[: start - first] = 0
+        frame[start - first : end - first] = y[start:end]
+        frame[end - first :] = 0
+        row = out[t]
+        for k in range(len(hann)):
+            row[k] = (frame[k] - mean) * hann[k]
     return out
 
 

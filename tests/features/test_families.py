@@ -1,12 +1,14 @@
 """What each family must say of a signal whose answer is known, and where it must say nothing."""
 
+import librosa
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from core import features
 from core.audio import read_clip
-from core.features import hpss
-from core.features.frames import Frames
+from core.features import chroma, hpss, rhythm, silence
+from core.features.frames import Frames, sum_frames
 from core.features.quality import snr_db
 from core.features.silence import silent_frames
 from core.features.spectral import flux
@@ -198,6 +200,63 @@ def test_the_median_filter_mirrors_edges_of_any_length(rng, frames):
         padded = np.pad(values, [(15, 15) if dimension == axis else (0, 0) for dimension in (0, 1)], mode="symmetric")
         expected = np.median(np.lib.stride_tricks.sliding_window_view(padded, 31, axis=axis), axis=-1)
         assert np.array_equal(hpss.median(values, axis=axis), expected)
+
+
+@pytest.mark.parametrize("shape", [(1025, 130), (64, 31), (33, 65)])
+def test_the_median_filter_is_scipys_bit_by_bit(rng, shape):
+    for values in (rng.exponential(size=shape), rng.integers(0, 4, size=shape)):  # the latter is full of ties
+        values = values.astype(np.float32)
+        for axis, size in ((0, (31, 1)), (1, (1, 31))):
+            assert np.array_equal(hpss.median(values, axis=axis), scipy.ndimage.median_filter(values, size=size, mode="reflect"))
+
+
+def test_both_parts_sum_to_the_whole(rng):
+    magnitude = rng.exponential(size=(200, 50)).astype(np.float32)
+    harmonic, percussive = hpss.split(magnitude)
+    assert np.allclose(harmonic + percussive, magnitude, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:n_fft=.* is too large:UserWarning")  # librosa, on low octaves
+@pytest.mark.parametrize("tuning", [-0.5, 0.0, 0.3])
+def test_the_constant_q_transform_is_librosas(rng, tuning):
+    """To 2 % of the loudest cell: librosa leaves out the weakest hundredth of each of its filters."""
+    y = (tone(330, seconds=2) + 0.05 * rng.normal(size=44100)).astype(np.float32)
+    ours, reached = chroma.constant_q(y, sr=22050, tuning=tuning)
+    theirs = np.abs(librosa.cqt(y, sr=22050, n_bins=252, bins_per_octave=36, tuning=tuning))
+    assert ours.shape == theirs.shape
+    assert reached.all()
+    assert np.abs(ours - theirs).max() < 0.02 * theirs.max()
+
+
+def test_a_tone_of_a_bin_rings_in_that_bin():
+    ours, _ = chroma.constant_q(tone(440, seconds=3).astype(np.float32), sr=22050, tuning=0.0)
+    a4 = 3 * 36 + 9 * 3  # octaves above C1, then nine semitones of three bins
+    assert (ours[:, 40:90].argmax(axis=0) == a4).all()
+
+
+def test_chroma_is_zero_where_no_sound_is_in_reach():
+    """The longest filter reaches 0.8 s to each side; rounding elsewhere in the clip must not become a pitch."""
+    y = np.zeros(6 * 22050, np.float32)
+    y[:22050] = tone(440)
+    found = chroma.chroma_cqt(y, sr=22050, tuning=0.0)
+    assert (found[:, :43].max(axis=0) == 1).all()
+    assert not found[:, 2 * 43 :].any()
+
+
+@pytest.mark.parametrize("n", [2048, 2049, 5000, 22050])
+def test_zero_crossings_and_levels_of_frames_are_librosas(rng, n):
+    y = rng.normal(size=n).astype(np.float32)
+    y[100:900] = 0.0  # zero counts as positive
+    assert np.array_equal(silence.zero_crossing_rate(y), librosa.feature.zero_crossing_rate(y)[0])
+    rms = np.sqrt(sum_frames(y.astype(np.float64) ** 2) / 2048)
+    assert np.allclose(rms, librosa.feature.rms(y=y)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("win_length", [344, 384])
+def test_the_mean_tempogram_is_librosas(rng, win_length):
+    strength = rng.exponential(size=700).astype(np.float32)
+    theirs = librosa.feature.tempogram(onset_envelope=strength, sr=22050, win_length=win_length).mean(axis=1)
+    assert np.allclose(rhythm.mean_tempogram(strength, win_length), theirs, atol=1e-6)
 
 
 def test_a_column_that_must_have_a_value_never_passes_without_one(measure, monkeypatch):
