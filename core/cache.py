@@ -143,6 +143,16 @@ class VectorCache:
         """Store the content hashes of files by their state."""
         self._insert("files", contents)
 
+    def forget(self, states: Iterable[bytes]) -> None:
+        """Forget the content of files in these states: they are read again."""
+        with self._transaction():
+            self._database.executemany("DELETE FROM files WHERE state = ?", [(state,) for state in states])
+
+    def definitions(self) -> set[bytes]:
+        """Definitions of which vectors were to be stored."""
+        with self._told():
+            return {definition for (definition,) in self._database.execute("SELECT definition FROM definitions")}
+
     def put_definition(self, definition: bytes, set_name: str, max_seconds: float) -> None:
         """Note what a definition is of."""
         with self._transaction():
@@ -173,7 +183,7 @@ class VectorCache:
             return [key for key, blob, checksum in rows if not _is_whole(key, blob, checksum)]
 
     def remove(self, keys: Iterable[bytes] = (), *, definitions: Iterable[bytes] = ()) -> int:
-        """Remove vectors by key and all vectors of definitions, forget all file states, and give their room back to the disk.
+        """Remove vectors by key and all vectors of definitions, forget files without any, and give their room back to the disk.
 
         Returns
         -------
@@ -184,7 +194,7 @@ class VectorCache:
             for definition in definitions:
                 removed += self._database.execute("DELETE FROM vectors WHERE substr(key, 17) = ?", (definition,)).rowcount
                 self._database.execute("DELETE FROM definitions WHERE definition = ?", (definition,))
-            self._database.execute("DELETE FROM files")
+            self._database.execute("DELETE FROM files WHERE content NOT IN (SELECT substr(key, 1, 16) FROM vectors)")
         with self._told():
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

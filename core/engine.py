@@ -8,8 +8,9 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -20,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from filelock import FileLock
 
-from core.errors import AudioError, EarmarkError
+from core.errors import AudioError, EarmarkError, JobError
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -34,6 +35,9 @@ WORKER_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 _PARENT_POLL_S = 0.5
+_WATCH_S = 5.0
+_POOL_ATTEMPTS = 3  # of a pool in which not one item is begun
+_LOST_STARTS = 4  # times as many workers may end while they start
 _main_lock = threading.Lock()
 
 
@@ -93,6 +97,8 @@ def map_batches(
     """As ``map_unordered``, with all results at once that came while the caller was busy: it can write them down together."""
     workers = cores() if workers is None else workers
     if workers == 0:
+        if prepare is not None and len(items):
+            prepare(True)
         for item in items:
             yield [_outcome(function, item)]
         return
@@ -116,31 +122,67 @@ def _run_pool(
     prepare: Callable[[bool], None] | None,
     suspects: list[Item],
 ) -> Iterator[list[Outcome[Item, Value]]]:
+    """Outcomes of items; what dies or hangs is left in ``suspects``. A pool that breaks is replaced as long as work goes on."""
+    waiting = deque(items)
+    failures = 0
+    while waiting:
+        left = len(waiting)
+        with TemporaryDirectory(prefix="earmark-") as folder:
+            gate = Path(folder)
+            yield from _until_it_breaks(function, waiting, workers, deadline_s, prepare, suspects, gate)
+            failures = failures + 1 if len(waiting) == left else 0
+            if failures == _POOL_ATTEMPTS:
+                raise JobError(f"the worker processes end before they begin{_said(gate)}; try fewer workers, or see earmark doctor")
+
+
+def _until_it_breaks(
+    function: Callable[[Item], Value],
+    waiting: deque[Item],
+    workers: int,
+    deadline_s: Callable[[Item], float] | None,
+    prepare: Callable[[bool], None] | None,
+    suspects: list[Item],
+    gate: Path,
+) -> Iterator[list[Outcome[Item, Value]]]:
+    """Run one pool; items that it did not come to stay in ``waiting``."""
     from pebble import ProcessExpired, ProcessPool
 
-    waiting = iter(items)
     running: dict[Any, Item] = {}
-    with TemporaryDirectory(prefix="earmark-") as gate:
-        start = (os.getpid(), Path(gate), prepare)
-        pool = ProcessPool(max_workers=workers, context=_Context(), initializer=_start_worker, initargs=start)
-        try:
-            while True:
-                while len(running) < 2 * workers and (item := next(waiting, _END)) is not _END:
-                    timeout = deadline_s(item) if deadline_s else None
-                    running[pool.schedule(_outcome, args=[function, item], timeout=timeout)] = item
-                if not running:
+    start = (os.getpid(), gate, prepare)
+    pool = ProcessPool(max_workers=workers, context=_Context(), initializer=_start_worker, initargs=start)
+    try:
+        while waiting or running:
+            while waiting and len(running) < 2 * workers:
+                timeout = deadline_s(waiting[0]) if deadline_s else None
+                try:
+                    running[pool.schedule(_outcome, args=[function, waiting[0]], timeout=timeout)] = waiting[0]
+                except RuntimeError:  # pebble closes a pool whose worker died between two items
+                    waiting.extend(running.values())
                     return
-                outcomes = []
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    item = running.pop(future)
-                    if isinstance(future.exception(), (ProcessExpired, TimeoutError)):
-                        suspects.append(item)
-                    else:
-                        outcomes.append(future.result())
+                waiting.popleft()
+            outcomes = []
+            for future in wait(running, timeout=_WATCH_S, return_when=FIRST_COMPLETED).done:
+                item = running.pop(future)
+                error = future.exception()
+                if isinstance(error, BrokenExecutor):
+                    waiting.append(item)
+                elif isinstance(error, (ProcessExpired, TimeoutError)):
+                    suspects.append(item)
+                else:
+                    outcomes.append(future.result())
+            if outcomes:
                 yield outcomes
-        finally:
-            pool.stop()
-            pool.join()
+            if len(list(gate.glob("starting-*"))) > _LOST_STARTS * workers:
+                raise JobError(f"worker processes end again and again while they start{_said(gate)}; try fewer workers")
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def _said(gate: Path) -> str:
+    """What a worker could still say of why it ended."""
+    error = gate / "error"
+    return f" ({error.read_text()})" if error.exists() else ""
 
 
 def _outcome(function: Callable[[Item], Value], item: Item) -> Outcome[Item, Value]:
@@ -149,16 +191,13 @@ def _outcome(function: Callable[[Item], Value], item: Item) -> Outcome[Item, Val
     value, error = None, None
     try:
         value = function(item)
-    except AudioError as problem:
-        error = problem.reason
-    except EarmarkError as problem:
-        error = str(problem)
     except Exception as problem:  # whatever a library makes of one item is that item's outcome, in words
-        error = f"{type(problem).__name__}: {problem}"
+        error = problem.reason if isinstance(problem, AudioError) else _in_words(problem)
     return Outcome(item, value, error, time.perf_counter() - started)
 
 
-_END: Any = object()
+def _in_words(problem: Exception) -> str:
+    return str(problem) if isinstance(problem, EarmarkError) else f"{type(problem).__name__}: {problem}"
 
 
 def _start_worker(parent: int, gate: Path, prepare: Callable[[bool], None] | None) -> None:
@@ -167,14 +206,20 @@ def _start_worker(parent: int, gate: Path, prepare: Callable[[bool], None] | Non
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     if prepare is None:
         return
-    ready = gate / "ready"
-    with FileLock(gate / "lock"):  # the system frees it when its holder dies
-        first = not ready.exists()
-        if first:
-            prepare(True)
-            ready.touch()
-    if not first:
-        prepare(False)
+    mark, ready = gate / f"starting-{os.getpid()}", gate / "ready"
+    mark.touch()  # stays where the process ends before it is ready
+    try:
+        with FileLock(gate / "lock"):  # the system frees it when its holder dies
+            first = not ready.exists()
+            if first:
+                prepare(True)
+                ready.touch()
+        if not first:
+            prepare(False)
+    except Exception as problem:
+        (gate / "error").write_text(_in_words(problem))
+        raise
+    mark.unlink()
 
 
 def _end_with_parent(parent: int) -> None:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.audio import check_regular
 from core.engine import cores
-from core.errors import AudioError, DataError
+from core.errors import DataError
 from core.events import ClipExtracted, CompilingStarted, Event, ExtractionStarted, JobStarted, Notify, Recorded, ignore
-from core.extract import ExtractSettings, count_cached, extract_clips
+from core.extract import ExtractSettings, extract_clips, find_cached
 
 FEWEST = 6  # clips that an estimate rests on; fewer are extracted as fast as estimated
 _SAMPLE = 200  # clips whose length stands for that of all
@@ -124,16 +123,12 @@ def _lengths_to_do(paths: Sequence[Path], settings: ExtractSettings, cache_path:
     """Clips that are not cached and the seconds of them that are analysed: of a sample, or of all where there are few."""
     order = random.Random(0).sample(paths, len(paths))
     found: dict[Path, float] = {}
-    for looked, path in enumerate(order):
-        if looked >= _SAMPLE and len(found) >= probe_size(settings):
+    for start in range(0, len(order), _SAMPLE):
+        some = order[start : start + _SAMPLE]
+        cached = find_cached(some, settings, cache_path=cache_path)
+        found |= {path: _length_s(path, settings.max_seconds) for path in some if path not in cached and path.is_file()}
+        if len(found) >= probe_size(settings):
             break
-        try:
-            check_regular(path)
-            cached = count_cached([path], settings, cache_path=cache_path) == 1
-            if not cached:
-                found[path] = _length_s(path, settings.max_seconds)
-        except (AudioError, OSError, ValueError):  # extraction will name it with its reason; it takes no time
-            continue
     return found
 
 

@@ -142,6 +142,7 @@ def extract_clips(
             }
             store.put(fresh)
             stored |= fresh
+            store.forget(_states(path for outcome in outcomes if outcome.value is None for path in outcome.item.paths).values())
             for outcome in outcomes:
                 for path in outcome.item.paths:
                     if outcome.value is None:
@@ -174,14 +175,7 @@ def hash_files(
     -------
     contents : dict of path to hash; what is no regular file or cannot be read is not in it
     """
-    states: dict[Path, bytes] = {}
-    for path in paths:
-        try:
-            status = path.stat()
-        except (OSError, ValueError):
-            continue
-        if stat.S_ISREG(status.st_mode):
-            states[path] = file_state(status)
+    states = _states(paths)
     known = {} if rehash else store.contents(set(states.values()))
     contents, learnt = {}, {}
     for path, state in states.items():
@@ -199,8 +193,21 @@ def hash_files(
     return contents
 
 
-def count_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path: Path) -> int:
-    """How many of these files have all their vectors in the cache.
+def _states(paths: Iterable[Path]) -> dict[Path, bytes]:
+    """State of each regular file that is there."""
+    states = {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            continue
+        if stat.S_ISREG(status.st_mode):
+            states[path] = file_state(status)
+    return states
+
+
+def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path: Path) -> set[Path]:
+    """Those of the files that have all their vectors in the cache.
 
     Files are read only where the cache has vectors of these settings, and does not know the file by its size and times.
 
@@ -211,14 +218,14 @@ def count_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path
     cache_path : SQLite file; nothing is created where it is missing
     """
     if not paths or not cache_path.is_file():
-        return 0
+        return set()
     definitions = [definition_hash(name, settings.max_seconds) for name in settings.features]
     with VectorCache(cache_path) as store:
-        if not set(definitions) <= {of.definition for of in store.stored()}:
-            return 0
+        if not set(definitions) <= store.definitions():
+            return set()
         contents = hash_files(paths, store)
         stored = store.present({vector_key(content, definition) for content in contents.values() for definition in definitions})
-    return sum(all(vector_key(content, definition) in stored for definition in definitions) for content in contents.values())
+    return {path for path, content in contents.items() if all(vector_key(content, one) in stored for one in definitions)}
 
 
 @cache

@@ -50,7 +50,7 @@ def with_length(file: IO[bytes]) -> io.RawIOBase | None:
     """
     try:
         buffered = io.BufferedReader(_Borrowed(file), _BUFFER_BYTES)
-        start = _skip_tag(buffered)
+        start = _tag_bytes(buffered, 0)
         buffered.seek(start)
         first = _read_frame(buffered.read(4))
         if first is None or first.layer != 3:
@@ -59,23 +59,55 @@ def with_length(file: IO[bytes]) -> io.RawIOBase | None:
         body = buffered.read(first.bytes)
         if any(body[4 + first.side_bytes :].startswith(mark) or body[_VBRI_OFFSET:].startswith(mark) for mark in _MARKS):
             return None
-        frames, position = 0, start
-        while (frame := _read_frame(_at(buffered, position))) is not None:
-            frames += 1
-            position += frame.bytes
-        return _Prefixed(_info_frame(first, frames), file, start)
+        return _Prefixed(_info_frame(first, _count_frames(buffered, start, first)), file, start)
     finally:
         file.seek(0)
 
 
-def _at(buffered: IO[bytes], position: int) -> bytes:
-    buffered.seek(position)  # stays inside the buffer for most frames
-    return buffered.read(4)
+def _count_frames(file: IO[bytes], start: int, first: _Frame) -> int:
+    """Frames from a position on; what stands between them, such as a tag or a few damaged bytes, is passed over."""
+    frames = 0
+    position: int | None = start
+    while position is not None:
+        frame = _frame_at(file, position, first)
+        if frame is None:
+            position = _find_frame(file, position, first)
+        else:
+            frames += 1
+            position += frame.bytes
+    return frames
 
 
-def _skip_tag(file: IO[bytes]) -> int:
-    """Where the sound starts, behind an ID3v2 tag."""
-    file.seek(0)
+def _frame_at(file: IO[bytes], position: int, like: _Frame) -> _Frame | None:
+    """A frame at a position, if its version, layer and rate are those of another one."""
+    file.seek(position)  # stays inside the buffer for most frames
+    frame = _read_frame(file.read(4))
+    same = frame is not None and frame.header[1] & 0x1E == like.header[1] & 0x1E and frame.header[2] & 0x0C == like.header[2] & 0x0C
+    return frame if same else None
+
+
+def _find_frame(file: IO[bytes], position: int, like: _Frame) -> int | None:
+    """Where the next frame begins that has another one, or the end of the file, behind it."""
+    position += _tag_bytes(file, position)
+    end = file.seek(0, os.SEEK_END)
+    while position < end:
+        file.seek(position)
+        block = file.read(_BUFFER_BYTES)
+        place = block.find(b"\xff")
+        while place >= 0:
+            frame = _frame_at(file, position + place, like)
+            if frame is not None:
+                behind = position + place + frame.bytes
+                if behind == end or _frame_at(file, behind, like) is not None:
+                    return position + place
+            place = block.find(b"\xff", place + 1)
+        position += len(block)
+    return None
+
+
+def _tag_bytes(file: IO[bytes], position: int) -> int:
+    """Length of an ID3v2 tag at a position, 0 where there is none."""
+    file.seek(position)
     head = file.read(10)
     if len(head) < 10 or head[:3] != b"ID3":
         return 0

@@ -11,7 +11,7 @@ from core import commands, jobs
 from core.errors import DataError, JobError
 from core.estimate import FEWEST, Speed, probe_size, speed_of_job
 from core.events import ClipSetAside, Recorded
-from core.extract import ExtractSettings, count_cached
+from core.extract import ExtractSettings, find_cached
 
 ws = ui_state.workspace()
 
@@ -110,7 +110,7 @@ def show_cached(settings: ExtractSettings, unreadable: int) -> None:
     """How much is there already, and how long the rest takes."""
     paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
     with st.spinner("Looking into the cache ..."):
-        cached = count_cached(paths, settings, cache_path=ws.cache)
+        cached = len(find_cached(paths, settings, cache_path=ws.cache))
     to_do = max(0, len(paths) - cached - unreadable)
     with st.grid(3, min_column_width=140):
         st.metric("Cached", f"{cached:,}", border=True, help="Their features are there; nothing is computed again.")

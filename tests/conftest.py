@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,25 +61,29 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[objec
     return path
 
 
+def write_dataset(root: Path, n: int = 12, *, test: int = 3, seconds: float = 0.5) -> Path:
+    """A data set whose label is the loudness of a noisy tone: learnable, small and quick."""
+    rng = np.random.default_rng(1)
+    for split, count in (("train", n), ("test", test)):
+        rows = []
+        if count == 0:
+            continue
+        for index in range(count):
+            label = 1 + index % 6
+            samples = 0.12 * label * tone(220 + 10 * index, seconds=seconds) + 0.001 * rng.normal(size=round(seconds * 22050))
+            write_clip(root / "audios" / split / f"{split}{chr(97 + index % 26)}{index // 26}x.wav", samples)
+            row = [f"{split}{chr(97 + index % 26)}{index // 26}x", label, f"speaker{index % 4}"]
+            rows.append(row if split == "train" else [row[0], row[2]])
+        header = ["filename", "label", "speaker"] if split == "train" else ["filename", "speaker"]
+        write_table(root / "csvs" / f"{split}.csv", header, rows)
+    return root
+
+
 @pytest.fixture
 def make_dataset(tmp_path: Path) -> Callable[..., Path]:
-    """A data set whose label is the loudness of a noisy tone: learnable, small and quick."""
+    """``write_dataset`` in the folder of the test."""
 
-    def make(n: int = 12, *, test: int = 3, name: str = "loudness", seconds: float = 0.5) -> Path:
-        root = tmp_path / name
-        rng = np.random.default_rng(1)
-        for split, count in (("train", n), ("test", test)):
-            rows = []
-            if count == 0:
-                continue
-            for index in range(count):
-                label = 1 + index % 6
-                samples = 0.12 * label * tone(220 + 10 * index, seconds=seconds) + 0.001 * rng.normal(size=round(seconds * 22050))
-                write_clip(root / "audios" / split / f"{split}{chr(97 + index % 26)}{index // 26}x.wav", samples)
-                row = [f"{split}{chr(97 + index % 26)}{index // 26}x", label, f"speaker{index % 4}"]
-                rows.append(row if split == "train" else [row[0], row[2]])
-            header = ["filename", "label", "speaker"] if split == "train" else ["filename", "speaker"]
-            write_table(root / "csvs" / f"{split}.csv", header, rows)
-        return root
+    def make(n: int = 12, *, name: str = "loudness", **options: Any) -> Path:
+        return write_dataset(tmp_path / name, n, **options)
 
     return make

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from core import mpeg
 from core.audio import clip_deadline_s, clip_warnings, read_clip, to_analysis_rate
 from core.errors import AudioError
 from tests.conftest import tone, write_clip
@@ -175,10 +176,44 @@ def test_an_mp3_without_its_length_is_heard_to_its_end(tmp_path, rng, sr, channe
     assert read_clip(path, max_seconds=1.0).duration_s == cut.duration_s
 
 
-def test_an_mp3_behind_a_tag_is_heard_to_its_end(tmp_path, rng):
-    path = tmp_path / "x.mp3"
-    soundfile.write(path, 0.05 * rng.normal(size=44100), 22050, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5)
+TAG = b"ID3\x04\x00\x00\x00\x00\x02\x00" + bytes(256)
+
+
+def without_its_length(path, rng, mode):
+    """An MP3 of noise without its first frame, and where its other frames begin."""
+    soundfile.write(path, 0.05 * rng.normal(size=6 * 22050), 22050, format="MP3", bitrate_mode=mode, compression_level=0.5)
     data = path.read_bytes()
-    tag = b"ID3\x04\x00\x00\x00\x00\x02\x00" + bytes(256)
-    path.write_bytes(tag + data[data.index(data[:2], 4) :])
-    assert read_clip(path).duration_s == pytest.approx(2.05, abs=0.05)
+    data = data[data.index(data[:2], 4) :]
+    starts, position = [], 0
+    while position < len(data):
+        starts.append(position)
+        position += mpeg._read_frame(data[position : position + 4]).bytes
+    return data, starts
+
+
+@pytest.mark.parametrize("mode", ["VARIABLE", "CONSTANT"])
+def test_an_mp3_behind_a_tag_is_heard_to_its_end(tmp_path, rng, mode):
+    data, starts = without_its_length(tmp_path / "x.mp3", rng, mode)
+    (tmp_path / "x.mp3").write_bytes(TAG + data)
+    assert read_clip(tmp_path / "x.mp3").duration_s == pytest.approx(
+        len(starts) * 576 / 22050, abs=0.06
+    )  # a decoder may leave out its own delay
+
+
+@pytest.mark.parametrize("mode", ["VARIABLE", "CONSTANT"])
+@pytest.mark.parametrize("between", [TAG, b"xyz", b"APETAGEX" + bytes(500)], ids=["tag", "bytes", "ape"])
+def test_what_stands_between_frames_does_not_end_an_mp3(tmp_path, rng, between, mode):
+    data, starts = without_its_length(tmp_path / "x.mp3", rng, mode)
+    middle = starts[len(starts) // 3]
+    (tmp_path / "x.mp3").write_bytes(data[:middle] + between + data[middle:])
+    clip = read_clip(tmp_path / "x.mp3")
+    assert clip.duration_s == pytest.approx(len(starts) * 576 / 22050, abs=0.06)  # a frame or two beside the break may be lost
+    assert clip.seconds == pytest.approx(clip.duration_s, abs=0.06)
+
+
+def test_a_damaged_header_of_a_frame_does_not_end_an_mp3(tmp_path, rng):
+    data, starts = without_its_length(tmp_path / "x.mp3", rng, "CONSTANT")
+    damaged = bytearray(data)
+    damaged[starts[len(starts) // 2] + 1] = 0
+    (tmp_path / "x.mp3").write_bytes(damaged)
+    assert read_clip(tmp_path / "x.mp3").duration_s == pytest.approx(len(starts) * 576 / 22050, abs=0.06)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.engine import map_batches, map_unordered
-from core.errors import AudioError, DataError
+from core.errors import AudioError, DataError, EarmarkError, JobError
 from tests.conftest import ROOT
 
 
@@ -109,6 +109,53 @@ def test_one_worker_prepares_before_the_others(tmp_path, monkeypatch):
     (leader,) = [pid for pid, told in notes if told == "first"]
     assert len(notes) == 3
     assert all(leader in told for pid, told in notes if pid != leader)
+
+
+def refuse(first):
+    raise DataError("no compiler here")
+
+
+def die_at_first(first):
+    """The first process that starts in the folder dies, as one that runs out of memory."""
+    mark = Path(os.environ["EARMARK_TEST_NOTES"]) / "died"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_unless_first(first):
+    if not first:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_that_cannot_start_end_the_work_with_their_reason(workers):
+    with pytest.raises(EarmarkError, match="no compiler here"):
+        list(map_unordered(square, range(10), workers=workers, prepare=refuse))
+
+
+def test_a_worker_that_dies_while_it_starts_costs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("EARMARK_TEST_NOTES", str(tmp_path))
+    outcomes = list(map_unordered(square, range(10), workers=2, prepare=die_at_first))
+    assert sorted(outcome.value for outcome in outcomes) == [number**2 for number in range(10)]
+
+
+def test_workers_that_die_again_and_again_while_they_start_end_the_work():
+    """One lives and has enough to do; the others are replaced without end."""
+    with pytest.raises(JobError, match="end again and again while they start"):
+        list(map_unordered(slowly, range(1000), workers=2, prepare=die_unless_first))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+def test_a_worker_that_is_killed_while_it_waits_costs_nothing():
+    values = []
+    for outcome in map_unordered(square, range(40), workers=2):
+        values.append(outcome.value)
+        if len(values) == 5:
+            time.sleep(0.5)  # all that was asked for is done, and the workers wait
+            os.kill(max(children(os.getpid())), signal.SIGKILL)
+            time.sleep(0.5)
+    assert sorted(values) == [number**2 for number in range(40)]
 
 
 def test_results_that_came_while_the_caller_was_busy_come_together():

@@ -8,7 +8,7 @@ from core.dataset import read_dataset
 from core.errors import DataError
 from core.estimate import FEWEST, Speed, probe_size, probe_speed, speed_of_job
 from core.events import ClipExtracted, CompilingStarted, ExtractionStarted, JobStarted, Recorded
-from core.extract import Extraction, ExtractSettings, count_cached
+from core.extract import Extraction, ExtractSettings, find_cached
 from tests.conftest import tone, write_clip
 
 SETTINGS = ExtractSettings(("metadata",), workers=0)
@@ -26,9 +26,9 @@ def test_a_probe_measures_a_few_clips_and_keeps_what_they_give(clips, tmp_path):
     assert speed.clips == FEWEST == probe_size(SETTINGS)
     assert speed.clip_seconds > 0
     assert told[0] == ExtractionStarted(clips=FEWEST, cached=0, to_do=FEWEST)
-    assert count_cached(clips, SETTINGS, cache_path=cache) == FEWEST
+    assert len(find_cached(clips, SETTINGS, cache_path=cache)) == FEWEST
     probe_speed(clips, SETTINGS, cache_path=cache)
-    assert count_cached(clips, SETTINGS, cache_path=cache) == 2 * FEWEST
+    assert len(find_cached(clips, SETTINGS, cache_path=cache)) == 2 * FEWEST
 
 
 def test_where_all_is_cached_nothing_is_measured(clips, tmp_path):

@@ -344,6 +344,15 @@ def test_a_wrong_entry_of_the_index_is_put_right_by_rehash(clips, tmp_path):
         assert hash_files(clips[:1], store) == {clips[0]: content_hash(clips[0])}
 
 
+def test_a_wrong_entry_of_the_index_costs_one_run(clips, truth, tmp_path):
+    """A clip that is not what the index says is set aside, and read again the next time."""
+    cache = tmp_path / "cache.sqlite"
+    with VectorCache(cache) as store:
+        store.put_contents({file_state(clips[0].stat()): b"x" * 16})
+    assert set(extract_clips(clips, ALONE, cache_path=cache).failures) == {clips[0]}
+    assert same(extract_clips(clips, ALONE, cache_path=cache).vectors, truth)
+
+
 @pytest.mark.parametrize(
     ("age_s", "known"),
     [(0.0, False), (1.9, False), (2.1, True), (3600.0, True), (-3600.0, False)],

@@ -13,7 +13,8 @@ import sys
 import tempfile
 import threading
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import version
@@ -21,15 +22,16 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from threadpoolctl import ThreadpoolController
 
 from core.audio import ANALYSIS_RATE_HZ, Clip
-from core.errors import AudioError, ParameterError
+from core.errors import AudioError, JobError, ParameterError
 
 # Raise the number of a set whenever its code changes what a column holds: stored vectors of that set are then computed anew.
-SET_VERSIONS = {"ultra": 3, "mfcc": 2, "metadata": 2}
+SET_VERSIONS = {"ultra": 4, "mfcc": 2, "metadata": 2}
 NEVER = "never"
+COMPILE_WAIT_S = 300.0
 
 _prepared = threading.Event()  # this process has passed ``prepare``
 
@@ -97,6 +99,11 @@ def prepare(first: bool = True) -> None:
     Parameters
     ----------
     first : bool, False where another process has just passed: there is nothing left to compile, so none needs to wait
+
+    Raises
+    ------
+    JobError
+        The others do not let this process pass.
     """
     if _prepared.is_set():
         return
@@ -105,11 +112,29 @@ def prepare(first: bool = True) -> None:
     voice = sum(np.sin(2 * np.pi * 150 * harmonic * t) / harmonic for harmonic in range(1, 9))
     sound = 0.05 * voice * (t % 0.5 < 0.3) + 0.3 * (np.arange(len(t)) % (sr // 2) < 50)  # syllables and clicks
     clip = Clip(Path("prepare"), sound[:, None].astype(np.float32), sr, len(t) / sr, 0)
-    with FileLock(_temporary("compile.lock")) if first else nullcontext():
+    with _alone() if first else nullcontext():
         _extract(clip, tuple(SET_VERSIONS))
     if first:
-        _temporary(f"compiled-{_code_stamp()}").touch()
+        with suppress(OSError):  # the mark only decides whether the next process says that it compiles
+            _temporary(f"compiled-{_code_stamp()}").touch()
     _prepared.set()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process of this user at a time."""
+    path = _temporary("compile.lock")
+    try:
+        with FileLock(path, timeout=COMPILE_WAIT_S):
+            yield
+    except Timeout:
+        raise JobError(
+            f"another process of Earmark has been compiling for {COMPILE_WAIT_S / 60:.0f} minutes and holds {path}; end it"
+        ) from None
+    except OSError as error:
+        raise JobError(
+            f"{path}: {error.strerror}; it must be writable for you: remove it, or name another folder in TMPDIR"
+        ) from None
 
 
 def is_compiled() -> bool:
@@ -139,7 +164,7 @@ def _extract(clip: Clip, sets: tuple[str, ...]) -> dict[str, np.ndarray]:
     frames = Frames(clip)
     values: dict[str, dict[str, float]] = {}
     vectors = {}
-    # Sums run in one order whatever the number of threads, so that a vector has the same bits wherever it is computed.
+    # Sums run in one order whatever the number of threads, so that a vector has the same bits on any machine of one kind.
     with _threads().limit(limits=1), warnings.catch_warnings():
         # librosa warns of clips shorter than a window; the padding that it then uses is what the definitions ask for.
         warnings.filterwarnings("ignore", message="n_fft=.* is too large", category=UserWarning)

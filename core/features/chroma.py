@@ -13,6 +13,7 @@ from core.features.frames import HOP_LENGTH, Frames, entropy_bits, normalise_col
 OCTAVES = 7  # from C1 up
 BINS_PER_OCTAVE = 36
 
+_HEARD_SHARE = 1e-6  # of the loudest frame: what is weaker is the rounding of one spectrum for the whole clip
 _REACH = 6.0  # lines of a filter that count, in units of its bandwidth: beyond, a Hann window is 60 dB down
 _STEPS = 256  # of the tabled response within one such unit
 PITCH_CLASSES = ("c", "cs", "d", "ds", "e", "f", "fs", "g", "gs", "a", "as", "b")
@@ -34,7 +35,7 @@ def columns(frames: Frames) -> dict[str, float]:
 
 
 def chroma_cqt(y: np.ndarray, *, sr: int, tuning: float) -> np.ndarray:
-    """Constant-Q chroma, each frame normalised to maximum 1; a frame that no sound reaches is 0: ``librosa.feature.chroma_cqt``.
+    """Constant-Q chroma, each frame normalised to maximum 1: ``librosa.feature.chroma_cqt``; 0 where no sound is in reach.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ def chroma_cqt(y: np.ndarray, *, sr: int, tuning: float) -> np.ndarray:
     magnitude, reached = constant_q(y, sr=sr, tuning=tuning)
     chroma = _chroma_basis() @ magnitude
     top = chroma.max(axis=0)
-    return chroma * (reached & (top > 0)) / np.where(top > 0, top, 1)
+    heard = reached & (top > _HEARD_SHARE * top.max())
+    return chroma * heard / np.where(heard, top, 1)
 
 
 def constant_q(y: np.ndarray, *, sr: int, tuning: float) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 import scipy.fft
 
+from core.errors import ParameterError
 from core.features.frames import blocks
 
 FLOOR_HZ = 65.0
@@ -68,7 +69,14 @@ def track_pitch(y: np.ndarray, *, sr: int, floor_hz: float = FLOOR_HZ, ceiling_h
     Returns
     -------
     track : PitchTrack
+
+    Raises
+    ------
+    ParameterError
+        The sample rate is too low for the range of F0.
     """
+    if sr < (_SINC_REACH + 2) * ceiling_hz:
+        raise ParameterError(f"sr={sr} must be at least {(_SINC_REACH + 2) * ceiling_hz:.0f} Hz to find F0 up to {ceiling_hz:g} Hz")
     y = (y - np.mean(y, dtype=np.float64)).astype(np.float32)
     window_s = PITCH_PERIODS / floor_hz
     step_s = window_s / FRAMES_PER_PITCH_WINDOW
@@ -187,7 +195,8 @@ def _sinc_kernel() -> np.ndarray:
     """Weights that give a band-limited signal one, two and three quarters of a sample behind a sample [shape=(3, 32)]."""
     distance = np.arange(1 - _SINC_REACH, _SINC_REACH + 1) - np.arange(1, 4)[:, None] / 4
     hann = 0.5 + 0.5 * np.cos(np.pi * distance / _SINC_REACH)
-    return (np.sinc(distance) * hann).astype(np.float32)
+    kernel = np.sinc(distance) * hann
+    return (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)  # the top of a slow wave is as high between samples
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "nsz"})
@@ -234,8 +243,9 @@ def _candidates(r, min_lag, max_lag, min_height, kernel):
             if not (middle > left and middle >= right and middle > 0.8 * min_height):
                 continue
             where, top = _refine(r[t], lag, kernel)
-            if where < min_lag or where > max_lag or top <= min_height:
+            if where < min_lag - 0.25 or where > max_lag + 0.25 or top <= min_height:
                 continue
+            where = min(max_lag, max(min_lag, where))
             if top > 1.0:  # a window that holds few periods can overshoot
                 top = 1.0 / top
             # Short lags first among equals: every multiple of a period is a period too.

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from core.events import (
 from core.extract import ExtractSettings
 from core.perform import perform
 from core.workspace import to_json, write_json
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_dataset
 
 PAGES = {"home": "0_home", "dataset": "1_dataset", "features": "2_features", "train": "3_train", "predict": "6_predict"}
 EXTRACT = ExtractSettings(("mfcc", "metadata"), workers=0)
@@ -106,11 +107,27 @@ def place(tmp_path: Path, make_dataset: Callable[..., Path], monkeypatch: pytest
     return place
 
 
-@pytest.fixture
-def finished(place: Place) -> Place:
-    """A data set that was looked at, extracted and trained on."""
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of ``finished``, and a copy of how it was in the beginning: to train anew for each test takes minutes."""
+    folder = tmp_path_factory.mktemp("finished")
+    place = Place(folder / "now" / "workspace", write_dataset(folder / "now" / "loudness"))
+    place.choose()
     place.do("check", "extract", "train")
-    return place
+    shutil.copytree(folder / "now", folder / "kept")
+    return folder
+
+
+@pytest.fixture
+def finished(finished_once: Path, monkeypatch: pytest.MonkeyPatch, no_workers: list[jobs.Job]) -> Place:
+    """A data set that was looked at, extracted and trained on."""
+    now = finished_once / "now"
+    shutil.rmtree(now)
+    shutil.copytree(finished_once / "kept", now)  # with the times of all files
+    monkeypatch.setenv("EARMARK_WORKSPACE", str(now / "workspace"))
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    return Place(now / "workspace", now / "loudness")
 
 
 @pytest.fixture
