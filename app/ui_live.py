@@ -112,6 +112,8 @@ def _progress(job: Job, state: str, recorded: list[Recorded]) -> None:
         parts = [f"{verb}: {done:,} of {count(total, unit)}"]
         if done == 0 and any(isinstance(one.event, CompilingStarted) for one in recorded):
             parts.append("compiling for this machine, once, for about half a minute")
+        elif done == 0 and kinds is not FitFinished:
+            parts.append("starting the workers")
         if rate is not None and unit == "clip":
             parts.append(f"{rate:.1f} clips per second")
         if rate is not None and done < total:

@@ -15,7 +15,7 @@ from app import ui_resources
 from app.ui_words import plain
 from core.dataset import Dataset, Layout
 from core.errors import DataError, EarmarkError, JobError
-from core.jobs import Job, read_job
+from core.jobs import DONE, Job, read_job, status
 from core.runs import Run
 from core.settings import Settings, build
 from core.workspace import Workspace, to_json, write_json
@@ -126,6 +126,16 @@ def newest_job(kind: str, **settings: Any) -> Job | None:
     wanted = request(**settings)
     for job in ui_resources.jobs(workspace().jobs):
         if job.kind == kind and {name: job.request.get(name) for name in wanted} == wanted:
+            return job
+    return None
+
+
+def newest_done(kind: str) -> Job | None:
+    """The last job of a kind on the chosen data set that ended well."""
+    wanted = request()
+    for job in ui_resources.jobs(workspace().jobs):
+        same = job.kind == kind and {name: job.request.get(name) for name in wanted} == wanted
+        if same and status(job) == DONE:
             return job
     return None
 

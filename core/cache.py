@@ -94,12 +94,20 @@ class VectorCache:
     Parameters
     ----------
     path : of the SQLite file; it and its folder are created when missing
+    read_only : bool, only look: nothing is created or changed
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, read_only: bool = False):
         self.path = path
+        self.read_only = read_only
 
     def __enter__(self) -> "VectorCache":
+        if self.read_only:
+            # In a folder where the log cannot be opened nobody can be writing one.
+            alone = "" if os.access(self.path.parent, os.W_OK) else "&immutable=1"
+            with self._told():
+                self._database = sqlite3.connect(f"{self.path.as_uri()}?mode=ro{alone}", uri=True, timeout=_BUSY_S)
+            return self
         make_folder(self.path.parent)
         with self._told():
             self._database = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
@@ -236,10 +244,18 @@ class VectorCache:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where names of tables are damaged
-            raise DataError(
-                f"feature cache {self.path}: {error}. Vectors stored before are kept. Free disk space, make the workspace "
-                "writable, or, if the file is damaged, move it away: it is then computed anew"
-            ) from None
+            raise DataError(f"feature cache {self.path}: {error}. {_way_out(str(error))}") from None
+
+
+def _way_out(error: str) -> str:
+    """What a user can do about an error of SQLite."""
+    if "full" in error or "I/O" in error:
+        return "Free disk space and run it again: what was stored before is kept"
+    if "readonly" in error or "unable to open" in error:
+        return "Make the workspace writable, or name another with --workspace: what was stored before is kept"
+    if "locked" in error:
+        return "Another process has been writing to it for half a minute: wait for it or end it, then run it again"
+    return "The file is damaged: move it away, and its features are computed anew"
 
 
 def _is_whole(key: object, blob: object, checksum: object) -> bool:

@@ -157,7 +157,7 @@ def cache_info(options: argparse.Namespace) -> int:
     from core.extract import is_current
 
     path = _cache(options)
-    with VectorCache(path) as store:
+    with VectorCache(path, read_only=True) as store:
         stored = store.stored()
     print(f"{path}: {size_text(path.stat().st_size)}")
     for of in stored:
@@ -172,7 +172,7 @@ def cache_verify(options: argparse.Namespace) -> int:
     from core.cache import VectorCache
 
     path = _cache(options)
-    with VectorCache(path) as store:
+    with VectorCache(path, read_only=True) as store:
         damaged = store.damaged()
         vectors = sum(of.vectors for of in store.stored())
     if damaged:
@@ -283,7 +283,7 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     def add_workers(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one for each core)")
+        sub.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one for each core; 0: this one)")
 
     def add_workspace(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--workspace", metavar="DIR", help="where results are kept (default: $EARMARK_WORKSPACE or ./workspace)")

@@ -13,6 +13,7 @@ from core import __version__, features, jobs
 from core.cache import VectorCache
 from core.engine import cores
 from core.errors import EarmarkError
+from core.extract import is_current
 from core.workspace import Workspace
 
 LIBRARIES = (
@@ -91,16 +92,21 @@ def _space(workspace: Workspace) -> list[Finding]:
 
 def _workspace(workspace: Workspace) -> list[Finding]:
     root = workspace.root
+    there = next(parent for parent in (root, *root.parents) if parent.exists())
+    writable = os.access(there, os.W_OK | os.X_OK)
+    problem = "" if writable else f"{there} is not writable for you: change its rights, or name another with --workspace"
     if not root.exists():
-        return [Finding("workspace", "folder", f"{root} (not there yet; the first job creates it)")]
-    writable = os.access(root, os.W_OK | os.X_OK)
-    problem = "" if writable else "not writable for you: change its rights, or name another with --workspace"
+        return [Finding("workspace", "folder", f"{root} (not there yet; the first job creates it)", problem)]
     found = [Finding("workspace", "folder", str(root), problem)]
-    if workspace.cache.is_file() and writable:
+    if workspace.cache.is_file():
         try:
-            with VectorCache(workspace.cache) as store:
-                vectors = sum(of.vectors for of in store.stored())
-            found.append(Finding("workspace", "cache", f"{vectors} vectors, {size_text(workspace.cache.stat().st_size)}"))
+            with VectorCache(workspace.cache, read_only=True) as store:
+                stored = store.stored()
+            old = sum(of.vectors for of in stored if not is_current(of))
+            size = size_text(workspace.cache.stat().st_size)
+            value = f"{sum(of.vectors for of in stored)} vectors, {size}" + (f"; {old} of an earlier definition" if old else "")
+            problem = "" if os.access(workspace.cache, os.W_OK) else "not writable for you: change its rights"
+            found.append(Finding("workspace", "cache", value, problem))
         except EarmarkError as error:
             found.append(Finding("workspace", "cache", "cannot be read", str(error)))
     states = [jobs.status(job) for job in jobs.list_jobs(workspace.jobs)]

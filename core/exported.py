@@ -101,8 +101,8 @@ def _read(path: Path) -> Matrix:
             X, filenames, names = file["X"], file["filenames"], file["feature_names"]
     except FileNotFoundError:
         raise DataError(f"{path}: this exported matrix is gone; {_AGAIN}") from None
-    except _DAMAGES as error:
-        raise DataError(f"{path}: this exported matrix is damaged ({error}); {_AGAIN}") from None
+    except _DAMAGES:
+        raise DataError(f"{path}: this exported matrix is damaged, no whole .npz file; {_AGAIN}") from None
     if X.shape != (len(filenames), len(names)) or X.dtype != np.float32:
         raise DataError(f"{path}: X is {X.dtype} {X.shape} for {len(filenames)} clips and {len(names)} columns; {_AGAIN}")
     return Matrix(X, np.full(len(X), np.nan), tuple(names.tolist()), tuple(filenames.tolist()))

@@ -45,11 +45,10 @@ class ExtractSettings:
     rehash: bool = False
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.features if name not in FEATURE_SETS]
-        if unknown or not self.features:
-            raise ParameterError(
-                f"features={','.join(self.features)!r}: {unknown or 'nothing'} not among {', '.join(FEATURE_SETS)}"
-            )
+        if not self.features:
+            raise ParameterError(f"features='': name at least one of {', '.join(FEATURE_SETS)}")
+        if unknown := [name for name in self.features if name not in FEATURE_SETS]:
+            raise ParameterError(f"features={','.join(self.features)!r}: {unknown} not among {', '.join(FEATURE_SETS)}")
         if len(set(self.features)) < len(self.features):
             raise ParameterError(f"features={','.join(self.features)!r} names a set twice")
         check_max_seconds(self.max_seconds)

@@ -18,7 +18,7 @@ from core.ensemble import Ensemble, EnsembleSettings, check_plan, train_ensemble
 from core.errors import DataError, ParameterError
 from core.estimate import probe_speed
 from core.events import Notify, ignore
-from core.extract import Extraction, ExtractSettings, column_names, extract_clips
+from core.extract import Extraction, ExtractSettings, column_names, definition_hash, extract_clips
 from core.jobs import Job, new_id
 from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels
 from core.predict import describe_predictions, predict_clips, submission_rows, write_submission
@@ -71,8 +71,10 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
         case "extract":
             dataset = _dataset(request)
             stamp = dataset.stamp()
-            done = extract_dataset(dataset, build(ExtractSettings, request["extract"]), workspace, notify=notify)
+            settings = build(ExtractSettings, request["extract"])
+            done = extract_dataset(dataset, settings, workspace, notify=notify)
             return {
+                "definitions": {name: definition_hash(name, settings.max_seconds).hex() for name in settings.features},
                 "ready": len(done.extraction.vectors),
                 "computed": done.extraction.computed,
                 "unreadable": len(done.extraction.failures),

@@ -1,6 +1,7 @@
 """Features: choose the sets, have them extracted once, watch, and look at what they say."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -11,7 +12,7 @@ from core import commands, jobs
 from core.errors import DataError, JobError
 from core.estimate import FEWEST, Speed, probe_size, speed_of_job
 from core.events import ClipSetAside, Recorded
-from core.extract import ExtractSettings, find_cached
+from core.extract import ExtractSettings, definition_hash, find_cached
 
 ws = ui_state.workspace()
 
@@ -119,6 +120,32 @@ def show_cached(settings: ExtractSettings, unreadable: int) -> None:
     time_to_go(settings, to_do)
 
 
+def show_finished(job: jobs.Job, done: dict[str, Any], unchanged: bool) -> None:
+    """What the last extraction that ended well has left, whatever was begun since."""
+    of = job.request["extract"]
+    if not unchanged:
+        changed_since("the last extraction")
+    if done["set_aside"]:
+        set_aside_table([(problem["file"], problem["reason"]) for problem in done["set_aside"]])
+    sets = f"{plain(', '.join(of['features']))}, up to {of['max_seconds']:g} s"
+    now = {name: definition_hash(name, of["max_seconds"]).hex() for name in of["features"]}
+    if done.get("definitions") != now:
+        st.warning(
+            f"The last extraction ({sets}) is of an earlier version of Earmark, which computed some columns in another way. "
+            "Extract again to look at them.",
+            icon=":material/update:",
+        )
+        return
+    st.success(
+        f"The last extraction ({sets}) has the features of {count(done['ready'], 'clip')}: {done['computed']:,} computed, "
+        f"{done['ready'] - done['computed']:,} from the cache.",
+        icon=":material/check_circle:",
+    )
+    if st.button("Train", type="primary", icon=":material/arrow_forward:", key="next_step"):
+        st.switch_page(ui_state.PAGES["train"])
+    show_features(done["files"], of["features"], stamp)
+
+
 st.title("Features")
 dataset = ui_state.require_dataset()
 chosen = ui_state.choice()
@@ -141,31 +168,21 @@ with st.container(border=True):
 if settings is not None:
     ui_forms.command(commands.extract_command(chosen.path, chosen.layout, settings, ws.root))
 
+finished = ui_state.newest_done("extract")
+done = ui_resources.result(finished) if finished is not None else None
+stamp = dataset.stamp()
+unchanged = done is not None and done["stamp"] == stamp
 if job is not None and active:
     ui_live.show_job(job, draw_set_aside)
 else:
-    failed = job is not None and ui_live.show_end(job)
-    done = ui_resources.result(job) if job is not None and not failed else None
-    stamp = dataset.stamp()
-    unchanged = done is not None and done["stamp"] == stamp
+    if job is not None:
+        ui_live.show_end(job)
     if settings is not None:
         with errors_in_words():  # the cache may be damaged, or not to be opened
-            show_cached(settings, done["unreadable"] if unchanged else 0)
-    if done is not None:
-        if not unchanged:
-            changed_since("the last extraction")
-        if done["set_aside"]:
-            set_aside_table([(problem["file"], problem["reason"]) for problem in done["set_aside"]])
-        of = job.request["extract"]
-        st.success(
-            f"The last extraction ({plain(', '.join(of['features']))}, up to {of['max_seconds']:g} s) has the features of "
-            f"{count(done['ready'], 'clip')}: {done['computed']:,} computed, {done['ready'] - done['computed']:,} from the cache.",
-            icon=":material/check_circle:",
-        )
-        if st.button("Train", type="primary", icon=":material/arrow_forward:", key="next_step"):
-            st.switch_page(ui_state.PAGES["train"])
-        show_features(done["files"], of["features"], stamp)
-    elif not failed:
-        st.caption(
-            "Each clip is decoded once; what is computed is kept, by the content of the file. Training extracts what is missing."
-        )
+            show_cached(settings, done["unreadable"] if done is not None and unchanged else 0)
+if finished is not None and done is not None:
+    show_finished(finished, done, unchanged)
+elif job is None:
+    st.caption(
+        "Each clip is decoded once; what is computed is kept, by the content of the file. Training extracts what is missing."
+    )

@@ -119,7 +119,7 @@ def test_names_of_columns_carry_their_set():
     ("options", "match"),
     [
         ({"features": ("ultra", "x")}, r"\['x'\] not among ultra, mfcc, metadata"),
-        ({"features": ()}, "nothing not among"),
+        ({"features": ()}, "name at least one of ultra, mfcc, metadata"),
         ({"features": ("ultra", "ultra")}, "twice"),
         ({"max_seconds": 0.5}, "max_seconds=0.5 must be a finite number of 1 or more"),
         ({"max_seconds": float("nan")}, "max_seconds=nan"),

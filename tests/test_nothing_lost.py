@@ -230,7 +230,7 @@ def test_a_workspace_that_may_not_be_written_is_told_in_words(place, make_datase
             path.chmod(0o755)
     assert done.returncode == 1
     *_, library, command = done.stderr.splitlines()
-    assert re.search("cache.sqlite: attempt to write a readonly database.*make the workspace writable|Permission denied", library)
+    assert re.search("cache.sqlite: attempt to write a readonly database.*Make the workspace writable|Permission denied", library)
     assert re.search(f"^earmark: .*{folder}/w.*Permission denied", command)
     assert "Traceback" not in done.stderr
 

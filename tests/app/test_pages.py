@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from core import jobs, pipeline
+from core import features, jobs, pipeline
 from core.dataset import Layout
 from core.events import ClipExtracted, EventLog, ExtractionStarted, JobCancelled, JobFailed, JobStarted
-from core.extract import ExtractSettings
+from core.extract import ExtractSettings, definition_hash
 from core.perform import perform
 from core.workspace import to_json, write_json
 from tests.app.conftest import EXTRACT, PAGES, render, text
@@ -557,6 +557,24 @@ def test_exported_matrices_that_are_gone_or_damaged_are_told_in_words(finished, 
     assert says in text(at)
     assert "extract again" in text(at)
     assert at.button(key="next_step").label == "Train"
+
+
+def test_a_cancelled_extraction_leaves_the_finished_one_to_look_at(finished):
+    job, _ = jobs.claim("extract", {**finished.request, "extract": ExtractSettings(("mfcc",))}, finished.root / "jobs")
+    finished.end(job, JobCancelled())
+    at = render("features")
+    assert "It was cancelled" in text(at)
+    assert "The last extraction (mfcc, metadata, up to 45 s) has the features of 15 clips" in text(at)
+    assert at.get("download_button")
+
+
+def test_features_of_an_earlier_version_are_not_shown_as_todays(finished, monkeypatch):
+    monkeypatch.setitem(features.SET_VERSIONS, "mfcc", 99)
+    definition_hash.cache_clear()
+    at = render("features")
+    definition_hash.cache_clear()
+    assert "is of an earlier version of Earmark" in text(at)
+    assert not at.get("download_button")
 
 
 def test_a_damaged_cache_is_told_in_words_and_costs_no_other_part_of_the_page(finished):
