@@ -142,7 +142,7 @@ def strongest_columns(table: pd.DataFrame, chosen: str) -> alt.Chart:
             opacity=alt.condition("datum.chosen", alt.value(1), alt.value(0.6)),
             tooltip=[
                 alt.Tooltip("column:N", title="Column"),
-                alt.Tooltip("definition:N", title="Is"),
+                alt.Tooltip("definition:N", title="Definition"),
                 alt.Tooltip("unit:N", title="Unit"),
                 alt.Tooltip("spearman:Q", title="Spearman", format=".3f"),
                 alt.Tooltip("pearson:Q", title="Pearson", format=".3f"),
@@ -188,7 +188,7 @@ def column_histogram(values: dict[str, np.ndarray], title: str) -> alt.Chart:
     ]
     frame = pd.DataFrame(rows, columns=["table", "from", "to", "clips", "share"]).astype({"from": float, "to": float})
     return (
-        alt.Chart(frame, height=220)
+        alt.Chart(frame, height=290)
         .mark_bar(opacity=0.55, binSpacing=0)
         .encode(
             alt.X("from:Q", title=title, scale=alt.Scale(domain=[float(edges[0]), float(edges[-1])], nice=False)),
@@ -196,7 +196,13 @@ def column_histogram(values: dict[str, np.ndarray], title: str) -> alt.Chart:
             alt.Y("share:Q", title="Share of clips", stack=None, axis=alt.Axis(format="%", tickCount=4)),
             _table_colour(),
             y2=alt.datum(0),
-            tooltip=["table:N", "from:Q", "to:Q", "clips:Q", alt.Tooltip("share:Q", format=".1%")],
+            tooltip=[
+                "table:N",
+                alt.Tooltip("from:Q", format=".4~g"),
+                alt.Tooltip("to:Q", format=".4~g"),
+                "clips:Q",
+                alt.Tooltip("share:Q", format=".1%"),
+            ],
         )
     )
 
@@ -225,7 +231,7 @@ def missing_values(table: pd.DataFrame) -> alt.Chart:
             yOffset=alt.YOffset("table:N", sort=["train", "test"]),
             tooltip=[
                 alt.Tooltip("column:N", title="Column"),
-                alt.Tooltip("definition:N", title="Is"),
+                alt.Tooltip("definition:N", title="Definition"),
                 alt.Tooltip("nan_when:N", title="No value where"),
                 alt.Tooltip("table:N", title="Table"),
                 alt.Tooltip("clips:Q", title="Clips without it"),
