@@ -80,44 +80,41 @@ def against_label(features: Features, *, clips: dict[str, Path]) -> None:
     known = definitions(features.sets)
     names = table["column"].tolist()
     chosen = ui_state.column(names)
-    side_by_side = st.container(horizontal=True)
-    with side_by_side.container(width=470):
-        top = table.dropna(subset="spearman").head(_TOP)
-        if len(top):
-            st.markdown("**Closest to the label**")
-            st.altair_chart(
-                ui_charts.strongest_columns(top, chosen),
-                key="features_top",
-                on_select=_look_at_bar,
-                alt=f"Correlation with the label, strongest for {top['column'].iloc[0]}",
-            )
-        else:
-            st.caption("No column varies together with the labels: there are too few, or they are all equal.")
-        st.markdown("**All columns**")
-        st.caption("Click a cell to look at its column, a heading to sort.")
-        st.dataframe(
-            table.assign(unit=table["unit"].replace("1", "")),
-            hide_index=True,
-            height=330,
-            column_config=_COLUMNS,
-            on_select=partial(_look_at_row, names),
-            selection_mode="single-cell",
-            key="features_columns",
-            alt="Columns with their correlation with the label, unit and definition",
-        )
-    with side_by_side.container(width=490):
-        st.selectbox("Column", names, key=ui_state.COLUMN, help=plain(_about(known[chosen])), persist_state="session")
-        st.caption(plain(_about(known[chosen])))
-        one_column(features, chosen, known[chosen], clips)
+    with st.grid(2, min_column_width=440):
+        with st.container():
+            top = table.dropna(subset="spearman").head(_TOP)
+            if len(top):
+                st.markdown("**Closest to the label**")
+                st.altair_chart(
+                    ui_charts.strongest_columns(top, chosen),
+                    key="features_top",
+                    on_select=_look_at_bar,
+                    alt=f"Correlation with the label, strongest for {top['column'].iloc[0]}",
+                )
+            else:
+                st.caption("No column varies together with the labels: there are too few, or they are all equal.")
+            spread(features, chosen, known[chosen])
+        with st.container():
+            st.selectbox("Column", names, key=ui_state.COLUMN, help=plain(_about(known[chosen])), persist_state="session")
+            st.caption(plain(_about(known[chosen])))
+            one_column(features, chosen, known[chosen], clips)
+    st.markdown("**All columns**")
+    st.caption("Click a cell to look at its column, a heading to sort.")
+    st.dataframe(
+        table.assign(unit=table["unit"].replace("1", "")),
+        hide_index=True,
+        height=330,
+        column_config=_COLUMNS,
+        on_select=partial(_look_at_row, names),
+        selection_mode="single-cell",
+        key="features_columns",
+        alt="Columns with their correlation with the label, unit and definition",
+    )
 
 
 def one_column(features: Features, name: str, about: Column, clips: dict[str, Path]) -> None:
-    """A column clip by clip against the label, and its spread in both tables."""
+    """A column clip by clip against the label."""
     title = _title(name, about)
-    both = {split: _values(one, name) for split, one in (("train", features.train), ("test", features.test)) if one is not None}
-    if not any(np.isfinite(values).any() for values in both.values()):
-        st.caption(f"No clip has a value here: {plain(about.nan_when)}.")
-        return
     if features.train is not None:
         frame = pd.DataFrame({"clip": features.train.filenames, "label": features.train.y, "value": _values(features.train, name)})
         there = frame.dropna()
@@ -133,7 +130,16 @@ def one_column(features: Features, name: str, about: Column, clips: dict[str, Pa
         if picked and picked[0] in clips:
             st.markdown(f"**{plain(picked[0])}**")
             st.audio(str(clips[picked[0]]))
-    st.altair_chart(ui_charts.column_histogram(both, title), key="features_spread", alt=f"{name} over the clips of each table")
+
+
+def spread(features: Features, name: str, about: Column) -> None:
+    """How the values of a column are spread in both tables."""
+    both = {split: _values(one, name) for split, one in (("train", features.train), ("test", features.test)) if one is not None}
+    if not any(np.isfinite(values).any() for values in both.values()):
+        st.caption(f"No clip has a value of {plain(name)}: {plain(about.nan_when)}.")
+        return
+    chart = ui_charts.column_histogram(both, _title(name, about))
+    st.altair_chart(chart, key="features_spread", alt=f"{name} over the clips of each table")
 
 
 def missing(features: Features) -> None:
