@@ -11,6 +11,7 @@ import hashlib
 import os
 import sqlite3
 import struct
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -111,11 +112,23 @@ class VectorCache:
         make_folder(self.path.parent)
         with self._told():
             self._database = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
-            self._database.execute("PRAGMA page_size=16384")
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._database.executescript(_TABLES)
+            self._set_up()
         return self
+
+    def _set_up(self) -> None:
+        """Settings and tables. SQLite does not wait for another process that is doing the same, so it is tried again."""
+        give_up = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                self._database.execute("PRAGMA page_size=16384")
+                self._database.execute("PRAGMA journal_mode=WAL")
+                self._database.execute("PRAGMA synchronous=FULL")
+                self._database.executescript(_TABLES)
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.02)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._database.close()

@@ -1,9 +1,11 @@
+import os
 import sqlite3
 
 import numpy as np
 import pytest
 
 from core.cache import VectorCache, content_hash, vector_key
+from core.engine import map_unordered
 from core.errors import DataError
 
 
@@ -39,6 +41,18 @@ def test_two_writers_share_one_file(path):
         one.put({key(1): np.ones(2, np.float32)})
         other.put({key(2): np.zeros(2, np.float32)})
         assert set(one.get([key(1), key(2)])) == {key(1), key(2)}
+
+
+def open_anew(path):
+    with VectorCache(path) as cache:
+        cache.put({key(os.getpid() % 256): np.ones(2, np.float32)})
+
+
+def test_many_processes_may_open_a_new_file_at_once(tmp_path):
+    for number in range(5):
+        paths = [tmp_path / f"{number}.sqlite"] * 8
+        outcomes = list(map_unordered(open_anew, paths, workers=4))
+        assert [outcome.error for outcome in outcomes] == [None] * 8
 
 
 def test_a_damaged_vector_counts_as_missing(path):
