@@ -6,6 +6,7 @@ Plotly.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -14,16 +15,17 @@ import plotly.colors as pc
 import plotly.graph_objects as go
 
 from core.audio import Clip
-from core.events import FitFinished
+from core.events import FitFinished, RoundsScored
 
 Layers = alt.LayerChart | alt.FacetChart  # what alt.layer gives
 
-_HEIGHT, _TALL = 260, 340
+_HEIGHT, _TALL = 260, 380
 _MAX_BARS = 32
 _MANY_POINTS = 1500
 _WAVEFORM_BINS = 800
 _SPECTROGRAM_FRAMES, _SPECTROGRAM_ROWS = 600, 160
 _FLOOR_DB = -80.0
+_COLOURS_OF_THEME = 7
 _ACCENT = "#0f9488"
 _COLOURS = ["#05000f", *pc.sequential.Magma[1:]]  # Streamlit takes #000004, Magma's first, for a sign of its own
 _QUIET = "#8d9a98"
@@ -47,62 +49,157 @@ def duration_histogram(seconds: Sequence[float]) -> alt.Chart:
     return _histogram(np.asarray(seconds, float), "Seconds")
 
 
-def fold_scores(fits: Sequence[FitFinished], models: Sequence[str], folds: int) -> alt.Chart:
-    """RMSE of each model on each fold, as far as they are fitted; the axes stand still while it fills."""
-    rows = [(fit.fold + 1, fit.rmse, fit.model) for fit in fits]
+def fold_scores(fits: Sequence[FitFinished], members: Sequence[str], folds: int, repeats: int = 1) -> alt.Chart:
+    """RMSE of each member on each fold, as far as they are fitted, repeat after repeat; the axes stand still while it fills."""
+    rows = [(place(fit.repeat, fit.fold, repeats), fit.repeat + 1, fit.rmse, fit.model) for fit in fits]
+    places = [place(repeat, fold, repeats) for repeat in range(repeats) for fold in range(folds)]
+    title = "Fold" if repeats == 1 else "Repeat and fold"
     return (
-        alt.Chart(pd.DataFrame(rows, columns=["fold", "rmse", "model"]), height=_TALL)
-        .mark_line(point=alt.OverlayMarkDef(size=70, filled=True), strokeWidth=1.5)
+        alt.Chart(pd.DataFrame(rows, columns=["fold", "repeat", "rmse", "member"]), height=_TALL)
+        .mark_line(point=alt.OverlayMarkDef(size=70 if len(places) <= 10 else 35, filled=True), strokeWidth=1.5)
         .encode(
-            alt.X("fold:O", scale=alt.Scale(domain=list(range(1, folds + 1))), title="Fold", axis=alt.Axis(labelAngle=0)),
+            alt.X("fold:O", scale=alt.Scale(domain=places), title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
             alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE on the fold"),
-            alt.Color("model:N", scale=alt.Scale(domain=list(models)), title=None, legend=alt.Legend(orient="bottom", columns=3)),
-            tooltip=["model:N", "fold:O", _figure("rmse")],
+            alt.Color("member:N", scale=alt.Scale(domain=list(members)), title=None, legend=_legend(members)),
+            alt.Detail("repeat:O"),
+            tooltip=["member:N", "fold:O", _figure("rmse")],
         )
     )
 
 
-def running_error(fits: Sequence[FitFinished], total: int) -> Layers:
-    """Out-of-fold RMSE of all that is fitted so far, beside that of the constant predictor on the same rows."""
-    names = {"oof_rmse": "ensemble so far", "constant_rmse": "constant (mean label)"}
+def running_error(fits: Sequence[FitFinished], total: int, best: float | None = None) -> Layers:
+    """Out-of-fold RMSE of all that is fitted so far, beside that of the constant predictor on the same rows.
+
+    Parameters
+    ----------
+    fits : sequence of FitFinished
+    total : int, fits in the end
+    best : float, RMSE of the best run so far, drawn as a rule
+    """
+    names = {"oof_rmse": "members so far", "constant_rmse": "constant (mean label)"}
     rows = [(number + 1, name, getattr(fit, key)) for number, fit in enumerate(fits) for key, name in names.items()]
-    colours = alt.Scale(domain=list(names.values()), range=[_ACCENT, _QUIET])
+    marks, last = list(names.values()), max(2, total)
+    if best is not None:
+        marks.append("best run before")
+        rows += [(at, marks[-1], best) for at in (1, last)]
+    colours = alt.Scale(domain=marks, range=[_ACCENT, _QUIET, _SECOND][: len(marks)])
     base = alt.Chart(pd.DataFrame(rows, columns=["fits", "what", "rmse"])).encode(
-        alt.X(
-            "fits:Q", scale=alt.Scale(domain=[1, max(2, total)]), title="Fits finished", axis=alt.Axis(tickMinStep=1, format="d")
-        ),
-        alt.Y("rmse:Q", scale=alt.Scale(zero=True), title="RMSE out of fold"),
-        alt.Color("what:N", scale=colours, title=None, legend=alt.Legend(orient="bottom", columns=3)),
+        alt.X("fits:Q", scale=alt.Scale(domain=[1, last]), title="Fits finished", axis=alt.Axis(tickMinStep=1, format="d")),
+        alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE out of fold"),
+        alt.Color("what:N", scale=colours, title=None, legend=_legend(marks)),
         tooltip=["what:N", "fits:Q", _figure("rmse")],
     )
-    return alt.layer(base.mark_line(strokeWidth=2), base.mark_point(size=25, filled=True), height=_TALL)
+    points = base.transform_filter(alt.datum.what != "best run before").mark_point(size=25, filled=True)
+    return alt.layer(base.mark_line(strokeWidth=2), points, height=_TALL)
+
+
+def round_curves(rounds: Sequence[RoundsScored], folds: int) -> alt.Chart:
+    """RMSE of a boosted member by round on the rows that early stopping looks at, a line for each fold of each repeat."""
+    rows = {(one.repeat + 1, one.fold + 1, one.rounds): one.rmse for one in rounds}  # a fit that was begun anew tells them again
+    frame = pd.DataFrame([(*key, rmse) for key, rmse in rows.items()], columns=["repeat", "fold", "rounds", "rmse"])
+    numbers = list(range(1, folds + 1))
+    scale = alt.Scale(domain=numbers)
+    if folds > _COLOURS_OF_THEME:
+        scale = alt.Scale(domain=numbers, scheme=alt.SchemeParams(name="viridis", extent=[0.3, 0.85]))
+    return (
+        alt.Chart(frame, height=300)
+        .mark_line(strokeWidth=1.5, opacity=0.85)
+        .encode(
+            alt.X("rounds:Q", title="Round", axis=alt.Axis(tickMinStep=1, tickCount=5, format="d")),
+            alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE, early-stopping rows"),
+            alt.Color("fold:N", scale=scale, title="Fold", legend=_legend(numbers)),
+            alt.Detail("repeat:O"),
+            tooltip=["repeat:O", "fold:O", "rounds:Q", _figure("rmse")],
+        )
+    )
+
+
+def member_weights(table: pd.DataFrame) -> alt.Chart:
+    """Share of each member in the blend.
+
+    Parameters
+    ----------
+    table : pd.DataFrame with ``member``, ``weight``, ``oof_rmse``
+    """
+    highest = max(0.01, float(table["weight"].max()))
+    return (
+        alt.Chart(table, height=28 * len(table) + 80)
+        .mark_bar(color=_ACCENT, height={"band": 0.72})
+        .encode(
+            alt.X(
+                "weight:Q",
+                title="Weight, mean over all folds",
+                scale=alt.Scale(domain=[0, highest]),
+                axis=alt.Axis(format=".2f", tickCount=5),
+            ),
+            _names("member"),
+            tooltip=[alt.Tooltip("member:N", title="Member"), alt.Tooltip("weight:Q", format=".3f"), _figure("oof_rmse")],
+        )
+    )
+
+
+def verdicts(table: pd.DataFrame) -> Layers:
+    """What each switch did to the RMSE, with the interval in which that is known; left of the line it helps.
+
+    Parameters
+    ----------
+    table : pd.DataFrame with ``switch``, ``difference``, ``low``, ``high``, ``verdict``
+    """
+    reach = 1.1 * float(np.abs(table[["low", "high", "difference"]].to_numpy(float)).max()) or 0.01
+    x = alt.Scale(domain=[-reach, reach], nice=False)
+    colours = alt.Scale(domain=["helps", "cannot tell", "hurts"], range=[_ACCENT, _QUIET, _SECOND])
+    tooltip: list[Any] = [
+        "switch:N",
+        "verdict:N",
+        *(alt.Tooltip(f"{name}:Q", format="+.4f") for name in ("difference", "low", "high")),
+    ]
+    base = alt.Chart(table).encode(
+        _names("switch"),
+        color=alt.Color("verdict:N", scale=colours, legend=None),
+        tooltip=tooltip,
+    )
+    ends = base.mark_rule(strokeWidth=3).encode(
+        alt.X("low:Q", scale=x, title="Change of the RMSE out of fold", axis=alt.Axis(format="+~g", tickCount=5)), alt.X2("high")
+    )
+    points = base.mark_point(size=110, filled=True, opacity=1).encode(alt.X("difference:Q", scale=x))
+    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=_QUIET, strokeDash=[4, 4]).encode(alt.X("zero:Q", scale=x))
+    return alt.layer(zero, ends, points, height=32 * len(table) + 90)
 
 
 def oof_scatter(oof: pd.DataFrame) -> Layers:
     """Out-of-fold prediction by label; on the diagonal the two are equal."""
     low, high = _range(np.concatenate([oof["label"], oof["oof_prediction"]]))
     scale = alt.Scale(domain=[low, high], nice=False)
-    x = alt.X("label:Q", scale=scale, title="Label")
-    y = alt.Y("oof_prediction:Q", scale=scale, title="Prediction out of fold")
+    x = alt.X("label:Q", scale=scale, title="Label", axis=alt.Axis(tickCount=6))
+    y = alt.Y("oof_prediction:Q", scale=scale, title="Prediction out of fold", axis=alt.Axis(tickCount=6))
     ends = pd.DataFrame({"label": [low, high], "oof_prediction": [low, high]})
     diagonal = alt.Chart(ends).mark_line(color=_QUIET, strokeDash=[4, 4]).encode(x, y)
+    shown = [name for name in ("filename", "label", "oof_prediction", "low", "high", "fold") if name in oof]
+    interval = [_figure(name) for name in ("low", "high") if name in oof]
     points = (
-        alt.Chart(oof[["filename", "label", "oof_prediction", "fold"]])
+        alt.Chart(oof[shown])
         .mark_circle(size=40, opacity=0.55, color=_ACCENT)
-        .encode(x, y, tooltip=["filename:N", "label:Q", _figure("oof_prediction"), "fold:O"])
+        .encode(x, y, tooltip=["filename:N", "label:Q", _figure("oof_prediction"), *interval, "fold:O"])
     )
     return alt.layer(diagonal, points, height=360)
 
 
 def predictions_on_labels(labels: Sequence[float], predictions: pd.DataFrame) -> Layers:
-    """Where predictions (columns ``file``, ``prediction``) stand among the labels that were trained on."""
+    """Where predictions stand among the labels that were trained on: each a point with its interval, the lowest at the bottom.
+
+    Parameters
+    ----------
+    labels : of the training clips
+    predictions : pd.DataFrame with ``file``, ``prediction``, ``low``, ``high``; the ends may be NaN
+    """
     values = np.asarray(labels, float)
     bars = _bars(values)
-    low, high = _range(np.concatenate([bars["from"], bars["to"], predictions["prediction"]]))
+    ends = predictions[["prediction", "low", "high"]].to_numpy(float)
+    low, high = _range(np.concatenate([bars["from"], bars["to"], ends[np.isfinite(ends)]]))
     x = alt.Scale(domain=[low, high], nice=False)
     histogram = (
         alt.Chart(bars)
-        .mark_bar(color=_QUIET, opacity=0.45)
+        .mark_bar(color=_QUIET, opacity=0.3)
         .encode(
             alt.X("from:Q", scale=x, title="Label", axis=alt.Axis(tickCount=10)),
             alt.X2("to"),
@@ -111,9 +208,18 @@ def predictions_on_labels(labels: Sequence[float], predictions: pd.DataFrame) ->
             tooltip=["from:Q", "to:Q", "clips:Q"],
         )
     )
-    tooltip = ["file:N", _figure("prediction")]
-    rules = alt.Chart(predictions).mark_rule(color=_ACCENT, strokeWidth=2.5).encode(alt.X("prediction:Q", scale=x), tooltip=tooltip)
-    return alt.layer(histogram, rules, height=_HEIGHT)
+    ordered = predictions.sort_values("prediction").assign(row=np.arange(len(predictions)) + 0.5)
+    rows = alt.Y("row:Q", scale=alt.Scale(domain=[0, len(ordered)], nice=False), axis=None)
+    tooltip: list[Any] = ["file:N", _figure("prediction"), _figure("low"), _figure("high")]
+    base = alt.Chart(ordered).encode(rows, tooltip=tooltip)
+    intervals = (
+        base.transform_filter("isValid(datum.low)")
+        .mark_rule(color=_ACCENT, strokeWidth=2.5, opacity=1)
+        .encode(alt.X("low:Q", scale=x), alt.X2("high"))
+    )
+    points = base.mark_point(color=_ACCENT, filled=True, size=110, opacity=1).encode(alt.X("prediction:Q", scale=x))
+    height = max(_HEIGHT, min(4 * _HEIGHT, 14 * len(ordered)))
+    return alt.layer(histogram, alt.layer(intervals, points), height=height).resolve_scale(y="independent")
 
 
 def strongest_columns(table: pd.DataFrame, chosen: str) -> alt.Chart:
@@ -352,7 +458,17 @@ def _around(values: pd.Series) -> alt.Scale:
 
 
 def _names(column: str) -> alt.Y:
-    return alt.Y(f"{column}:N", sort=None, title=None, axis=alt.Axis(labelLimit=240, ticks=False, domain=False))
+    return alt.Y(f"{column}:N", sort=None, title=None, axis=alt.Axis(labelLimit=240, labelOverlap=False, ticks=False, domain=False))
+
+
+def place(repeat: int, fold: int, repeats: int) -> str:
+    """A fold on an axis: its number, after that of its repeat where there are several."""
+    return str(fold + 1) if repeats == 1 else f"{repeat + 1}.{fold + 1}"
+
+
+def _legend(names: Sequence[object]) -> alt.Legend:
+    longest = max((len(str(name)) for name in names), default=0)
+    return alt.Legend(orient="bottom", columns=10 if longest <= 3 else 3 if longest <= 22 else 1, labelLimit=320)
 
 
 def _table_colour() -> alt.Color:

@@ -1,14 +1,17 @@
 """Widgets that return a settings object of the library. What is chosen stays chosen while one looks at other pages."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
-from app.ui_words import count, plain
+from app.ui_words import SWITCHES, count, plain
 from core.dataset import Dataset
 from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError
 from core.extract import FEATURE_SETS, ExtractSettings
-from core.features import columns
-from core.matrix import group_labels
+from core.features import columns, parse_set
+from core.matrix import group_labels, table_values
+from core.members import parse_member, parse_members
 from core.models import CATALOGUE, PRESETS
 
 _SETS = {
@@ -16,7 +19,12 @@ _SETS = {
     "mfcc": "20 cepstral coefficients with their changes",
     "metadata": "length, rate, channels and size of the file",
 }
+_SCALES = ("ultra@5s", "mfcc@5s", "ultra@2s")
 _PRESETS = {"fast": "Fast", "classic": "Classic"}
+_SCALINGS = {"robust": "Robust", "standard": "Standard"}
+_BLENDS = {"auto": "Auto", "mean": "Mean", "weights": "Weights"}
+_AUTO = "auto"
+_PERMUTATIONS = 3
 
 
 def set_label(name: str) -> str:
@@ -24,47 +32,58 @@ def set_label(name: str) -> str:
     return f"{name} · {len(columns(name))}"
 
 
-def extract_settings(usual: ExtractSettings) -> ExtractSettings | None:
+def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSettings | None:
     """Feature sets and length of analysis, ``usual`` at first, or None where they make no sense: then the page has said why."""
     sets = st.pills(
         "Feature sets",
         FEATURE_SETS,
         selection_mode="multi",
-        default=usual.features,
+        default=[name for name in usual.features if name in FEATURE_SETS],
         format_func=set_label,
         key="extract_features",
         persist_state="session",
         help="  \n".join(f"**{name}**: {_SETS[name]}" for name in FEATURE_SETS),
     )
-    seconds = st.number_input(
-        "Seconds analysed",
-        min_value=1.0,
-        value=usual.max_seconds,
-        step=5.0,
-        key="extract_max_seconds",
-        persist_state="session",
-        help="Only the start of a longer clip is analysed.",
-        width=180,
-    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        further = [name for name in usual.features if name not in FEATURE_SETS]
+        more = st.multiselect(
+            "Further sets",
+            list(dict.fromkeys([*_SCALES, *numeric_columns(dataset), *further])),
+            default=further,
+            accept_new_options=True,
+            select_all=False,
+            placeholder="ultra@5s, table:NAME",
+            key="extract_more",
+            persist_state="session",
+            width=420,
+            help="**ultra@5s**: the set over windows of 5 s, their mean and standard deviation; any length from 1 s will do.  \n"
+            "**table:NAME**: the numeric column NAME of the tables. A clip without its table then has no value there.",
+        )
+        seconds = st.number_input(
+            "Seconds analysed",
+            min_value=1.0,
+            value=usual.max_seconds,
+            step=5.0,
+            key="extract_max_seconds",
+            persist_state="session",
+            help="Only the start of a longer clip is analysed.",
+            width=180,
+        )
+    names = tuple(dict.fromkeys([*(name for name in FEATURE_SETS if name in (sets or ())), *more]))
+    if not names:
+        _refuse("Choose at least one feature set.")
+        return None
     try:
-        return ExtractSettings(features=tuple(name for name in FEATURE_SETS if name in (sets or ())), max_seconds=float(seconds))
-    except ParameterError:
-        st.caption(":orange[Choose at least one feature set.]")
+        _check_sets(dataset, names)
+        return ExtractSettings(features=names, max_seconds=float(seconds))
+    except (ParameterError, DataError) as error:
+        _refuse(str(error))
         return None
 
 
 def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSettings | None:
-    """Members, folds and groups, ``usual`` at first, or None where they make no sense: then the page has said why."""
-    columns_there = [None, *_columns(dataset)]
-    models = st.pills(
-        "Models",
-        list(CATALOGUE),
-        selection_mode="multi",
-        default=usual.models,
-        key="train_models",
-        persist_state="session",
-        help="Members of the ensemble; its prediction is their mean.",
-    )
+    """Members, folds, groups and switches, ``usual`` at first, or None where they make no sense: then the page has said why."""
+    members = _members(dataset, usual.members)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         preset = st.segmented_control(
             "Preset",
@@ -77,44 +96,55 @@ def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSett
             help="Fast: coarse histogram bins, a share of the columns, up to 600 trees. "
             "Classic: the libraries' usual bins, up to 2000 rounds; several times slower.",
         )
-        folds = st.number_input("Folds", 2, 50, usual.folds, key="train_folds", persist_state="session", width=150)
-        groups = st.selectbox(
-            "Groups",
-            columns_there,
-            index=columns_there.index(usual.groups) if usual.groups in columns_there else 0,
-            format_func=lambda name: "No groups" if name is None else _group_label(dataset, name),
-            key="train_groups",
+        folds = st.number_input("Folds", 2, 50, usual.folds, key="train_folds", persist_state="session", width=130)
+        repeats = st.number_input(
+            "Repeats",
+            1,
+            20,
+            usual.repeats,
+            key="train_repeats",
             persist_state="session",
-            width=280,
-            help="All clips of one speaker, room or instrument stay in one fold, "
-            "and the score is the one that a new speaker will get. Without groups it flatters.",
+            width=130,
+            help="How often the folds are drawn anew. The score is the mean; it depends less on the luck of one draw, "
+            "and the time grows as much.",
         )
-        seed = st.number_input("Seed", 0, 2**31 - 1, usual.seed, key="train_seed", persist_state="session", width=170)
-    if groups is None and (repeating := repeating_columns(dataset)):
-        what = plain(" or ".join(repeating[:3]))
-        st.caption(f"Does one {what} have several clips? Then choose it under Groups, or the score will flatter.")
-    try:
-        settings = EnsembleSettings(
-            models=tuple(name for name in CATALOGUE if name in (models or ())),
-            preset=str(preset),
-            folds=int(folds),
-            groups=groups,
-            seed=int(seed),
-        )
-    except ParameterError:
-        st.caption(":orange[Choose at least one model.]")
+        groups = _groups(dataset, usual.groups)
+    options = _more_settings(usual)
+    switches = _switches(dataset, usual)
+    if members is None:
         return None
+    settings = EnsembleSettings(
+        members=members,
+        preset=str(preset),
+        folds=int(folds),
+        repeats=int(repeats),
+        groups=groups,
+        **options,  # type: ignore[arg-type]
+        **switches,  # type: ignore[arg-type]
+    )
+    if groups is not None and groups == _AUTO and _AUTO not in _columns(dataset):  # known when the clips have been heard
+        return settings
     try:
         units, what = (
             (len(set(group_labels(dataset.train, groups))), "groups") if groups else (len(dataset.train), "labelled clips")
         )
     except DataError as error:
-        st.caption(f":orange[{plain(str(error))}]")
+        _refuse(str(error))
         return None
     if units < settings.folds:
-        st.caption(f":orange[{settings.folds} folds need at least as many {what}; there are {units}.]")
+        _refuse(f"{settings.folds} folds need at least as many {what}; there are {units}.")
         return None
     return settings
+
+
+def work_ahead(settings: EnsembleSettings) -> str:
+    """How many models these settings fit, in words."""
+    one = len(settings.members) * settings.folds
+    parts = [count(one * settings.repeats, "fit")]
+    parts += [f"as many without {SWITCHES[name].lower()}" for name in ("augment", "pseudo_labels") if getattr(settings, name)]
+    if settings.self_test:
+        parts.append(f"{_PERMUTATIONS} x {one:,} on permuted labels")
+    return ", then ".join(parts)
 
 
 def repeating_columns(dataset: Dataset) -> list[str]:
@@ -122,10 +152,204 @@ def repeating_columns(dataset: Dataset) -> list[str]:
     return [name for name in _columns(dataset) if 1 < _different(dataset, name) <= len(dataset.train) / 2]
 
 
+def numeric_columns(dataset: Dataset) -> list[str]:
+    """Columns that hold numbers in both tables, and not one alone, as names of feature sets."""
+    named = [f"table:{name}" for name in _columns(dataset) if _different(dataset, name) > 1]
+    return [name for name in named if _why_not_numeric(dataset, name) is None]
+
+
 def command(line: str) -> None:
     """The line that does the same, to be copied."""
     with st.expander("Copy as command", icon=":material/terminal:"):
         st.code(line, language="bash", wrap_lines=True)
+
+
+def _members(dataset: Dataset, usual: Sequence[str]) -> tuple[str, ...] | None:
+    chosen = st.multiselect(
+        "Members",
+        list(dict.fromkeys([*CATALOGUE, *usual])),
+        default=list(usual),
+        accept_new_options=True,
+        select_all=False,
+        placeholder="svr, lightgbm:ultra,mfcc:seed=7",
+        key="train_members",
+        persist_state="session",
+        help="Models that are put together. Choose one, or type one with feature sets and settings of its own and press Enter:  \n"
+        "`svr:mfcc` on one set  \n`lightgbm:ultra,mfcc:seed=7` on two, with another seed  \n`catboost::depth=4` with a setting"
+        "  \n" + "  \n".join(f"**{name}** takes {', '.join(model.settable)}" for name, model in CATALOGUE.items()),
+    )
+    if not chosen:
+        _refuse("Choose at least one member.")
+        return None
+    try:
+        names = tuple(member.name for member in parse_members(chosen))
+        for name in names:
+            _check_sets(dataset, parse_member(name).sets)
+    except (ParameterError, DataError) as error:
+        _refuse(str(error))
+        return None
+    fixed = sum(bool(parse_member(name).sets) for name in names)
+    if fixed < len(names):
+        which = "Each member without sets of its own" if fixed else "Each member"
+        st.caption(f"{which} chooses its feature sets inside each fold; svr:mfcc would name them.")
+    return names
+
+
+def _groups(dataset: Dataset, usual: str | None) -> str | None:
+    there = _columns(dataset)
+    options = [None, *([] if _AUTO in there else [_AUTO]), *there]
+
+    def label(name: str | None) -> str:
+        if name is None:
+            return "No groups"
+        return "auto · what audio, names and features tie together" if name not in there else _group_label(dataset, name)
+
+    groups: str | None = st.selectbox(
+        "Groups",
+        options,
+        index=options.index(usual) if usual in options else 0,
+        format_func=label,
+        key="train_groups",
+        persist_state="session",
+        width=330,
+        help="All clips of one speaker, room or instrument stay in one fold, "
+        "and the score is the one that a new speaker will get. Without groups it flatters.",
+    )
+    if groups is None and (repeating := repeating_columns(dataset)):
+        what = plain(" or ".join(repeating[:3]))
+        st.caption(f"Does one {what} have several clips? Then choose it under Groups, or the score will flatter.")
+    return groups
+
+
+def _more_settings(usual: EnsembleSettings) -> dict[str, object]:
+    with (
+        st.expander("Folds, scaling and blend", icon=":material/tune:"),
+        st.container(horizontal=True, vertical_alignment="bottom"),
+    ):
+        stratified = st.toggle(
+            "Stratified folds",
+            usual.stratified,
+            key="train_stratified",
+            persist_state="session",
+            help="Each fold gets about the same distribution of labels.",
+        )
+        rounded = st.toggle(
+            "Round predictions",
+            usual.round_labels,
+            key="train_round_labels",
+            persist_state="session",
+            help="Bring them to the grid on which the labels stand, such as half points. The RMSE is usually better without.",
+        )
+        scaling = st.segmented_control(
+            "Scaling",
+            _SCALINGS,
+            default=usual.scaling,
+            required=True,
+            format_func=lambda name: _SCALINGS.get(name, name),
+            key="train_scaling",
+            persist_state="session",
+            help="Robust: by median and quartiles, and what is far out is brought in. Standard: by mean and standard deviation.",
+        )
+        blend = st.segmented_control(
+            "Blend",
+            _BLENDS,
+            default=usual.blend,
+            required=True,
+            format_func=lambda name: _BLENDS.get(name, name),
+            key="train_blend",
+            persist_state="session",
+            help="Mean: all members count alike. Weights: learned inside each fold. Auto: what is better on an inner split, "
+            "weights or the mean of the members that do well there.",
+        )
+        percent = st.number_input(
+            "Interval, %",
+            50,
+            99,
+            min(99, max(50, round(100 * usual.level))),
+            key="train_level",
+            persist_state="session",
+            width=130,
+            help="Share of labels that the interval of a prediction is to hold.",
+        )
+        seed = st.number_input("Seed", 0, 2**31 - 1, usual.seed, key="train_seed", persist_state="session", width=120)
+    return {
+        "stratified": bool(stratified),
+        "round_labels": bool(rounded),
+        "scaling": str(scaling),
+        "blend": str(blend),
+        "level": int(percent) / 100,
+        "seed": int(seed),
+    }
+
+
+def _switches(dataset: Dataset, usual: EnsembleSettings) -> dict[str, object]:
+    here = bool(dataset.test)
+    with st.expander("Switches", icon=":material/toggle_on:", key="train_switches"):
+        st.caption(
+            "All are off unless you say so. Each is judged against the same training without it: helps, hurts or cannot tell."
+        )
+        with st.grid(2, min_column_width=300):
+            with st.container():
+                augment = st.number_input(
+                    SWITCHES["augment"], 0, 20, usual.augment, key="train_augment", persist_state="session", width=180
+                )
+                st.caption(
+                    "Copies of each training clip: stretched, shifted by up to 2 semitones, with faint noise. "
+                    "Each is analysed like a clip, once; fits take longer, and all is fitted once more without."
+                )
+            with st.container():
+                tta = st.number_input(SWITCHES["tta"], 0, 20, usual.tta, key="train_tta", persist_state="session", width=180)
+                st.caption(
+                    "Copies of each scored clip, whose predictions are averaged with its own; try 3. "
+                    "Each is analysed like a clip, once. No further fit."
+                )
+            with st.container():
+                pseudo = st.toggle(
+                    SWITCHES["pseudo_labels"],
+                    usual.pseudo_labels and here,
+                    key="train_pseudo_labels",
+                    persist_state="session",
+                    disabled=not here,
+                )
+                st.caption(
+                    "Each model is fitted, labels the clips of the test table, and is fitted again with them: "
+                    "twice the time, and all is fitted once more without."
+                    if here
+                    else "Needs a test table: its clips are what would be labelled. This data set has none."
+                )
+            with st.container():
+                tested = st.toggle(SWITCHES["self_test"], usual.self_test, key="train_self_test", persist_state="session")
+                st.caption(
+                    f"Trains {_PERMUTATIONS} times on permuted labels, one repeat each, where there must be nothing to learn: "
+                    "it fails if a label leaks."
+                )
+    return {"augment": int(augment), "tta": int(tta), "pseudo_labels": bool(pseudo) and here, "self_test": bool(tested)}
+
+
+def _check_sets(dataset: Dataset, names: Sequence[str]) -> None:
+    """Refuse a set that there is not, or a column of the table that holds no numbers.
+
+    Raises
+    ------
+    ParameterError, DataError
+        Why, in words.
+    """
+    for name in names:
+        if not parse_set(name).of_audio and (error := _why_not_numeric(dataset, name)) is not None:
+            raise error
+
+
+def _why_not_numeric(dataset: Dataset, name: str) -> ParameterError | DataError | None:
+    try:
+        for rows in (dataset.train, dataset.test):
+            table_values(rows, name)
+    except (ParameterError, DataError) as error:
+        return error
+    return None
+
+
+def _refuse(why: str) -> None:
+    st.caption(f":orange[{plain(why)}]")
 
 
 def _columns(dataset: Dataset) -> list[str]:

@@ -18,12 +18,13 @@ from core.events import (
     FitFinished,
     JobStarted,
     Recorded,
+    StageStarted,
     TrainingStarted,
 )
 from core.jobs import ACTIVE, CANCELLED, FAILED, LOST, QUEUED, Job
 
 TICK_S = 1.0
-_RATE_OVER_S = 20.0
+_RATE_OVER_S = {"clip": 20.0, "fit": 120.0}
 _ENDS = {
     CANCELLED: "It was cancelled. What was finished is kept.",
     LOST: "Its process is gone without a word: killed, or the machine went down. What was finished is kept.",
@@ -75,39 +76,56 @@ def show_end(job: Job) -> bool:
     return True
 
 
-def rate_per_s(recorded: Sequence[Recorded], kinds: type | tuple[type, ...]) -> float | None:
-    """Events of these kinds per second over the last 20 s of work, or None before there are two."""
+def rate_per_s(recorded: Sequence[Recorded], kinds: type | tuple[type, ...], *, over_s: float = 20.0) -> float | None:
+    """Events of these kinds per second over the last stretch of work, or None before there are two."""
     at = [one.at for one in recorded if isinstance(one.event, kinds)]
-    recent = [one for one in at if one >= at[-1] - _RATE_OVER_S]
+    recent = [one for one in at if one >= at[-1] - over_s]
     if len(recent) < 2 or recent[-1] <= recent[0]:
         return None
     return (len(recent) - 1) / (recent[-1] - recent[0])
 
 
+def stage(recorded: Sequence[Recorded]) -> str | None:
+    """What is trained beside the ensemble now, such as a self-test; None while it is the ensemble itself."""
+    return next((one.event.what for one in reversed(recorded) if isinstance(one.event, StageStarted)), None)
+
+
+def of_ensemble(recorded: Sequence[Recorded]) -> list[Recorded]:
+    """What was told of the ensemble itself: what follows the start of a stage is of trainings beside it."""
+    end = next((place for place, one in enumerate(recorded) if isinstance(one.event, StageStarted)), len(recorded))
+    return list(recorded[:end])
+
+
 def steps(recorded: Sequence[Recorded]) -> tuple[str, int, int] | None:
     """What is counted now, how much of it is done, and how much there is; None before the work has begun."""
-    stage = None
+    counted = None
     for one in recorded:
         match one.event:
             case CheckStarted(clips=total) | ExtractionStarted(to_do=total) if total:
-                stage = ("clip", 0, total)
+                counted = ("clip", 0, total)
             case TrainingStarted(fits=total):
-                stage = ("fit", 0, total)
-            case ClipChecked() | ClipExtracted() | ClipSetAside() | FitFinished() if stage:
-                stage = (stage[0], stage[1] + 1, stage[2])
-    return stage
+                counted = ("fit", 0, total)
+            case StageStarted():
+                counted = None
+            case ClipChecked() | ClipExtracted() | ClipSetAside() | FitFinished() if counted:
+                counted = (counted[0], counted[1] + 1, counted[2])
+    return counted
 
 
 def _progress(job: Job, state: str, recorded: list[Recorded]) -> None:
     verb = _VERBS.get(job.kind, job.kind)
     started = next((one.at for one in recorded if isinstance(one.event, JobStarted)), time.time())
-    stage = steps(recorded)
-    if state == QUEUED or stage is None:
+    if (beside := stage(recorded)) is not None:
+        verb = beside[:1].upper() + beside[1:]
+    counted = steps(recorded)
+    if state == QUEUED or counted is None:
         text, share = f"{verb}: getting ready ...", 0.0
+    elif job.kind == "train" and counted[0] == "clip" and counted[1] == counted[2]:
+        text, share = f"{verb}: looking for what ties clips together ...", 1.0
     else:
-        unit, done, total = stage
+        unit, done, total = counted
         kinds = FitFinished if unit == "fit" else (ClipChecked, ClipExtracted, ClipSetAside)
-        rate = rate_per_s(recorded, kinds)
+        rate = rate_per_s(recorded, kinds, over_s=_RATE_OVER_S[unit])
         verb = _VERBS["extract"] if unit == "clip" and job.kind == "train" else verb  # what is missing is extracted first
         parts = [f"{verb}: {done:,} of {count(total, unit)}"]
         if done == 0 and any(isinstance(one.event, CompilingStarted) for one in recorded):

@@ -14,7 +14,7 @@ from core import associations
 from core.audio import Clip, read_clip
 from core.dataset import Dataset, Layout, read_dataset
 from core.errors import DataError, JobError
-from core.events import JobStarted, Recorded, read_events
+from core.events import JobStarted, Recorded, RoundsScored, read_events
 from core.exported import as_npz, as_parquet, definitions, read_exported
 from core.jobs import Job, by_request, read_job
 from core.jobs import result as read_result
@@ -207,7 +207,7 @@ def _runs(jobs: str, changed: tuple[tuple[str, int], ...]) -> list[Run]:
 
 
 def oof(run: Run) -> pd.DataFrame:
-    """Out-of-fold predictions of a run: filename, label, fold, oof_prediction and a column for each model."""
+    """Out-of-fold predictions of a run: filename, label, fold, oof_prediction, low, high and a column for each member."""
     return _table(str(run.folder / "oof.csv"), _changed_ns(run.folder / "oof.csv"))
 
 
@@ -245,13 +245,13 @@ class _Tail:
 
 
 def events(path: Path) -> list[Recorded]:
-    """Events of a job's last attempt; each line is read once, whoever watches."""
+    """Events of a job's last attempt, after the rounds that earlier ones told of; each line is read once, whoever watches."""
     tail = _tail(str(path))
     with tail.lock:
         fresh, tail.offset = read_events(path, tail.offset)
         for one in fresh:
-            if isinstance(one.event, JobStarted):
-                tail.recorded = []
+            if isinstance(one.event, JobStarted):  # fits that were finished before are not done again
+                tail.recorded = [earlier for earlier in tail.recorded if isinstance(earlier.event, RoundsScored)]
             tail.recorded.append(one)
         return list(tail.recorded)
 

@@ -209,6 +209,11 @@ def runs_here() -> list[Run]:
     return [run for run in here if run.record["settings"].get("layout") == wanted["layout"]]
 
 
+def runs_like(groups: str | None) -> list[Run]:
+    """Finished runs on the chosen data set whose folds keep the same groups: their errors can be compared."""
+    return [run for run in runs_here() if run.record["settings"]["ensemble"].get("groups") == groups]
+
+
 def chosen_by(job: Job) -> Choice | None:
     """The data set of a job."""
     try:

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import streamlit as st
 
@@ -11,6 +12,12 @@ from core.errors import EarmarkError
 from core.jobs import refusal
 
 NOTHING = "\N{EN DASH}"  # where a figure is not there yet
+SWITCHES = {
+    "augment": "Augmentation",
+    "tta": "Test-time augmentation",
+    "pseudo_labels": "Pseudo-labels",
+    "self_test": "Self-test",
+}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:])")
 
 
@@ -67,6 +74,20 @@ def count(number: int, noun: str) -> str:
     ('1 clip', '1,200 clips')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def fold_plan(settings: dict[str, Any]) -> str:
+    """The folds of an ensemble's settings.
+
+    Examples
+    --------
+    >>> fold_plan({"folds": 5, "repeats": 3, "stratified": True, "groups": "speaker"})
+    '3 x 5 stratified folds grouped by speaker'
+    """
+    repeats = f"{settings['repeats']} x " if settings.get("repeats", 1) > 1 else ""
+    kind = "stratified folds" if settings.get("stratified") else "folds"
+    groups = settings["groups"]
+    return f"{repeats}{settings['folds']} {kind} " + (f"grouped by {groups}" if groups else "without groups")
 
 
 def changed_since(what: str) -> None:

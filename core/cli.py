@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from core.dataset import Dataset, Layout
     from core.ensemble import EnsembleSettings
     from core.extract import ExtractSettings
+
+
+TRIALS = 30  # of ``earmark tune``, a member and fold
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,11 +146,81 @@ def train(options: argparse.Namespace) -> int:
     print_run(run, out=sys.stderr if options.json else sys.stdout)
     if options.json:
         scores, record = run.scores, run.record
-        line = {"run_id": run.id} | {
-            name: scores[name] for name in ("fold_rmse", "oof_rmse", "oof_mae", "oof_pearson", "constant_rmse")
-        }
+        line = {"run_id": run.id} | {name: value for name, value in scores.items() if name != "models"}
         line["models"] = {name: {"oof_rmse": model["oof_rmse"]} for name, model in scores["models"].items()}
         print_json(line | {"submission": record["submission"], "seconds": record["seconds"]})
+    return 0
+
+
+def tune(options: argparse.Namespace) -> int:
+    """Train with a search for settings."""
+    options.trials = TRIALS if options.trials is None else options.trials
+    return train(options)
+
+
+def runs(options: argparse.Namespace) -> int:
+    """List the finished runs."""
+    from core.leaderboard import leaderboard, table_lines
+    from core.runs import list_runs
+
+    rows = leaderboard(list_runs(_workspace(options).jobs))
+    if options.json:
+        print_json({"runs": rows})
+    else:
+        print("\n".join(table_lines(rows)) if rows else "no finished run yet; train one with: earmark train DATASET")
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare two runs."""
+    from core.compare import paired_verdict
+    from core.leaderboard import comparable, load_oof, settings_difference
+    from core.runs import find_run
+
+    workspace = _workspace(options)
+    before, after = (find_run(name, workspace.jobs) for name in (options.before, options.after))
+    if why_not := comparable(before, after):
+        raise ParameterError(f"{before.id} and {after.id} cannot be compared: {why_not}")
+    one, other = load_oof(before), load_oof(after)
+    groups = one.groups if any(one.groups) else None
+    minutes = (after.record["seconds"] - before.record["seconds"]) / 60
+    verdict = paired_verdict(one.labels, one.predictions, other.predictions, groups=groups, minutes=minutes)
+    differences = settings_difference(before, after)
+    if options.json:
+        settings = {name: [value, new] for name, value, new in differences}
+        print_json({"before": before.id, "after": after.id, "verdict": verdict, "settings": settings})
+        return 0
+    print(f"{after.id} against {before.id}: {verdict.sentence()}")
+    for name, value, new in differences:
+        print(f"  {name}: {value} -> {new}")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score a run on a labelled hold-out."""
+    from core.predict import evaluate_run
+    from core.runs import find_run
+
+    workspace = _workspace(options)
+    run = find_run(options.run, workspace.jobs)
+    dataset, _ = _dataset(options)
+    with Progress() as progress:
+        found = evaluate_run(run, dataset.train, cache_path=workspace.cache, tta=options.tta, notify=progress)
+    if options.json:
+        line = {"run_id": run.id, "clips": len(found.rows), **found.scores}
+        line |= {"constant_rmse": found.constant_rmse, "interval_coverage": found.coverage, "trained_on": found.trained_on}
+        predictions = [dict(zip(("file", "label", "prediction", "low", "high"), row, strict=True)) for row in found.rows]
+        print_json(line | {"unreadable": found.unreadable, "predictions": predictions})
+        return 0
+    print(f"run {run.id} on {len(found.rows)} labelled clips of {dataset.name} that it was not trained on")
+    for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
+        print(f"  {name:14} {value:.4f}")
+    print(f"  {'oof_rmse':14} {run.scores['oof_rmse']:.4f}  (what training said)")
+    print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
+    if found.trained_on:
+        print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")
+    for name, reason in found.unreadable.items():
+        print(f"  left out: {name}: {reason}")
     return 0
 
 
@@ -244,13 +318,15 @@ def predict(options: argparse.Namespace) -> int:
     workspace = _workspace(options)
     run = find_run(options.run, workspace.jobs)
     with Progress() as progress:
-        predictions = predict_clips(run, options.clips, cache_path=workspace.cache, notify=progress)
+        predictions = predict_clips(run, options.clips, cache_path=workspace.cache, tta=options.tta, notify=progress)
     for prediction in predictions:
         if options.json:
             print_json(prediction)
         else:
-            value = "not scored" if prediction.prediction is None else f"{prediction.prediction:.4f}"
-            print("  ".join([f"{value:>12}", prediction.file, *(f"[{warning}]" for warning in prediction.warnings)]))
+            value, ends = "not scored", ""
+            if prediction.prediction is not None:
+                value, ends = f"{prediction.prediction:.4f}", f"{prediction.low:.4f} to {prediction.high:.4f}"
+            print("  ".join([f"{value:>12}", f"{ends:>20}", prediction.file, *(f"[{warning}]" for warning in prediction.warnings)]))
     return 0 if all(prediction.prediction is not None for prediction in predictions) else 1
 
 
@@ -282,6 +358,43 @@ def _parser() -> argparse.ArgumentParser:
             "--rehash", action="store_true", default=None, help="read every file anew instead of knowing it by its size and times"
         )
 
+    def add_ensemble(sub: argparse.ArgumentParser) -> None:
+        models = "xgboost,lightgbm,catboost,random_forest,extra_trees,svr,ridge"
+        sub.add_argument(
+            "--member",
+            action="append",
+            metavar="SPEC",
+            help="MODEL[:SETS][:KEY=VALUE,...], such as svr:mfcc or lightgbm:ultra,mfcc:seed=7; may be given several times. "
+            "Without sets, they are chosen inside each fold",
+        )
+        sub.add_argument("--models", metavar="NAMES", help=f"short for a --member each (default: {models})")
+        sub.add_argument("--preset", metavar="NAME", help="fast or classic (default: fast)")
+        sub.add_argument("--folds", type=int, metavar="N", help="folds of the cross-validation (default: 5)")
+        sub.add_argument("--repeats", type=int, metavar="N", help="how often the folds are drawn anew (default: 1)")
+        sub.add_argument("--stratified", action="store_true", default=None, help="folds with about the same distribution of labels")
+        sub.add_argument(
+            "--groups",
+            metavar="COLUMN",
+            help="column whose clips of one value stay in one fold, such as speaker; auto takes what audio, names and features say",
+        )
+        sub.add_argument("--scaling", metavar="NAME", help="robust or standard (default: robust)")
+        sub.add_argument("--blend", metavar="NAME", help="auto, mean or weights (default: auto, the better one on an inner split)")
+        sub.add_argument("--round-labels", action="store_true", default=None, help="bring predictions to the grid of the labels")
+        sub.add_argument("--augment", type=int, metavar="K", help="altered copies of each training clip (default: 0)")
+        sub.add_argument("--tta", type=int, metavar="K", help="altered copies of each scored clip, averaged (default: 0)")
+        sub.add_argument(
+            "--pseudo-labels", action="store_true", default=None, help="fit again with the test clips, as each fold labels them"
+        )
+        sub.add_argument(
+            "--self-test", action="store_true", default=None, help="train on permuted labels too: there must be nothing to learn"
+        )
+        sub.add_argument("--level", type=float, metavar="P", help="share of labels that intervals are to cover (default: 0.9)")
+        sub.add_argument("--trials", type=int, metavar="N", help="settings that each member tries inside each fold")
+        sub.add_argument(
+            "--minutes", type=float, metavar="M", help="time for the fits; cheap members first, what is not complete is left out"
+        )
+        sub.add_argument("--seed", type=int, metavar="N", help="(default: 42)")
+
     def add_workers(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--workers", type=int, metavar="N", help="worker processes (default: one for each core; 0: this one)")
 
@@ -308,12 +421,15 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("train", train, "train a cross-validated ensemble and write the submission")
     add_dataset(sub)
     add_work(sub)
-    members = "xgboost,lightgbm,catboost,random_forest,extra_trees"
-    sub.add_argument("--models", metavar="NAMES", help=f"members of the ensemble (default: {members})")
-    sub.add_argument("--preset", metavar="NAME", help="fast or classic (default: fast)")
-    sub.add_argument("--folds", type=int, metavar="N", help="folds of the cross-validation (default: 5)")
-    sub.add_argument("--groups", metavar="COLUMN", help="column whose clips of one value stay in one fold, such as speaker")
-    sub.add_argument("--seed", type=int, metavar="N", help="(default: 42)")
+    add_ensemble(sub)
+    add_workers(sub)
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+    sub = add("tune", tune, "train with settings that each member finds for itself, inside each fold")
+    add_dataset(sub)
+    add_work(sub)
+    add_ensemble(sub)
     add_workers(sub)
     add_workspace(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
@@ -321,8 +437,26 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("predict", predict, "score clips with a finished run")
     sub.add_argument("run", metavar="RUN", help="id of a run, latest, best, or a run's folder")
     sub.add_argument("clips", nargs="+", metavar="CLIP")
+    sub.add_argument("--tta", type=int, metavar="K", help="altered copies of each clip, averaged (default: as the run was trained)")
     add_workspace(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object a clip")
+
+    sub = add("evaluate", evaluate, "score a finished run on a labelled data set that it was not trained on")
+    sub.add_argument("run", metavar="RUN", help="id of a run, latest, best, or a run's folder")
+    add_dataset(sub)
+    sub.add_argument("--tta", type=int, metavar="K", help="altered copies of each clip, averaged (default: as the run was trained)")
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+
+    sub = add("runs", runs, "list the finished runs")
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+
+    sub = add("compare", compare, "compare two runs on the same clips and folds: better, worse, or cannot tell")
+    sub.add_argument("before", metavar="RUN")
+    sub.add_argument("after", metavar="RUN")
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
 
     caches = commands.add_parser("cache", help="look after the stored features", description="Look after the stored features.")
     actions = caches.add_subparsers(title="actions", required=True, metavar="ACTION")
@@ -397,9 +531,12 @@ def _ensemble_settings(options: argparse.Namespace) -> "EnsembleSettings":
     from core.ensemble import EnsembleSettings
     from core.settings import build
 
-    names = ("preset", "folds", "groups", "seed", "workers")
+    if options.member and options.models:
+        raise ParameterError("--models is short for --member; give one of the two")
+    names = [field.name for field in fields(EnsembleSettings) if field.name != "members"]
     flags = {name: getattr(options, name) for name in names}
-    return build(EnsembleSettings, _section(options, "ensemble"), models=_list(options.models), **flags)
+    members = tuple(options.member) if options.member else _list(options.models)
+    return build(EnsembleSettings, _section(options, "ensemble"), members=members, **flags)
 
 
 def _section(options: argparse.Namespace, name: str) -> dict[str, Any]:

@@ -18,10 +18,22 @@ FLAGS = {
     "features": "--features",
     "max_seconds": "--max-seconds",
     "rehash": "--rehash",
-    "models": "--models",
+    "members": "--member",
     "preset": "--preset",
     "folds": "--folds",
+    "repeats": "--repeats",
+    "stratified": "--stratified",
     "groups": "--groups",
+    "scaling": "--scaling",
+    "blend": "--blend",
+    "round_labels": "--round-labels",
+    "augment": "--augment",
+    "tta": "--tta",
+    "pseudo_labels": "--pseudo-labels",
+    "self_test": "--self-test",
+    "level": "--level",
+    "trials": "--trials",
+    "minutes": "--minutes",
     "seed": "--seed",
     "workers": "--workers",
 }
@@ -44,16 +56,23 @@ def train_command(
     return _line(["train", str(dataset)], [layout, extract, ensemble], workspace)
 
 
-def predict_command(run: str, clips: Sequence[str | Path], workspace: Path) -> str:
+def predict_command(run: str, clips: Sequence[str | Path], workspace: Path, *, tta: int | None = None) -> str:
     """``earmark predict RUN CLIP...``."""
-    return _line(["predict", run, *map(str, clips)], [], workspace)
+    more = [] if tta is None else ["--tta", str(tta)]
+    return _line(["predict", run, *map(str, clips), *more], [], workspace)
 
 
 def _line(words: list[str], settings: list[Any], workspace: Path | None = None) -> str:
-    flags: dict[str, str] = {}
+    flags: dict[str, list[str]] = {}
     for section in settings:
         for name, value in changed(section).items():
-            flags[FLAGS[name]] = ",".join(value) if isinstance(value, tuple) else "" if value is True else str(value)
+            flag = FLAGS[name]
+            if name == "members":
+                flags[flag] = [word for member in value for word in (flag, member)]
+            elif value is True:
+                flags[flag] = [flag]
+            else:
+                flags[flag] = [flag, ",".join(value) if isinstance(value, tuple) else str(value)]
     if workspace is not None:
-        flags["--workspace"] = str(workspace)
-    return shlex.join(["earmark", *words, *(word for flag in flags.items() for word in flag if word)])
+        flags["--workspace"] = ["--workspace", str(workspace)]
+    return shlex.join(["earmark", *words, *(word for flag in flags.values() for word in flag)])

@@ -16,7 +16,10 @@ from core.events import (
     FitFinished,
     FoldScored,
     JobStarted,
+    LeakGapFound,
+    StageStarted,
     TrainingStarted,
+    Warned,
     ignore,
 )
 from core.workspace import to_json
@@ -58,6 +61,15 @@ class Progress:
                     self.start(to_do, "extract", "clip")
             case TrainingStarted(fits=fits):
                 self.start(fits, "train", "fit")
+            case LeakGapFound(random_rmse=random_rmse, grouped_rmse=grouped_rmse, groups=groups):
+                self._close()
+                print(f"cheap model: RMSE {random_rmse:.4f} in random folds, {grouped_rmse:.4f} by {groups}", file=sys.stderr)
+            case StageStarted(what=what):
+                self._close()
+                print(f"{what} ...", file=sys.stderr)
+            case Warned(text=text):
+                self._close()
+                print(f"warning: {text}", file=sys.stderr)
             case _ if self._bar is None:  # its start was not recorded
                 return
             case CompilingStarted():
@@ -67,8 +79,8 @@ class Progress:
                 self._bar.update()
             case ClipExtracted() | ClipChecked() | FitFinished():
                 self._bar.update()
-            case FoldScored(fold=fold, rmse=rmse):
-                self._bar.write(f"fold {fold + 1}: ensemble RMSE {rmse:.4f}", file=sys.stderr)
+            case FoldScored(fold=fold, rmse=rmse, repeat=repeat):
+                self._bar.write(f"repeat {repeat + 1}, fold {fold + 1}: ensemble RMSE {rmse:.4f}", file=sys.stderr)
 
     def start(self, total: int, what: str, unit: str) -> None:
         """Begin a bar that shows the rate and the time left."""
@@ -114,18 +126,40 @@ def print_run(run: "Run", out: Any) -> None:
 
     settings, data = record["settings"]["ensemble"], record["dataset"]
     grouped = f"grouped by {settings['groups']}" if settings["groups"] else "without groups"
-    plan = f"{settings['folds']} folds {grouped}, {settings['preset']} preset"
+    kind = "stratified folds" if settings["stratified"] else "folds"
+    plan = f"{settings['repeats']} x {settings['folds']} {kind} {grouped}, {settings['preset']} preset"
     tell(f"run {run.id}: {data['train_clips']} clips of {data['name']}, {plan}")
     tell()
-    folds = range(1, len(scores["fold_rmse"]) + 1)
-    tell(f"  {'RMSE':14}" + "".join(f"{f'fold {fold}':>9}" for fold in folds) + f"{'mean':>9}{'std':>8}{'OOF':>9}")
+    folds = settings["folds"]
+    width = max(14, *(len(name) for name in scores["models"]))
+    head = "".join(f"{f'fold {fold + 1}':>9}" for fold in range(folds))
+    tell(f"  {'RMSE':{width}}{head}{'mean':>9}{'std':>8}{'OOF':>9}{'weight':>8}")
     for name, model in (*scores["models"].items(), ("ensemble", scores)):
-        row = "".join(f"{value:9.4f}" for value in model["fold_rmse"])
-        tell(f"  {name:14}{row}{model['fold_rmse_mean']:9.4f}{model['fold_rmse_std']:8.4f}{model['oof_rmse']:9.4f}")
+        means = [sum(model["fold_rmse"][fold::folds]) / settings["repeats"] for fold in range(folds)]
+        row = "".join(f"{value:9.4f}" for value in means)
+        weight = f"{scores['blend'][name]:8.2f}" if name in scores["blend"] else ""
+        tell(f"  {name:{width}}{row}{model['fold_rmse_mean']:9.4f}{model['fold_rmse_std']:8.4f}{model['oof_rmse']:9.4f}{weight}")
     tell()
     pearson, r2 = (_figure(scores[name]) for name in ("oof_pearson", "oof_r2"))
-    tell(f"  out-of-fold   RMSE {scores['oof_rmse']:.4f}  MAE {scores['oof_mae']:.4f}  Pearson {pearson}  R2 {r2}")
+    badge = scores["badges"]["oof_rmse"]
+    tell(f"  out-of-fold   RMSE {scores['oof_rmse']:.4f} [{badge}]  MAE {scores['oof_mae']:.4f}  Pearson {pearson}  R2 {r2}")
+    if settings["repeats"] > 1:
+        tell("  by repeat     " + "  ".join(f"{value:.4f}" for value in scores["oof_rmse_by_repeat"]))
     tell(f"  constant      RMSE {scores['constant_rmse']:.4f}  (the mean label of the other folds)")
+    level, width_ = scores["interval"]["level"], scores["interval"]["mean_width"]
+    tell(f"  intervals     {scores['interval_coverage']:.1%} of labels inside, {level:.0%} asked for; mean width {width_:.3g}")
+    if leak := scores["leak"]:
+        by = f"{leak['random_rmse']:.4f} in random folds, {leak['grouped_rmse']:.4f} by {leak['groups']}"
+        tell(f"  leak gap      {leak['gap']:+.4f}: a cheap model has RMSE {by}")
+    for proposal in record["proposed_groups"]:
+        tell(f"  not tied      {proposal['tied']} clips: {proposal['reason']} (--groups auto ties them)")
+    for one in record["label_leaks"]:
+        tell(f"  holds labels  {one['column']}: {one['reason']}")
+    if tested := scores["self_test"]:
+        verdict = "passed" if tested["passed"] else "FAILED: something is learned that no clip tells"
+        tell(f"  self-test     {tested['ratio']:.3f} of the constant's error on permuted labels: {verdict}")
+    for name, verdict in scores["verdicts"].items():
+        tell(f"  {name:13} {verdict['sentence']}")
     test = record["test"]
     if test and test["count"]:
         figures = "  ".join(f"{name} {test[name]:.4f}" for name in ("min", "max", "mean", "median", "std"))

@@ -1,36 +1,35 @@
 """A matrix with labels in, out-of-fold predictions and fitted models out. Scores are in the unit of the label.
 
-Nothing is fitted on rows that it is scored on: for each fold, imputation, column dropping, scaling, early stopping and the models
-see the fold's training rows only. The ensemble is the mean of its models, and each model the mean of its folds where a clip is new.
+Nothing is fitted on rows that it is scored on: for each fold, imputation, column dropping, scaling, early stopping, the choice of
+feature sets, the models and their weights see the fold's training rows only. A new clip gets the mean over all folds.
 """
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
-import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from core import __version__, metrics
-from core.cache import content_hash
-from core.engine import map_unordered
+from core import intervals, metrics
+from core.blend import BLENDS, Blend, label_step, learn_blend
+from core.engine import cores, map_unordered
 from core.errors import DataError, ParameterError, RunError
-from core.events import FitFinished, FoldScored, Notify, TrainingStarted, ignore
+from core.events import FitFinished, FoldScored, Notify, TrainingStarted, Warned, ignore
+from core.fits import FitData, FitResult, FitTask, candidates, finished, fit
 from core.matrix import Matrix, check_columns
-from core.models import CATALOGUE, PRESETS, Regressor, load_skops, make_model, save_skops
-from core.splits import Fold, make_folds, stopping_split
-from core.workspace import make_folder, write_whole
+from core.members import Member, file_stems, parse_members
+from core.models import CATALOGUE, PRESETS, SCALINGS, Parameters, Regressor, load_skops
+from core.splits import Fold, inner_folds, make_folds
+from core.workspace import make_folder, write_json
 
-# Longest first: the pool then ends its fits at about the same time.
-_COST = {"random_forest": 5, "catboost": 4, "xgboost": 3, "extra_trees": 2, "lightgbm": 1}
-_FITTED_BY = ("numpy", "scikit-learn", "xgboost", "lightgbm", "catboost")
+LAYOUT = "ensemble.json"
+INNER_FOLDS = 3
+NESTED, OUT_OF_FOLD, IN_SAMPLE = "nested", "out-of-fold", "in-sample"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,101 +38,193 @@ class EnsembleSettings:
 
     Attributes
     ----------
-    models : tuple of str, names of the catalogue
+    members : tuple of str, each as ``members.parse_member`` reads it
     preset : str, "fast" or "classic"
     folds : int >= 2
-    groups : str or None, column whose rows of one value stay in one fold
+    repeats : int >= 1, of the folds, each with another seed
+    stratified : bool, folds with about the same distribution of labels
+    groups : str or None, column whose rows of one value stay in one fold; "auto" takes what the names, the audio and the features
+        say of rows that belong together
+    scaling : str, "standard" or "robust"
+    blend : str, "auto" for the better of the two on an inner split, "mean" of all members, or "weights"
+    round_labels : bool, predictions are brought to the grid on which the labels stand
+    augment : int >= 0, altered copies of each training clip
+    tta : int >= 0, altered copies of each scored clip whose predictions are averaged with its own
+    pseudo_labels : bool, fit again with the clips of the test table, labelled by the fold's own first fit
+    self_test : bool, train on permuted labels too: there must be nothing to learn
+    level : float between 0 and 1, share of the labels that an interval is to cover
+    trials : int >= 0, settings that each member tries on an inner split of each fold; 0 takes its own
+    minutes : float > 0 or None, time for the fits: cheap members come first, those that are not complete by then are left out
     seed : int >= 0
     workers : int >= 0, processes; None takes one for each core, 0 works in this process
     """
 
-    models: tuple[str, ...] = tuple(CATALOGUE)
+    members: tuple[str, ...] = tuple(CATALOGUE)
     preset: str = "fast"
     folds: int = 5
+    repeats: int = 1
+    stratified: bool = False
     groups: str | None = None
+    scaling: str = "robust"
+    blend: str = "auto"
+    round_labels: bool = False
+    augment: int = 0
+    tta: int = 0
+    pseudo_labels: bool = False
+    self_test: bool = False
+    level: float = 0.9
+    trials: int = 0
+    minutes: float | None = None
     seed: int = 42
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.models if name not in CATALOGUE]
-        if unknown or not self.models:
-            raise ParameterError(f"models={','.join(self.models)!r}: {unknown or 'nothing'} not among {', '.join(CATALOGUE)}")
-        if len(set(self.models)) < len(self.models):
-            raise ParameterError(f"models={','.join(self.models)!r} names a model twice")
-        if self.preset not in PRESETS:
-            raise ParameterError(f"preset={self.preset!r} not among {', '.join(PRESETS)}")
+        parse_members(self.members)
+        for name, known in (("preset", PRESETS), ("scaling", SCALINGS), ("blend", BLENDS)):
+            if getattr(self, name) not in known:
+                raise ParameterError(f"{name}={getattr(self, name)!r} not among {', '.join(known)}")
         if self.groups is not None and not self.groups.strip():
             raise ParameterError("groups='' names no column; leave the option out to train without groups")
-        if self.folds < 2:
-            raise ParameterError(f"folds={self.folds} must be 2 or more")
+        for name, least in (("folds", 2), ("repeats", 1), ("augment", 0), ("tta", 0), ("trials", 0)):
+            if getattr(self, name) < least:
+                raise ParameterError(f"{name}={getattr(self, name)} must be {least} or more")
+        if self.minutes is not None and not 0 < self.minutes < np.inf:
+            raise ParameterError(f"minutes={self.minutes} must be above 0")
+        if not 0 < self.level < 1:
+            raise ParameterError(f"level={self.level} must be above 0 and below 1")
         if self.workers is not None and self.workers < 0:
             raise ParameterError(f"workers={self.workers} must be 0 or more")
         if not 0 <= self.seed < 2**31:
             raise ParameterError(f"seed={self.seed} must be 0 or more and below 2147483648")
 
+    @property
+    def copies(self) -> int:
+        """Altered copies of each training clip that are needed."""
+        return max(self.augment, self.tta)
+
+    def plan(self, labels: np.ndarray, groups: Sequence[str] | None, repeat: int) -> list[Fold]:
+        """The folds of a repeat, the first being 0."""
+        seed = (self.seed + repeat) % 2**31
+        return make_folds(len(labels), folds=self.folds, seed=seed, groups=groups, labels=labels, stratified=self.stratified)
+
 
 @dataclass(frozen=True, slots=True)
 class EnsembleResult:
-    """What training found.
+    """What training found. Arrays of predictions are [shape=(repeats, n)].
 
     Attributes
     ----------
-    plan : tuple of Fold
-    oof : dict of model name to np.ndarray [shape=(n,)], out-of-fold predictions
-    oof_ensemble : np.ndarray [shape=(n,)], their mean
-    oof_constant : np.ndarray [shape=(n,)], the mean label of the other folds: what knowing nothing of the clip predicts
+    plans : tuple, one a repeat, of tuples of Fold
+    oof : dict of member name to np.ndarray, out-of-fold predictions
+    oof_ensemble : np.ndarray, their blend
+    oof_plain : np.ndarray, the blend without altered copies of the scored clip
+    oof_constant : np.ndarray, the mean label of the other folds: what knowing nothing of the clip predicts
     labels : np.ndarray [shape=(n,)]
+    groups : tuple of str [n] or None
+    low, high : np.ndarray, ends of the interval of each row
+    level : float, share of the labels that the intervals are to cover
+    blends : tuple, one a repeat, of tuples of Blend, one a fold
+    sets : dict of member name to the sets that were chosen, one a repeat and fold
+    found : dict of member name to the parameters that a search found, one a repeat and fold
     """
 
-    plan: tuple[Fold, ...]
+    plans: tuple[tuple[Fold, ...], ...]
     oof: dict[str, np.ndarray]
     oof_ensemble: np.ndarray
+    oof_plain: np.ndarray
     oof_constant: np.ndarray
     labels: np.ndarray
+    groups: tuple[str, ...] | None
+    low: np.ndarray
+    high: np.ndarray
+    level: float
+    blends: tuple[tuple[Blend, ...], ...]
+    sets: dict[str, list[tuple[str, ...]]]
+    found: dict[str, list[Parameters]]
 
     def fold_rmse(self, predictions: np.ndarray) -> list[float]:
-        """RMSE of out-of-fold predictions in each fold."""
-        return [metrics.rmse(self.labels[fold.test_rows], predictions[fold.test_rows]) for fold in self.plan]
+        """RMSE of out-of-fold predictions in each fold, repeat after repeat."""
+        return [
+            metrics.rmse(self.labels[fold.test_rows], row[fold.test_rows])
+            for plan, row in zip(self.plans, predictions, strict=True)
+            for fold in plan
+        ]
+
+    def rmse_by_repeat(self, predictions: np.ndarray) -> list[float]:
+        """RMSE of out-of-fold predictions in each repeat."""
+        return [metrics.rmse(self.labels, row) for row in predictions]
+
+    def weights(self) -> dict[str, float]:
+        """Weight of each member, the mean over all folds."""
+        mean = np.mean([blend.weights for blends in self.blends for blend in blends], axis=0)
+        return dict(zip(self.oof, mean.tolist(), strict=True))
 
     def scores(self) -> dict[str, object]:
-        """All figures of the run, by the names under which it is stored and printed."""
-        ensemble = metrics.evaluate(self.labels, self.oof_ensemble)
-        fold_rmse = self.fold_rmse(self.oof_ensemble)
-        models = {}
-        for name, predictions in self.oof.items():
-            per_fold = self.fold_rmse(predictions)
-            models[name] = {
-                "oof_rmse": metrics.rmse(self.labels, predictions),
-                "fold_rmse": per_fold,
-                "fold_rmse_mean": float(np.mean(per_fold)),
-                "fold_rmse_std": float(np.std(per_fold)),
-            }
-        return {
-            "fold_rmse": fold_rmse,
-            "fold_rmse_mean": float(np.mean(fold_rmse)),
-            "fold_rmse_std": float(np.std(fold_rmse)),
-            "oof_rmse": ensemble["rmse"],
-            "oof_mae": ensemble["mae"],
-            "oof_pearson": ensemble["pearson"],
-            "oof_r2": ensemble["r2"],
-            "constant_rmse": metrics.rmse(self.labels, self.oof_constant),
-            "models": models,
+        """All figures of the run, by the names under which it is stored and printed; ``badges`` says how each was come by."""
+        by_repeat = [metrics.evaluate(self.labels, row) for row in self.oof_ensemble]
+        covered = [intervals.coverage(self.labels, *ends) for ends in zip(self.low, self.high, strict=True)]
+        rules = [blend.rule for blends in self.blends for blend in blends]
+        figures = {
+            **self._by_fold(self.oof_ensemble),
+            "oof_rmse": float(np.mean([scores["rmse"] for scores in by_repeat])),
+            "oof_rmse_by_repeat": [scores["rmse"] for scores in by_repeat],
+            "oof_mae": float(np.mean([scores["mae"] for scores in by_repeat])),
+            "oof_pearson": float(np.mean([scores["pearson"] for scores in by_repeat])),
+            "oof_r2": float(np.mean([scores["r2"] for scores in by_repeat])),
+            "constant_rmse": float(np.mean(self.rmse_by_repeat(self.oof_constant))),
         }
+        members = {
+            name: {
+                "oof_rmse": float(np.mean(self.rmse_by_repeat(predictions))),
+                **self._by_fold(predictions),
+                "sets": [",".join(sets) for sets in self.sets[name]],
+                **({"settings": self.found[name]} if any(self.found[name]) else {}),
+            }
+            for name, predictions in self.oof.items()
+        }
+        badges = dict.fromkeys([*figures, "models"], NESTED) | {"interval_coverage": OUT_OF_FOLD}
+        return figures | {
+            "models": members,
+            "blend": self.weights(),
+            "blend_rules": {rule: rules.count(rule) for rule in sorted(set(rules))},
+            "interval_coverage": float(np.mean(covered)),
+            "interval": {"level": self.level, "mean_width": float(np.mean(self.high - self.low))},
+            "badges": badges,
+        }
+
+    def _by_fold(self, predictions: np.ndarray) -> dict[str, object]:
+        rmse = self.fold_rmse(predictions)
+        return {"fold_rmse": rmse, "fold_rmse_mean": float(np.mean(rmse)), "fold_rmse_std": float(np.std(rmse))}
 
 
 def train_ensemble(
-    matrix: Matrix, settings: EnsembleSettings, *, folder: Path, checkpoints: Path | None = None, notify: Notify = ignore
+    matrix: Matrix,
+    settings: EnsembleSettings,
+    *,
+    folder: Path,
+    sets: Mapping[str, Sequence[str]] | None = None,
+    unlabelled: np.ndarray | None = None,
+    checkpoints: Path | None = None,
+    events: Path | None = None,
+    studies: Path | None = None,
+    notify: Notify = ignore,
+    clock: Callable[[], float] = time.monotonic,
 ) -> EnsembleResult:
-    """Fit every model on every fold, side by side, and score each row by the models that have not seen it.
+    """Fit every member on every fold, side by side, and score each row by the models that have not seen it.
 
     Parameters
     ----------
-    matrix : Matrix with labels, and with groups where the settings name a column
+    matrix : Matrix with labels; its groups stay whole. Its copies are needed for ``augment`` and ``tta``
     settings : EnsembleSettings
-    folder : where the models are written: ``fold<k>/preprocess.skops`` and a file for each model
-    checkpoints : folder for the out-of-fold predictions of each finished fit; a fit that stands there on the same rows, labels and
-        settings, with its model, is not done again
-    notify : called with TrainingStarted, FitFinished and FoldScored
+    folder : where the models are written: ``repeat<r>/fold<k>/`` with two files for each member, and ``ensemble.json``
+    sets : dict of feature set to the names of its columns; None takes all columns as one set
+    unlabelled : np.ndarray [shape=(q, d)], rows for ``pseudo_labels``
+    checkpoints : folder for the results of each finished fit; a fit that stands there on the same rows, labels and settings, with
+        its model, is not done again
+    events : file to which the processes tell the rounds of boosted models, as ``RoundsScored``
+    studies : SQLite file in which searches for settings keep their trials, or None
+    notify : called with TrainingStarted, FitFinished and FoldScored; with Warned where the time was too short for a member
+    clock : seconds
 
     Returns
     -------
@@ -141,48 +232,51 @@ def train_ensemble(
 
     Raises
     ------
+    ParameterError
+        A member names a set that is not there, or there are no rows for ``pseudo_labels``.
     DataError
-        The labels of a fold's training rows are all equal, or a fit failed.
+        The labels of a fold's training rows are all equal, a fit failed, or not one member was complete in time.
     """
-    plan = make_folds(len(matrix.y), folds=settings.folds, seed=settings.seed, groups=matrix.groups)
-    check_plan(plan, matrix.y)
-    for number, fold in enumerate(plan):
-        _fit_preprocessor(matrix, fold, folder / f"fold{number}")
+    members = parse_members(settings.members)
+    of_sets = _columns_of_sets(matrix.names, sets or {"all": matrix.names}, members)
+    if settings.pseudo_labels and (unlabelled is None or len(unlabelled) == 0):
+        raise ParameterError("pseudo_labels=True needs clips without labels: a test table whose clips can be read")
+    plans = [settings.plan(matrix.y, matrix.groups, repeat) for repeat in range(settings.repeats)]
+    for plan in plans:
+        check_plan(plan, matrix.y)
 
-    constant = np.empty(len(matrix.y))
-    for fold in plan:
-        constant[fold.test_rows] = matrix.y[fold.train_rows].mean()
-    oof = {name: np.full(len(matrix.y), np.nan) for name in settings.models}
-    progress = _Progress(plan, oof, constant, matrix.y, notify)
+    until = None if settings.minutes is None else clock() + 60 * settings.minutes
+    work = _Progress(plans, members, settings, matrix, notify)
     home = make_folder(checkpoints or folder)
     for left in home.glob(".scratch-*"):  # by an attempt that was killed
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=home) as scratch:
-        shared = Path(scratch) / "matrix.npy"
-        np.save(shared, matrix.X)
-        content = _content(matrix)
-        tasks = []
-        for name in sorted(settings.models, key=lambda name: -_COST[name]):
-            for number, fold in enumerate(plan):
-                fit_rows, _ = stopping_split(fold.train_rows, matrix.y, seed=settings.seed, groups=matrix.groups)
-                stopping = ~np.isin(fold.train_rows, fit_rows)
-                where = folder / f"fold{number}"
-                task = _FitTask(name, settings.preset, settings.seed, number, shared, matrix.y, fold, stopping, where)
-                tasks.append(
-                    replace(task, checkpoint=checkpoints / f"fold{number}-{name}.npz", content=content) if checkpoints else task
-                )
+        data = _share(Path(scratch), matrix, of_sets, settings, unlabelled)
+        tasks = _tasks(data, plans, members, settings, folder, checkpoints, events, studies)
         notify(TrainingStarted(fits=len(tasks)))
-        done = {(task.model, task.number): result for task in tasks if (result := _finished(task)) is not None}
+        to_do = []
         for task in tasks:
-            if (task.model, task.number) in done:
-                progress.add(task, done[task.model, task.number])
-        to_do = [task for task in tasks if (task.model, task.number) not in done]
-        for outcome in map_unordered(_fit, to_do, workers=settings.workers):
+            kept = finished(task)
+            if kept is None:
+                to_do.append(task)
+            else:
+                work.add(task, kept)
+        for outcome in map_unordered(fit, to_do, workers=settings.workers):
             task = outcome.item
             if outcome.value is None:
-                raise DataError(f"{task.model} could not be fitted on fold {task.number + 1}: {outcome.error}")
-            progress.add(task, outcome.value)
-    return EnsembleResult(tuple(plan), oof, np.mean(list(oof.values()), axis=0), constant, matrix.y)
+                where = f"fold {task.number + 1}" + (f" of repeat {task.repeat + 1}" if settings.repeats > 1 else "")
+                raise DataError(f"{task.member.name} could not be fitted on {where}: {outcome.error}")
+            work.add(task, outcome.value)
+            if until is not None and clock() > until:
+                break
+    work.leave_out_incomplete()
+    result = work.result()
+    for task in tasks:
+        if task.member.name not in result.oof:
+            for path in (task.preprocessor_path, task.model_path):
+                path.unlink(missing_ok=True)
+    _write_layout(folder, result, tasks, matrix.names, of_sets, settings)
+    return result
 
 
 def check_plan(plan: Sequence[Fold], labels: np.ndarray) -> None:
@@ -198,52 +292,280 @@ def check_plan(plan: Sequence[Fold], labels: np.ndarray) -> None:
             raise DataError(f"fold {number + 1} would train on {len(fold.train_rows)} rows of one label; use other folds or groups")
 
 
+def _columns_of_sets(
+    names: Sequence[str], sets: Mapping[str, Sequence[str]], members: Sequence[Member]
+) -> dict[str, tuple[int, ...]]:
+    place = {name: number for number, name in enumerate(names)}
+    for member in members:
+        if unknown := [name for name in member.sets if name not in sets]:
+            raise ParameterError(
+                f"member {member.name}: feature sets {', '.join(unknown)} are not among those of this training: {', '.join(sets)}"
+            )
+    return {name: tuple(place[column] for column in columns) for name, columns in sets.items()}
+
+
+def _share(
+    folder: Path, matrix: Matrix, sets: dict[str, tuple[int, ...]], settings: EnsembleSettings, unlabelled: np.ndarray | None
+) -> FitData:
+    """Write the arrays that all fits read."""
+    arrays = {"matrix": matrix.X, "labels": matrix.y}
+    if settings.copies:
+        if matrix.copies is None or len(matrix.copies) < settings.copies:
+            raise ParameterError(f"augment={settings.augment}, tta={settings.tta} need {settings.copies} copies of each clip")
+        arrays["copies"] = matrix.copies[: settings.copies]
+    if settings.pseudo_labels and unlabelled is not None:
+        arrays["unlabelled"] = unlabelled
+    digest = hashlib.blake2b(digest_size=16)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+        digest.update(f"{name} {array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
+    return FitData(folder, matrix.y, matrix.groups, sets, digest.hexdigest())
+
+
+def _tasks(
+    data: FitData,
+    plans: Sequence[Sequence[Fold]],
+    members: Sequence[Member],
+    settings: EnsembleSettings,
+    folder: Path,
+    checkpoints: Path | None,
+    events: Path | None,
+    studies: Path | None,
+) -> list[FitTask]:
+    """All fits, longest first: the pool then ends its last ones at about the same time."""
+    stems = file_stems(members)
+    seconds = None
+    if settings.minutes is not None and settings.trials:  # half of the time is for the searches
+        fits = len(members) * sum(len(plan) for plan in plans)
+        seconds = 30 * settings.minutes * max(1, cores() if settings.workers is None else settings.workers) / fits
+    tasks = []
+    for repeat, plan in enumerate(plans):
+        for number, fold in enumerate(plan):
+            inner = _inner(fold, data, settings, repeat)
+            place = f"repeat{repeat}/fold{number}"
+            for member in members:
+                open_to_choice = not member.sets and len(candidates(list(data.sets))) > 1
+                stem = stems[member.name]
+                task = FitTask(
+                    data=data,
+                    member=member,
+                    stem=stem,
+                    preset=settings.preset,
+                    scaling=settings.scaling,
+                    seed=settings.seed,
+                    repeat=repeat,
+                    number=number,
+                    fold=fold,
+                    inner=inner if open_to_choice or settings.trials or (settings.blend != "mean" and len(members) > 1) else (),
+                    augment=settings.augment,
+                    tta=settings.tta,
+                    pseudo_labels=settings.pseudo_labels,
+                    folder=folder / place,
+                    checkpoint=checkpoints / place / f"{stem}.npz" if checkpoints else None,
+                    events=events,
+                    trials=settings.trials,
+                    seconds=seconds,
+                    studies=studies,
+                )
+                tasks.append(task)
+
+    def cost(task: FitTask) -> float:
+        return CATALOGUE[task.member.model].cost
+
+    if settings.minutes is not None:  # what is cheap is complete when the time is over
+        return sorted(tasks, key=lambda task: (cost(task), members.index(task.member)))
+    return sorted(tasks, key=lambda task: (task.repeat, -cost(task)))
+
+
+def _inner(fold: Fold, data: FitData, settings: EnsembleSettings, repeat: int) -> tuple[Fold, ...]:
+    seed = settings.seed + repeat
+    parts = inner_folds(fold.train_rows, data.labels, folds=INNER_FOLDS, seed=seed, groups=data.groups)
+    return tuple(Fold(*part) for part in parts)
+
+
 class _Progress:
-    """Takes in fits as they end and tells how good the ensemble is so far, on rows that its models have not seen."""
+    """Takes in fits as they end, blends the folds that are complete, and tells how good the ensemble is so far."""
 
     def __init__(
-        self, plan: Sequence[Fold], oof: dict[str, np.ndarray], constant: np.ndarray, labels: np.ndarray, notify: Notify
+        self,
+        plans: Sequence[Sequence[Fold]],
+        members: Sequence[Member],
+        settings: EnsembleSettings,
+        matrix: Matrix,
+        notify: Notify,
     ) -> None:
-        self._oof, self._constant, self._labels, self._notify = oof, constant, labels, notify
-        self._open_fits = [len(oof)] * len(plan)
+        self._plans, self._settings, self._matrix, self._notify = plans, settings, matrix, notify
+        self._names = [member.name for member in members]
+        shape = (len(plans), len(matrix.y))
+        self._oof = {name: np.full(shape, np.nan) for name in self._names}
+        self._plain = {name: np.full(shape, np.nan) for name in self._names}
+        self._ensemble, self._ensemble_plain, self._constant = (np.full(shape, np.nan) for _ in range(3))
+        for repeat, plan in enumerate(plans):
+            for fold in plan:
+                self._constant[repeat, fold.test_rows] = matrix.y[fold.train_rows].mean()
+        self._tasks: dict[tuple[int, int], FitTask] = {}
+        self._fits: dict[tuple[int, int], dict[str, FitResult]] = {}
+        self._blends: dict[tuple[int, int], Blend] = {}
 
-    def add(self, task: "_FitTask", result: "_FitResult") -> None:
-        rows, y = task.fold.test_rows, self._labels
-        self._oof[task.model][rows] = result.predictions
-        fitted = np.array(list(self._oof.values()))  # (models, n)
+    def add(self, task: FitTask, result: FitResult) -> None:
+        y, rows, place = self._matrix.y, task.fold.test_rows, (task.repeat, task.number)
+        low, high = _range(y[task.fold.train_rows])
+        name = task.member.name
+        self._oof[name][task.repeat, rows] = np.clip(result.predictions, low, high)
+        self._plain[name][task.repeat, rows] = np.clip(result.plain, low, high)
+        fits = self._fits.setdefault(place, {})
+        fits[name] = result
+        self._tasks[place] = task
+        fitted = np.array([self._oof[one] for one in self._names])  # (members, repeats, n)
         seen = ~np.isnan(fitted).all(axis=0)
+        labels = np.broadcast_to(y, seen.shape)[seen]
         self._notify(
             FitFinished(
-                task.model,
+                name,
                 task.number,
-                rmse=metrics.rmse(y[rows], result.predictions),
+                rmse=metrics.rmse(y[rows], self._oof[name][task.repeat, rows]),
                 rounds=result.rounds,
                 seconds=result.seconds,
-                oof_rmse=metrics.rmse(y[seen], np.nanmean(fitted[:, seen], axis=0)),
-                constant_rmse=metrics.rmse(y[seen], self._constant[seen]),
+                oof_rmse=metrics.rmse(labels, np.nanmean(fitted[:, seen], axis=0)),
+                constant_rmse=metrics.rmse(labels, self._constant[seen]),
+                repeat=task.repeat,
+                sets=",".join(result.sets),
             )
         )
-        self._open_fits[task.number] -= 1
-        if self._open_fits[task.number] == 0:
-            self._notify(FoldScored(task.number, metrics.rmse(y[rows], fitted[:, rows].mean(axis=0))))
+        if len(fits) == len(self._names):
+            self._blend(task)
+            self._notify(FoldScored(task.number, metrics.rmse(y[rows], self._ensemble[task.repeat, rows]), task.repeat))
+
+    def leave_out_incomplete(self) -> None:
+        """Go on with the members that are fitted on every fold.
+
+        Raises
+        ------
+        DataError
+            There is none.
+        """
+        places = [(repeat, number) for repeat, plan in enumerate(self._plans) for number in range(len(plan))]
+        complete = [name for name in self._names if all(name in self._fits.get(place, {}) for place in places)]
+        left_out = [name for name in self._names if name not in complete]
+        if not complete:
+            raise DataError(f"not one member was complete within {self._settings.minutes} minutes; allow more, or fewer trials")
+        if left_out:
+            self._notify(Warned(f"left out, not complete within {self._settings.minutes} minutes: {', '.join(left_out)}"))
+            self._names = complete
+            self._oof, self._plain = ({name: of[name] for name in complete} for of in (self._oof, self._plain))
+            for place in places:
+                self._blend(self._tasks[place])
+
+    def _blend(self, task: FitTask) -> None:
+        fits = self._fits[task.repeat, task.number]
+        y, train, rows = self._matrix.y, task.fold.train_rows, task.fold.test_rows
+        members = len(self._names)
+        if self._settings.blend == "mean" or members == 1 or not task.inner:
+            blend = Blend(np.full(members, 1 / members), "mean")
+        else:
+            inner = np.column_stack([fits[name].inner for name in self._names])
+            parts = [np.flatnonzero(np.isin(train, part.test_rows)) for part in task.inner]
+            blend = learn_blend(inner, y[train], parts, rule=self._settings.blend)
+        self._blends[task.repeat, task.number] = blend
+        low, high = _range(y[train])
+        step = label_step(y[train]) if self._settings.round_labels else None
+        for target, of in ((self._ensemble, self._oof), (self._ensemble_plain, self._plain)):
+            blended = np.column_stack([of[name][task.repeat, rows] for name in self._names]) @ blend.weights
+            target[task.repeat, rows] = _settle(blended, low, high, step)
+
+    def result(self) -> EnsembleResult:
+        matrix, level = self._matrix, self._settings.level
+        places = [(repeat, number) for repeat, plan in enumerate(self._plans) for number in range(len(plan))]
+        ends = [intervals.oof_intervals(row, matrix.y, groups=matrix.groups, level=level) for row in self._ensemble]
+        least, most = _range(matrix.y)
+        return EnsembleResult(
+            plans=tuple(tuple(plan) for plan in self._plans),
+            oof=self._oof,
+            oof_ensemble=self._ensemble,
+            oof_plain=self._ensemble_plain,
+            oof_constant=self._constant,
+            labels=matrix.y,
+            groups=matrix.groups,
+            low=np.clip([low for low, _ in ends], least, most),
+            high=np.clip([high for _, high in ends], least, most),
+            level=level,
+            blends=tuple(
+                tuple(self._blends[repeat, number] for number in range(len(plan))) for repeat, plan in enumerate(self._plans)
+            ),
+            sets={name: [self._fits[place][name].sets for place in places] for name in self._names},
+            found={name: [self._fits[place][name].parameters for place in places] for name in self._names},
+        )
 
 
+@dataclass(frozen=True, slots=True)
+class FoldModel:
+    """The members of one fold, fitted, and how they are put together.
+
+    Attributes
+    ----------
+    members : dict of name to (preprocessor, regressor, numbers of its columns)
+    weights : np.ndarray [shape=(m,)]
+    low, high : float, range of the labels that they were trained on
+    """
+
+    members: dict[str, tuple[object, Regressor, np.ndarray]]
+    weights: np.ndarray
+    low: float
+    high: float
+
+    def predict_members(self, X: np.ndarray) -> np.ndarray:
+        """Predictions of each member [shape=(n, m)] inside the range of the labels, from rows [shape=(n, d)]."""
+        scored = [
+            regressor.predict(preprocessor.transform(X[:, columns]))  # type: ignore[attr-defined]
+            for preprocessor, regressor, columns in self.members.values()
+        ]
+        return np.clip(np.column_stack(scored), self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What an ensemble says of new clips. Arrays are [shape=(n,)].
+
+    Attributes
+    ----------
+    value : np.ndarray
+    low, high : np.ndarray, ends of the interval
+    members : dict of member name to np.ndarray
+    """
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    members: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
 class Ensemble:
     """Fitted models of all folds; predicts new clips.
 
-    Parameters
+    Attributes
     ----------
-    members : dict of model name to list, one a fold, of (preprocessor, regressor)
-    names : columns that a matrix must have
+    folds : tuple of FoldModel
+    names : tuple of str, columns that a matrix must have
+    level : float, share of labels that an interval is to cover
+    residuals : np.ndarray [shape=(k,)], absolute out-of-fold errors
+    model_of : np.ndarray [shape=(k,)], int, the fold's model that made the error
+    rows : int, clips that were trained on; each has made an error in every repeat
+    step : float or None, the grid that predictions are brought to
+    scores_ : dict, figures of the training where it was done in this process
     """
 
-    def __init__(self, members: dict[str, list[tuple[object, Regressor]]], names: Sequence[str]):
-        self.members = members
-        self.names = tuple(names)
-        self.scores_: dict[str, object] = {}
+    folds: tuple[FoldModel, ...]
+    names: tuple[str, ...]
+    level: float
+    residuals: np.ndarray
+    model_of: np.ndarray
+    rows: int
+    step: float | None = None
+    scores_: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path, *, models: Sequence[str], folds: int, names: Sequence[str]) -> "Ensemble":
+    def load(cls, folder: Path) -> "Ensemble":
         """Read the models that ``train_ensemble`` wrote.
 
         Raises
@@ -251,32 +573,30 @@ class Ensemble:
         RunError
             A file is missing or damaged, or a model is not of the catalogue.
         """
-        from sklearn.pipeline import Pipeline
+        path = folder / LAYOUT
+        try:
+            layout = json.loads(path.read_text(encoding="utf-8"))
+            names = tuple(layout["names"])
+            folds = tuple(_load_fold(folder, one, len(names)) for one in layout["folds"])
+            residuals, model_of = np.array(layout["residuals"], float), np.array(layout["model_of"], int)
+            return cls(folds, names, float(layout["level"]), residuals, model_of, int(layout["rows"]), layout["step"])
+        except FileNotFoundError:
+            raise RunError(f"{path}: the models are missing, or of an earlier version of Earmark; train again") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{path}: not a readable description of models ({error}); train again") from None
 
-        if unknown := [name for name in models if name not in CATALOGUE]:
-            raise RunError(f"{folder}: models {unknown} are not among {', '.join(CATALOGUE)}; the run is of another version")
-        members: dict[str, list[tuple[object, Regressor]]] = {name: [] for name in models}
-        for number in range(folds):
-            where = folder / f"fold{number}"
-            preprocessor = load_skops(where / "preprocess.skops", Pipeline)
-            for name in models:
-                path = where / f"{name}{CATALOGUE[name].suffix}"
-                if not path.is_file():
-                    raise RunError(f"{path}: the model is missing; train again")
-                members[name].append((preprocessor, _load_model(name, path)))
-        return cls(members, names)
-
-    def predict_models(self, X: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Predictions of each model, the mean over its folds.
+    def score(self, X: np.ndarray, names: Sequence[str], *, copies: np.ndarray | None = None) -> Predicted:
+        """Predictions with their members and intervals.
 
         Parameters
         ----------
         X : np.ndarray [shape=(n, d)], NaN where a feature is not defined
         names : sequence of str [d]
+        copies : np.ndarray [shape=(K, n, d)], altered copies whose predictions are averaged with the clip's own
 
         Returns
         -------
-        predictions : dict of model name to np.ndarray [shape=(n,)]
+        predicted : Predicted
 
         Raises
         ------
@@ -284,104 +604,76 @@ class Ensemble:
             The columns are not those that the models were trained on.
         """
         check_columns(names, self.names)
-        return {
-            name: np.mean([regressor.predict(preprocessor.transform(X)) for preprocessor, regressor in folds], axis=0)  # type: ignore[attr-defined]
-            for name, folds in self.members.items()
-        }
+        rows = [X] if copies is None else [X, *copies]
+        by_fold = [np.mean([fold.predict_members(some) for some in rows], axis=0) for fold in self.folds]  # each (n, m)
+        blended = np.array(
+            [np.clip(one @ fold.weights, fold.low, fold.high) for one, fold in zip(by_fold, self.folds, strict=True)]
+        )  # (folds, n)
+        least, most = min(fold.low for fold in self.folds), max(fold.high for fold in self.folds)
+        low, high = intervals.cv_plus(blended, self.residuals, self.model_of, level=self.level, rows=self.rows)
+        return Predicted(
+            _settle(blended.mean(axis=0), least, most, self.step),
+            np.clip(low, least, most),
+            np.clip(high, least, most),
+            dict(zip(self.folds[0].members, np.mean(by_fold, axis=0).T, strict=True)),
+        )
 
-    def predict(self, X: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """Predictions of the ensemble [shape=(n,)]: the mean of its models. Parameters as ``predict_models``."""
-        return np.mean(list(self.predict_models(X, names).values()), axis=0)
-
-
-@dataclass(frozen=True, slots=True)
-class _FitTask:
-    model: str
-    preset: str
-    seed: int
-    number: int
-    matrix_path: Path
-    labels: np.ndarray
-    fold: Fold
-    stopping: np.ndarray  # among the fold's training rows
-    folder: Path
-    checkpoint: Path | None = None
-    content: str = ""  # hash of the matrix
-
-    @property
-    def model_path(self) -> Path:
-        return self.folder / f"{self.model}{CATALOGUE[self.model].suffix}"
-
-    @property
-    def key(self) -> str:
-        """Hash of all that decides what is fitted, the versions of the libraries included."""
-        parameters = json.dumps(CATALOGUE[self.model].presets[self.preset], sort_keys=True)
-        libraries = [f"{name} {version(name)}" for name in _FITTED_BY]
-        parts = [self.content, self.model, self.preset, parameters, str(self.seed), __version__, *libraries]
-        rows = [array.tobytes() for array in (self.fold.train_rows, self.fold.test_rows, self.stopping)]
-        return hashlib.blake2b(b"\0".join([*(part.encode() for part in parts), *rows]), digest_size=16).hexdigest()
+    def predict(self, X: np.ndarray, names: Sequence[str], *, copies: np.ndarray | None = None) -> np.ndarray:
+        """Predictions [shape=(n,)]. Parameters as ``score``."""
+        return self.score(X, names, copies=copies).value
 
 
-@dataclass(frozen=True, slots=True)
-class _FitResult:
-    predictions: np.ndarray
-    rounds: int | None
-    seconds: float
+def _write_layout(
+    folder: Path,
+    result: EnsembleResult,
+    tasks: Sequence[FitTask],
+    names: Sequence[str],
+    sets: dict[str, tuple[int, ...]],
+    settings: EnsembleSettings,
+) -> None:
+    """Write what ``Ensemble.load`` reads."""
+    by_place = {(task.repeat, task.number, task.member.name): task for task in tasks}
+    folds: list[dict[str, object]] = []
+    residuals: list[float] = []
+    model_of: list[int] = []
+    for repeat, plan in enumerate(result.plans):
+        for number, fold in enumerate(plan):
+            place = len(folds)
+            low, high = _range(result.labels[fold.train_rows])
+            members = []
+            for name, weight in zip(result.oof, result.blends[repeat][number].weights.tolist(), strict=True):
+                task = by_place[repeat, number, name]
+                chosen = result.sets[name][place]
+                columns = [column for one in chosen for column in sets[one]]
+                files = [path.relative_to(folder).as_posix() for path in (task.preprocessor_path, task.model_path)]
+                members.append({"name": name, "model": task.member.model, "files": files, "weight": weight, "columns": columns})
+            folds.append({"members": members, "low": low, "high": high})
+            errors = np.abs(result.labels - result.oof_ensemble[repeat])[fold.test_rows]
+            residuals += errors.tolist()
+            model_of += [place] * len(errors)
+    step = label_step(result.labels) if settings.round_labels else None
+    layout = {"names": list(names), "folds": folds, "level": settings.level, "rows": len(result.labels), "step": step}
+    write_json(folder / LAYOUT, layout | {"residuals": residuals, "model_of": model_of})
 
 
-def _fit(task: _FitTask) -> _FitResult:
+def _load_fold(folder: Path, layout: dict[str, object], width: int) -> FoldModel:
     from sklearn.pipeline import Pipeline
 
-    started = time.perf_counter()
-    X = np.load(task.matrix_path, mmap_mode="r")
-    preprocessor = load_skops(task.folder / "preprocess.skops", Pipeline)
-    model = make_model(task.model, preset=task.preset, seed=task.seed)
-    model.fit(preprocessor.transform(X[task.fold.train_rows]), task.labels[task.fold.train_rows], task.stopping)
-    written = task.model_path.with_name(f".{os.getpid()}-{task.model_path.name}")  # a process of a killed attempt may still write
-    model.save(written)
-    os.replace(written, task.model_path)
-    predictions = model.predict(preprocessor.transform(X[task.fold.test_rows]))
-    result = _FitResult(predictions, model.rounds_, time.perf_counter() - started)
-    if task.checkpoint is not None:
-        _keep(task, task.checkpoint, result)
-    return result
-
-
-def _keep(task: _FitTask, checkpoint: Path, result: _FitResult) -> None:
-    made_of = np.array([task.key, content_hash(task.model_path).hex()])
-    rounds = -1 if result.rounds is None else result.rounds
-    write_whole(
-        checkpoint,
-        lambda file: np.savez(file, made_of=made_of, predictions=result.predictions, rounds=rounds, seconds=result.seconds),
-    )
-
-
-def _finished(task: _FitTask) -> _FitResult | None:
-    """The fit as it was kept, if it is of the same rows and settings and its model is whole."""
-    if task.checkpoint is None or not task.checkpoint.is_file() or not task.model_path.is_file():
-        return None
-    try:
-        with np.load(task.checkpoint, allow_pickle=False) as kept:
-            if kept["made_of"].tolist() != [task.key, content_hash(task.model_path).hex()]:
-                return None
-            rounds = int(kept["rounds"])
-            return _FitResult(kept["predictions"], None if rounds < 0 else rounds, float(kept["seconds"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # damaged: the fit is done again
-        return None
-
-
-def _content(matrix: Matrix) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (np.ascontiguousarray(matrix.X), matrix.y):
-        digest.update(str(part.shape).encode() + part.tobytes())
-    return digest.hexdigest()
-
-
-def _fit_preprocessor(matrix: Matrix, fold: Fold, folder: Path) -> None:
-    from core.preprocess import make_preprocessor
-
-    make_folder(folder)
-    save_skops(make_preprocessor().fit(matrix.X[fold.train_rows]), folder / "preprocess.skops")
+    members: dict[str, tuple[object, Regressor, np.ndarray]] = {}
+    weights = []
+    for one in layout["members"]:  # type: ignore[attr-defined]
+        if one["model"] not in CATALOGUE:
+            raise RunError(f"{folder}: model {one['model']!r} is not among {', '.join(CATALOGUE)}; the run is of another version")
+        preprocessor, model = (folder / file for file in one["files"])
+        for path in (preprocessor, model):
+            if not path.is_file():
+                raise RunError(f"{path}: the model is missing; train again")
+        columns = np.array(one["columns"], int)
+        if columns.min() < 0 or columns.max() >= width:
+            raise RunError(f"{folder / LAYOUT}: {one['name']} takes columns that are not there; train again")
+        members[one["name"]] = (load_skops(preprocessor, Pipeline), _load_model(one["model"], model), columns)
+        weights.append(float(one["weight"]))
+    return FoldModel(members, np.array(weights), float(layout["low"]), float(layout["high"]))  # type: ignore[arg-type]
 
 
 def _load_model(name: str, path: Path) -> Regressor:
@@ -393,3 +685,14 @@ def _load_model(name: str, path: Path) -> Regressor:
         raise RunError(
             f"{path}: not a readable model ({type(error).__name__}: {str(error).splitlines()[0]}); train again"
         ) from None
+
+
+def _range(labels: np.ndarray) -> tuple[float, float]:
+    return float(labels.min()), float(labels.max())
+
+
+def _settle(predictions: np.ndarray, low: float, high: float, step: float | None) -> np.ndarray:
+    """Predictions inside the range of the labels, on their grid where there is one."""
+    if step is not None:
+        predictions = np.round(predictions / step) * step
+    return np.clip(predictions, low, high)

@@ -5,6 +5,7 @@ EarmarkError
 ├── DataError          a data set, a table or a matrix is not as required
 │   └── AudioError     one file cannot be turned into samples or features; carries ``path`` and ``reason``
 ├── RunError           a finished run cannot be found or read
+├── TrackingError      a finished run cannot be copied to MLflow; the run itself is whole
 └── JobError           a job cannot be started, found or gone on with
 """
 
@@ -43,6 +44,10 @@ class AudioError(DataError):
 
 class RunError(EarmarkError):
     """A finished run cannot be found or read."""
+
+
+class TrackingError(EarmarkError):
+    """A finished run cannot be copied to MLflow; the run itself is whole."""
 
 
 class JobError(EarmarkError):

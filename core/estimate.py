@@ -113,6 +113,8 @@ def _speed(told: Sequence[tuple[float, Event]], workers: int) -> Speed:
     """From events and when they were told, in seconds from the start of the work."""
     extracted = [(at, event.seconds) for at, event in told if isinstance(event, ClipExtracted)]
     looked = next((at for at, event in told if isinstance(event, ExtractionStarted)), 0.0)
+    if not extracted:
+        return Speed(0.0, looked, workers, 0)
     total_s = sum(seconds for _, seconds in extracted)
     once = any(isinstance(event, CompilingStarted) for _, event in told)  # it does not come again
     started = looked if once else max(looked, extracted[-1][0] - total_s / max(1, workers))

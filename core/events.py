@@ -104,10 +104,30 @@ class TrainingStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class FitFinished:
-    """A model of one fold is fitted; ``rmse`` is on the fold's own rows, which it has not seen.
+class LeakGapFound:
+    """What a cheap model says of the folds: its RMSE where rows of one group stand on both sides, and where none do."""
 
-    ``oof_rmse`` is the error so far: of the mean of the models that are fitted, over the rows that any of them has scored.
+    random_rmse: float
+    grouped_rmse: float
+    groups: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoundsScored:
+    """A boosted model after ``rounds`` rounds; ``rmse`` is on the rows that early stopping looks at, which are training rows."""
+
+    model: str
+    repeat: int
+    fold: int
+    rounds: int
+    rmse: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitFinished:
+    """A member is fitted on one fold of one repeat; ``rmse`` is on the fold's own rows, which it has not seen.
+
+    ``oof_rmse`` is the error so far: of the mean of the members that are fitted, over the rows that any of them has scored.
     ``constant_rmse`` is that of the mean label of the other folds, over the same rows.
     """
 
@@ -118,14 +138,31 @@ class FitFinished:
     seconds: float
     oof_rmse: float
     constant_rmse: float
+    repeat: int = 0
+    sets: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FoldScored:
-    """All models of a fold are fitted; ``rmse`` is that of their mean."""
+    """All members of a fold are fitted; ``rmse`` is that of their blend."""
 
     fold: int
     rmse: float
+    repeat: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A part of the work beside the ensemble itself begins, such as a self-test or the run without a switch."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that whoever reads the result should know; the work goes on."""
+
+    text: str
 
 
 JobEvent = JobQueued | JobStarted | Heartbeat | JobDone | JobFailed | JobCancelled
@@ -137,8 +174,12 @@ WorkEvent = (
     | ClipExtracted
     | ClipSetAside
     | TrainingStarted
+    | LeakGapFound
+    | RoundsScored
     | FitFinished
     | FoldScored
+    | StageStarted
+    | Warned
 )
 Event = JobEvent | WorkEvent
 Notify = Callable[[Event], None]
@@ -161,7 +202,7 @@ class Recorded:
 
 
 class EventLog:
-    """Appends events to a file, one JSON object a line, from any thread.
+    """Appends events to a file, one JSON object a line, from any thread and any process: a line is written at once, at the end.
 
     Parameters
     ----------

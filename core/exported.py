@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import DataError
-from core.features import Column, columns
-from core.matrix import EXPORT_NAMES, Matrix
+from core.features import Column, columns, parse_set, set_of
+from core.matrix import Matrix, export_name
 
 _AGAIN = "extract again, what is cached is not computed again"
 _DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -36,7 +36,7 @@ def read_exported(files: Sequence[str | Path], sets: Sequence[str], split: str, 
         A file is gone, damaged, of another version, or does not belong to the others.
     """
     by_name = {Path(file).name: Path(file) for file in files}
-    paths = [by_name[name] for name in (EXPORT_NAMES[one].format(split=split) for one in sets) if name in by_name]
+    paths = [by_name[name] for name in (export_name(one).replace("{split}", split) for one in sets) if name in by_name]
     if not paths:
         return None
     parts = [_read(path) for path in paths]
@@ -55,7 +55,7 @@ def read_exported(files: Sequence[str | Path], sets: Sequence[str], split: str, 
 
 def definitions(sets: Sequence[str]) -> dict[str, Column]:
     """What each column of a matrix of these sets is, by its name in the matrix."""
-    return {f"{set_name}.{column.name}": column for set_name in sets for column in columns(set_name)}
+    return {f"{parse_set(set_name).prefix}.{column.name}": column for set_name in sets for column in columns(set_name)}
 
 
 def as_npz(matrix: Matrix) -> bytes:
@@ -80,7 +80,7 @@ def as_parquet(matrix: Matrix) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    known = definitions(tuple(dict.fromkeys(name.split(".")[0] for name in matrix.names)))
+    known = definitions(tuple(dict.fromkeys(set_of(name) for name in matrix.names)))
     names = [name.encode(errors="backslashreplace").decode() for name in matrix.filenames]
     fields, arrays = [pa.field("filename", pa.string())], [pa.array(names, pa.string())]
     if _labelled(matrix):

@@ -1,6 +1,7 @@
 """Clips in, feature vectors out: what is stored is read, what is not is computed once and stored before it is reported.
 
-Owns ``FEATURE_SETS``, the registry of what can be extracted.
+Owns ``FEATURE_SETS``, the registry of what can be extracted. Of a clip there can also be varied copies, numbered from 1: their
+vectors are stored like its own.
 """
 
 import hashlib
@@ -8,22 +9,33 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from core import features
-from core.audio import ANALYSIS_RATE_HZ, MAX_SECONDS, MIN_SAMPLES, check_max_seconds, clip_deadline_s, read_clip
+from core import augment, features
+from core.audio import (
+    ANALYSIS_RATE_HZ,
+    MAX_SECONDS,
+    MIN_SAMPLES,
+    Clip,
+    check_max_seconds,
+    clip_deadline_s,
+    read_clip,
+    to_analysis_rate,
+)
 from core.cache import Stored, VectorCache, content_hash, file_state, is_settled, vector_key
 from core.engine import map_batches
 from core.errors import AudioError, ParameterError
 from core.events import ClipExtracted, ClipSetAside, CompilingStarted, ExtractionStarted, Notify, ignore
 
 FEATURE_SETS = tuple(features.SET_VERSIONS)
+OF_THE_FILE = "metadata"  # a copy is no other file: what describes the file is the clip's own
+_COPY = ", copy "
 _NUMERIC_LIBRARIES = ("numpy", "scipy", "librosa", "soxr", "soundfile", "numba")
 
 
@@ -33,7 +45,8 @@ class ExtractSettings:
 
     Attributes
     ----------
-    features : tuple of str, names of feature sets
+    features : tuple of str, names of feature sets as ``core.features.parse_set`` knows them: ultra, mfcc, metadata, over windows
+        as in ultra@5s, or table:NAME for a numeric column of the table
     max_seconds : float >= 1, only the start of a longer clip is analysed
     workers : int >= 0, processes; None takes one for each core, 0 works in this process
     rehash : bool, read every file instead of trusting its size and times to tell whether it is known
@@ -47,13 +60,18 @@ class ExtractSettings:
     def __post_init__(self) -> None:
         if not self.features:
             raise ParameterError(f"features='': name at least one of {', '.join(FEATURE_SETS)}")
-        if unknown := [name for name in self.features if name not in FEATURE_SETS]:
-            raise ParameterError(f"features={','.join(self.features)!r}: {unknown} not among {', '.join(FEATURE_SETS)}")
+        for name in self.features:
+            features.parse_set(name)
         if len(set(self.features)) < len(self.features):
             raise ParameterError(f"features={','.join(self.features)!r} names a set twice")
         check_max_seconds(self.max_seconds)
         if self.workers is not None and self.workers < 0:
             raise ParameterError(f"workers={self.workers} must be 0 or more")
+
+    @property
+    def of_audio(self) -> tuple[str, ...]:
+        """The sets that are computed from the clips; what is of the table joins them in the matrix."""
+        return tuple(name for name in self.features if features.parse_set(name).of_audio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +80,31 @@ class Extraction:
 
     Attributes
     ----------
-    vectors : dict of Path to dict of set name to np.ndarray [shape=(d,)], float32
+    vectors : dict of Path to dict of set name to np.ndarray [shape=(d,)], float32, of the sets that are computed from the clip
     contents : dict of Path to the hash of the file's bytes, in hexadecimal
     failures : dict of Path to the reason why there is no vector
-    computed : int, clips whose vectors were computed this time
+    computed : int, clips of which vectors were computed this time
+    copies : dict of Path to the vectors of its copies, each like those of the clip; only of clips of which copies were asked for
     """
 
     vectors: dict[Path, dict[str, np.ndarray]]
     contents: dict[Path, str]
     failures: dict[Path, str]
     computed: int
+    copies: dict[Path, tuple[dict[str, np.ndarray], ...]] = field(default_factory=dict)
 
 
 def column_names(sets: Sequence[str]) -> tuple[str, ...]:
-    """Names of a matrix of these sets, ``set.name``: some bare names stand in two sets."""
-    return tuple(f"{set_name}.{name}" for set_name in sets for name in features.names(set_name))
+    """Names of a matrix of these sets, ``prefix.name``: some bare names stand in two sets.
+
+    Examples
+    --------
+    >>> column_names(("table:age", "metadata"))[:2]
+    ('table.age', 'metadata.file_size_bytes')
+    >>> column_names(("metadata", "mfcc@2.5s"))[9]
+    'mfcc_2_5s.mfcc0_mean_mean'
+    """
+    return tuple(f"{features.parse_set(set_name).prefix}.{name}" for set_name in sets for name in features.names(set_name))
 
 
 def extract_clips(
@@ -84,60 +112,70 @@ def extract_clips(
     settings: ExtractSettings,
     *,
     cache_path: Path,
+    copies: int | Mapping[Path, int] = 0,
     notify: Notify = ignore,
     now_ns: Callable[[], int] = time.time_ns,
 ) -> Extraction:
     """Vectors of clips, from the cache or computed and put there before they are reported: a kill loses only what was not.
+
+    Where all sets are of the table, clips are read but not decoded.
+
+    A copy is ``core.augment`` of the mono waveform at 22 050 Hz; what it is depends on the audio and the number of the copy alone.
+    Sets of the sound are computed from it, the length of the file in them excepted; ``metadata`` is the clip's own.
 
     Parameters
     ----------
     paths : of audio files; one that stands twice is looked at once
     settings : ExtractSettings
     cache_path : SQLite file
-    notify : called with ExtractionStarted, then ClipExtracted or ClipSetAside for each clip that is not cached
+    copies : int >= 0, copies of each clip, or their number by path: a path that is not in it has none
+    notify : called with ExtractionStarted, then ClipExtracted or ClipSetAside for each clip that is not cached with all its copies
     now_ns : the clock, in nanoseconds since 1970
 
     Returns
     -------
-    extraction : Extraction
+    extraction : Extraction; a clip of which a copy fails is among the failures
     """
     paths = list(dict.fromkeys(paths))
-    definitions = {name: definition_hash(name, settings.max_seconds) for name in settings.features}
+    of_path = {path: copies if isinstance(copies, int) else copies.get(path, 0) for path in paths}
     with VectorCache(cache_path) as store:
         # A file that cannot be read has no content yet: the worker tries again and gives the reason.
         contents = dict.fromkeys(paths, b"") | hash_files(paths, store, rehash=settings.rehash, now_ns=now_ns)
-        known = {content for content in contents.values() if content}
-        stored = store.get(vector_key(content, definition) for content in known for definition in definitions.values())
-
-        def missing(content: bytes) -> tuple[str, ...]:
-            return tuple(name for name, definition in definitions.items() if vector_key(content, definition) not in stored)
+        most: dict[bytes, int] = {}  # copies of a content, which two files may share
+        for path in paths:
+            most[contents[path]] = max(most.get(contents[path], 0), of_path[path])
+        wanted = {content: _keys(content, settings, count) for content, count in most.items()}
+        stored = store.get(key for content, keys in wanted.items() if content for key in keys.values())
 
         to_do: dict[bytes, list[Path]] = {}
         for path in paths:
             if not contents[path]:
                 to_do[os.fsencode(path)] = [path]
-            elif missing(contents[path]):
+            elif any(key not in stored for key in wanted[contents[path]].values()):
                 to_do.setdefault(contents[path], []).append(path)
         left = sum(len(same) for same in to_do.values())
         notify(ExtractionStarted(clips=len(paths), cached=len(paths) - left, to_do=left))
-        tasks = [_Task(tuple(same), contents[same[0]], missing(contents[same[0]]), settings.max_seconds) for same in to_do.values()]
+        tasks = []
+        for same in to_do.values():
+            content = contents[same[0]]
+            missing = tuple(what for what, key in wanted[content].items() if key not in stored)
+            tasks.append(_Task(tuple(same), content, missing, settings.max_seconds))
         failures: dict[Path, str] = {}
         if tasks:
-            for name, definition in definitions.items():
-                store.put_definition(definition, name, settings.max_seconds)
+            for copy, name in {what for task in tasks for what in task.wanted}:
+                definition = definition_hash(name, settings.max_seconds, copy)
+                store.put_definition(definition, f"{name}{_COPY}{copy}" if copy else name, settings.max_seconds)
             if not features.is_compiled():
                 notify(CompilingStarted())
         for outcomes in map_batches(
             _compute,
             tasks,
             workers=settings.workers,
-            deadline_s=lambda task: clip_deadline_s(task.paths[0], max_seconds=task.max_seconds),
+            deadline_s=_deadline_s,
             prepare=features.prepare,
         ):
             fresh = {
-                vector_key(outcome.item.content, definitions[name]): vector
-                for outcome in outcomes
-                for name, vector in (outcome.value or {}).items()
+                wanted[outcome.item.content][what]: vector for outcome in outcomes for what, vector in (outcome.value or {}).items()
             }
             store.put(fresh)
             stored |= fresh
@@ -150,12 +188,28 @@ def extract_clips(
                     else:
                         notify(ClipExtracted(path.name, outcome.seconds))
 
-    vectors = {
-        path: {name: stored[vector_key(contents[path], definition)] for name, definition in definitions.items()}
-        for path in paths
-        if path not in failures
+    def vectors(path: Path, copy: int) -> dict[str, np.ndarray]:
+        keys = wanted[contents[path]]
+        return {name: stored[keys.get((copy, name), keys[0, name])] for name in settings.of_audio}
+
+    whole = [path for path in paths if path not in failures]
+    return Extraction(
+        {path: vectors(path, 0) for path in whole},
+        {path: content.hex() for path, content in contents.items()},
+        failures,
+        left - len(failures),
+        {path: tuple(vectors(path, 1 + copy) for copy in range(of_path[path])) for path in whole if of_path[path]},
+    )
+
+
+def _keys(content: bytes, settings: ExtractSettings, copies: int) -> dict[tuple[int, str], bytes]:
+    """Key of each vector of a content, by number of the copy, 0 for the clip itself, and set."""
+    return {
+        (copy, name): vector_key(content, definition_hash(name, settings.max_seconds, copy))
+        for copy in range(1 + copies)
+        for name in settings.of_audio
+        if copy == 0 or name != OF_THE_FILE
     }
-    return Extraction(vectors, {path: content.hex() for path, content in contents.items()}, failures, left - len(failures))
 
 
 def hash_files(
@@ -216,9 +270,11 @@ def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
     settings : ExtractSettings
     cache_path : SQLite file; nothing is created where it is missing
     """
+    definitions = [definition_hash(name, settings.max_seconds) for name in settings.of_audio]
+    if not definitions:
+        return {path for path in paths if path.is_file()}
     if not paths or not cache_path.is_file():
         return set()
-    definitions = [definition_hash(name, settings.max_seconds) for name in settings.features]
     with VectorCache(cache_path) as store:
         if not set(definitions) <= store.definitions():
             return set()
@@ -228,43 +284,73 @@ def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
 
 
 @cache
-def definition_hash(set_name: str, max_seconds: float) -> bytes:
+def definition_hash(set_name: str, max_seconds: float, copy: int = 0) -> bytes:
     """Hash of everything that a set's numbers depend on besides the audio [16 bytes].
 
     Columns with their definitions, the version of the set's code, the parameters of decoding, and the versions of the libraries
-    that compute.
+    that compute; over windows also their length and how they are pooled, for a copy of the clip also its number and how
+    copies are made. A set of the table depends on its name alone.
     """
     import soundfile
 
+    of = features.parse_set(set_name)
+    if not of.of_audio:
+        return hashlib.blake2b(set_name.encode(errors="surrogateescape"), digest_size=16).digest()
     definition = {
         "set": set_name,
-        "version": features.SET_VERSIONS[set_name],
+        "version": features.SET_VERSIONS[of.base],
         "columns": [(column.name, column.unit, column.definition, column.nan_when) for column in features.columns(set_name)],
         "analysis_rate_hz": ANALYSIS_RATE_HZ,
         "max_seconds": max_seconds,
         "min_samples": MIN_SAMPLES,
         "libraries": {name: version(name) for name in _NUMERIC_LIBRARIES} | {"libsndfile": soundfile.__libsndfile_version__},
     }
+    if of.window_s is not None:
+        definition["windows"] = {"version": features.WINDOWS_VERSION, "seconds": of.window_s}
+    if copy:
+        definition["copy"] = {"number": copy, **augment.definition()}
     return hashlib.blake2b(json.dumps(definition, sort_keys=True).encode(), digest_size=16).digest()
 
 
 def is_current(stored: Stored) -> bool:
     """Whether vectors would be used by this version: what they are of is defined as it was when they were computed."""
-    return stored.set_name in FEATURE_SETS and definition_hash(stored.set_name, stored.max_seconds) == stored.definition
+    name, _, copy = stored.set_name.partition(_COPY)
+    try:
+        return definition_hash(name, stored.max_seconds, int(copy or 0)) == stored.definition
+    except (ParameterError, ValueError):  # of a version that has other sets
+        return False
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
     paths: tuple[Path, ...]  # files of one content
     content: bytes
-    sets: tuple[str, ...]
+    wanted: tuple[tuple[int, str], ...]  # number of the copy, 0 for the clip itself, and set
     max_seconds: float
 
 
-def _compute(task: _Task) -> dict[str, np.ndarray]:
+def _deadline_s(task: _Task) -> float:
+    return len({0, *(copy for copy, _ in task.wanted)}) * clip_deadline_s(task.paths[0], max_seconds=task.max_seconds)
+
+
+def _compute(task: _Task) -> dict[tuple[int, str], np.ndarray]:
     path = task.paths[0]
     clip = read_clip(path, max_seconds=task.max_seconds)
-    vectors = features.extract(clip, task.sets)
+    vectors: dict[tuple[int, str], np.ndarray] = {}
+    for copy in sorted({copy for copy, _ in task.wanted}):
+        sets = tuple(name for number, name in task.wanted if number == copy)
+        try:
+            of_sets = features.extract(_copy(clip, task.content, copy) if copy else clip, sets)
+        except AudioError as error:
+            raise AudioError(path, f"copy {copy}: {error.reason}" if copy else error.reason) from None
+        vectors |= {(copy, name): vector for name, vector in of_sets.items()}
     if content_hash(path) != task.content:
         raise AudioError(path, "the file changed while it was read; run again")
     return vectors
+
+
+def _copy(clip: Clip, content: bytes, copy: int) -> Clip:
+    """A varied copy of a clip: length and size of the file stay, for it is no other file."""
+    seed = int.from_bytes(hashlib.blake2b(content + copy.to_bytes(4, "little"), digest_size=8).digest(), "little")
+    y = augment.augment(to_analysis_rate(clip.mono, clip.sample_rate_hz), ANALYSIS_RATE_HZ, seed=seed)
+    return replace(clip, samples=y[:, None], sample_rate_hz=ANALYSIS_RATE_HZ)

@@ -1,18 +1,20 @@
 """Rows and vectors in, one matrix out. X is float32 with NaN where a feature is not defined; columns are named ``set.name``."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from core.dataset import Dataset, Row
+from core.dataset import MAX_LABEL, Dataset, Row
 from core.errors import DataError, ParameterError
 from core.extract import FEATURE_SETS, Extraction, column_names, definition_hash
+from core.features import parse_set
 from core.workspace import write_whole
 
-# The classic file names of these matrices.
+# The classic file names of these matrices; ``export_name`` has those of the further sets.
 EXPORT_NAMES = {
     "ultra": "ultraadvanced_features_{split}.npz",
     "mfcc": "{split}_features_fixed.npz",
@@ -20,6 +22,7 @@ EXPORT_NAMES = {
 }
 COMBINED_NAME = "combined_{split}_v4.npz"
 COMBINED_SETS = ("mfcc", "ultra", "metadata")
+_NAME_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Matrix:
     names : tuple of str [d], ``set.name``
     filenames : tuple of str [n], as the table spells them
     groups : tuple of str [n], or None
+    copies : np.ndarray [shape=(k, n, d)], float32, the same rows for each varied copy of their clips; or None
     """
 
     X: np.ndarray
@@ -40,10 +44,19 @@ class Matrix:
     names: tuple[str, ...]
     filenames: tuple[str, ...]
     groups: tuple[str, ...] | None = None
+    copies: np.ndarray | None = None
 
 
-def build_matrix(rows: Sequence[Row], extraction: Extraction, sets: Sequence[str], *, group_column: str | None = None) -> Matrix:
-    """Join vectors and labels; rows whose clip has no vector are left out.
+def build_matrix(
+    rows: Sequence[Row],
+    extraction: Extraction,
+    sets: Sequence[str],
+    *,
+    group_column: str | None = None,
+    allow_missing_table: bool = False,
+    copies: int = 0,
+) -> Matrix:
+    """Join vectors, columns of the table and labels; rows whose clip has no vector are left out.
 
     Parameters
     ----------
@@ -51,6 +64,8 @@ def build_matrix(rows: Sequence[Row], extraction: Extraction, sets: Sequence[str
     extraction : Extraction
     sets : sequence of str, in the order of the columns
     group_column : str, optional
+    allow_missing_table : bool, a row without any further column, as that of a loose clip, has NaN for what is of the table
+    copies : int >= 0, of each clip; what is of the table is the same in all of them
 
     Returns
     -------
@@ -59,17 +74,71 @@ def build_matrix(rows: Sequence[Row], extraction: Extraction, sets: Sequence[str
     Raises
     ------
     ParameterError
-        The table has no such group column.
+        The table has no such group column, or not the column of a set; or fewer copies were extracted.
     DataError
-        A row has no group.
+        A row has no group, or a cell of a set's column that is no number.
     """
     kept = [row for row in rows if row.path in extraction.vectors]
-    names = column_names(sets)
-    X = np.empty((len(kept), len(names)), np.float32)
-    for row, vector in zip(kept, X, strict=True):
-        vector[:] = np.concatenate([extraction.vectors[row.path][name] for name in sets])
+    of_table = {
+        name: table_values(kept, name, allow_missing_table=allow_missing_table)[:, None]
+        for name in sets
+        if not parse_set(name).of_audio
+    }
+    if few := [row for row in kept if len(extraction.copies.get(row.path, ())) < copies]:
+        there = len(extraction.copies.get(few[0].path, ()))
+        raise ParameterError(f"copies={copies}: of {few[0].name} {there} were extracted; ask extract_clips for {copies} of it")
+
+    def joined(vectors: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+        parts = [of_table[name] if name in of_table else _stack([of[name] for of in vectors], name) for name in sets]
+        return np.concatenate(parts, axis=1)
+
+    X = joined([extraction.vectors[row.path] for row in kept])
+    varied = [joined([extraction.copies[row.path][number] for row in kept]) for number in range(copies)]
     groups = group_labels(kept, group_column) if group_column else None
-    return Matrix(X, np.array([row.label for row in kept]), names, tuple(row.name for row in kept), groups)
+    return Matrix(
+        X,
+        np.array([row.label for row in kept]),
+        column_names(sets),
+        tuple(row.name for row in kept),
+        groups,
+        np.stack(varied) if varied else None,
+    )
+
+
+def table_values(rows: Sequence[Row], set_name: str, *, allow_missing_table: bool = False) -> np.ndarray:
+    """A numeric column of the table.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    set_name : str, such as ``table:age``
+    allow_missing_table : bool, a row without any further column has NaN
+
+    Returns
+    -------
+    values : np.ndarray [shape=(n,)], float32; NaN for an empty cell
+
+    Raises
+    ------
+    ParameterError
+        A row comes from a table without this column.
+    DataError
+        A cell is neither empty nor a finite number.
+    """
+    column = parse_set(set_name).column
+    values = np.full(len(rows), np.nan, np.float32)
+    for place, row in enumerate(rows):
+        if column not in row.columns:
+            if allow_missing_table and not row.columns:
+                continue
+            there = ", ".join(row.columns) or "none besides file name and label"
+            raise ParameterError(
+                f"features={set_name!r}: the table with {row.name} has no further column {column!r}; there are: {there} "
+                "(the file name and the label are no features)"
+            )
+        if text := row.columns[column].strip():
+            values[place] = _number(text, column, row)
+    return values
 
 
 def check_columns(received: Sequence[str], expected: Sequence[str]) -> None:
@@ -110,13 +179,13 @@ def fingerprint(dataset: Dataset, extraction: Extraction, *, max_seconds: float 
 
 
 def export_matrices(dataset: Dataset, extraction: Extraction, sets: Sequence[str], folder: Path) -> list[Path]:
-    """Write the classic .npz files: ``X`` float32, ``filenames``, ``feature_names``.
+    """Write a .npz file for each set: ``X`` float32, ``filenames``, ``feature_names``.
 
     Returns
     -------
-    written : list of Path; the combined file only where all three sets are there
+    written : list of Path; the combined file only where the three classic sets are there
     """
-    wanted: list[tuple[str, tuple[str, ...]]] = [(EXPORT_NAMES[name], (name,)) for name in sets]
+    wanted: list[tuple[str, tuple[str, ...]]] = [(export_name(name), (name,)) for name in sets]
     if set(COMBINED_SETS) <= set(sets):
         wanted.append((COMBINED_NAME, COMBINED_SETS))
     written = []
@@ -130,10 +199,29 @@ def export_matrices(dataset: Dataset, extraction: Extraction, sets: Sequence[str
                 "filenames": np.array(matrix.filenames, dtype=str),
                 "feature_names": np.array(matrix.names, dtype=str),
             }
-            path = folder / template.format(split=split)
+            path = folder / template.replace("{split}", split)
             write_whole(path, lambda file, arrays=arrays: np.savez_compressed(file, **arrays))  # type: ignore[misc]
             written.append(path)
     return written
+
+
+def export_name(set_name: str) -> str:
+    """File name of the matrix of a set, with ``{split}`` for the table.
+
+    Examples
+    --------
+    >>> [export_name(name) for name in ("mfcc", "ultra@2.5s", "table:age")]
+    ['{split}_features_fixed.npz', 'ultra_2_5s_{split}.npz', 'table_age_{split}.npz']
+    """
+    if set_name in EXPORT_NAMES:
+        return EXPORT_NAMES[set_name]
+    of = parse_set(set_name)
+    plain = of.prefix
+    if of.column:
+        short = re.sub(r"[^A-Za-z0-9_-]+", "-", of.column)[:_NAME_CHARACTERS]
+        told_apart = "" if short == of.column else "-" + hashlib.blake2b(of.column.encode(), digest_size=4).hexdigest()
+        plain += f"_{short}{told_apart}"
+    return plain + "_{split}.npz"
 
 
 def group_labels(rows: Sequence[Row], column: str) -> tuple[str, ...]:
@@ -154,3 +242,21 @@ def group_labels(rows: Sequence[Row], column: str) -> tuple[str, ...]:
     if empty:
         raise DataError(f"{len(empty)} of {len(rows)} rows have no {column!r} (first: {empty[0]}); fill the column or drop them")
     return groups
+
+
+def _stack(vectors: Sequence[np.ndarray], set_name: str) -> np.ndarray:
+    """Vectors of a set as rows [shape=(n, d)], also where there are none."""
+    return np.array(vectors, np.float32).reshape(len(vectors), len(column_names((set_name,))))
+
+
+def _number(text: str, column: str, row: Row) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not abs(value) <= MAX_LABEL or "_" in text:
+        raise DataError(
+            f"column {column!r}: {row.columns[column]!r} of {row.name} is not a finite number; "
+            "write decimals with a point, and leave the cell empty where there is none"
+        )
+    return value

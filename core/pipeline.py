@@ -6,27 +6,34 @@
 import shlex
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from core import tracking
+from core.compare import Verdict
 from core.dataset import Dataset, Layout, Problem, Row, describe_labels, read_dataset, why_not_trainable
-from core.ensemble import Ensemble, EnsembleSettings, check_plan, train_ensemble
-from core.errors import DataError, ParameterError
+from core.ensemble import IN_SAMPLE, NESTED, Ensemble, EnsembleResult, EnsembleSettings, check_plan, train_ensemble
+from core.errors import DataError, ParameterError, TrackingError
 from core.estimate import probe_speed
-from core.events import Notify, ignore
+from core.events import Notify, Warned, ignore
 from core.extract import Extraction, ExtractSettings, column_names, definition_hash, extract_clips
+from core.features import parse_set
 from core.jobs import Job, new_id
-from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels
+from core.leaks import LeakGap, LeakingColumn
+from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels, table_values
+from core.members import parse_members
 from core.predict import describe_predictions, predict_clips, submission_rows, write_submission
 from core.report import check_dataset
-from core.runs import RECORD, Run, find_run, library_versions, model_hashes, read_run
+from core.runs import OOF, RECORD, Run, find_run, library_versions, model_hashes, read_run
 from core.settings import build
-from core.splits import make_folds
-from core.workspace import Workspace, make_folder, write_csv, write_json
+from core.ties import AUTO, Ties, find_label_leaks, measure_leak, tie_rows
+from core.trials import SelfTest, judge_switches, self_test
+from core.workspace import Workspace, make_folder, to_json, write_csv, write_json, write_whole
 
 CHECKPOINTS = "checkpoints"
 
@@ -50,7 +57,9 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             run = find_run(request["run"], workspace.jobs)
             return {
                 "run_id": run.id,
-                "predictions": predict_clips(run, request["clips"], cache_path=workspace.cache, notify=notify),
+                "predictions": predict_clips(
+                    run, request["clips"], cache_path=workspace.cache, tta=request.get("tta"), notify=notify
+                ),
             }
         case "check":
             dataset = _dataset(request)
@@ -155,10 +164,12 @@ def train_dataset(
     """
     started = time.perf_counter()
     if folder is not None and (folder / RECORD).is_file():
-        return read_run(folder)
-    _check_plan(dataset, ensemble)
-    extraction = _extract(dataset, extract, workspace, notify)
-    matrix = build_matrix(dataset.train, extraction, extract.features, group_column=ensemble.groups)
+        return _mirrored(read_run(folder), workspace, notify)
+    extract = with_sets_of(extract, ensemble)
+    _check_plan(dataset, extract, ensemble)
+    copies = {row.path: ensemble.tta for row in dataset.test} | {row.path: ensemble.copies for row in dataset.train}
+    extraction = _extract(dataset, extract, workspace, notify, copies={path: number for path, number in copies.items() if number})
+    matrix = build_matrix(dataset.train, extraction, extract.features, copies=ensemble.copies)
     _check_labels(dataset, matrix.y)
 
     ours = folder is None
@@ -174,7 +185,22 @@ def train_dataset(
         raise
     run = read_run(folder)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # the run has what they held
+    return _mirrored(run, workspace, notify)
+
+
+def _mirrored(run: Run, workspace: Workspace, notify: Notify) -> Run:
+    """The run, after it was copied to MLflow; where that cannot be done it is no worse for it."""
+    try:
+        tracking.mirror(run, workspace)
+    except TrackingError as error:
+        notify(Warned(f"the run is complete, but was not written to MLflow: {error}"))
     return run
+
+
+def with_sets_of(extract: ExtractSettings, ensemble: EnsembleSettings) -> ExtractSettings:
+    """The feature sets that are asked for, and those that members name."""
+    named = [name for member in parse_members(ensemble.members) for name in member.sets]
+    return replace(extract, features=tuple(dict.fromkeys([*extract.features, *named])))
 
 
 def _train(
@@ -189,17 +215,49 @@ def _train(
     started: float,
     notify: Notify,
 ) -> None:
-    run_id = folder.name
-    result = train_ensemble(matrix, ensemble, folder=folder / "models", checkpoints=folder / CHECKPOINTS, notify=notify)
-    fold_of = np.empty(len(matrix.y), int)
-    for number, fold in enumerate(result.plan):
-        fold_of[fold.test_rows] = number
-    columns = [matrix.filenames, matrix.y.tolist(), (fold_of + 1).tolist(), result.oof_ensemble.tolist()]
-    columns += [result.oof[name].tolist() for name in ensemble.models]
-    write_csv(
-        folder / "oof.csv", ("filename", "label", "fold", "oof_prediction", *ensemble.models), list(zip(*columns, strict=True))
-    )
+    run_id, kept = folder.name, folder / CHECKPOINTS
+    rows = [row for row in dataset.train if row.path in extraction.vectors]
+    ties = tie_rows(rows, matrix, extraction, ensemble.groups)
+    matrix = replace(matrix, groups=ties.groups)
+    if ties.groups is not None and not ties.chosen and len(set(ties.groups)) < ensemble.folds:
+        raise DataError(
+            f"{len(set(ties.groups))} different recordings among {len(rows)} clips are too few for {ensemble.folds} folds: clips "
+            "with the same audio stay in one fold; use fewer folds or add recordings"
+        )
+    for repeat in range(ensemble.repeats):
+        check_plan(ensemble.plan(matrix.y, matrix.groups, repeat), matrix.y)
+    leak = measure_leak(rows, matrix, ties, folds=ensemble.folds, seed=ensemble.seed, notify=notify)
+    leaking = find_label_leaks(rows, matrix, extract.features)
+    for one in leaking:
+        notify(Warned(f"{one.name}: {one.reason}"))
 
+    test = build_matrix(dataset.test, extraction, extract.features, copies=ensemble.tta)
+    sets = {name: column_names((name,)) for name in extract.features}
+    log, studies = folder / "events.jsonl", workspace.root / "tune.sqlite"
+
+    def train(matrix: Matrix, settings: EnsembleSettings, name: str) -> EnsembleResult:
+        where = kept / name
+        return train_ensemble(matrix, settings, folder=where, sets=sets, unlabelled=test.X, checkpoints=where, notify=notify)
+
+    fits_started = time.perf_counter()
+    result = train_ensemble(
+        matrix,
+        ensemble,
+        folder=folder / "models",
+        sets=sets,
+        unlabelled=test.X,
+        checkpoints=kept,
+        events=log if log.exists() else None,
+        studies=studies,
+        notify=notify,
+    )
+    fit_seconds = time.perf_counter() - fits_started
+    verdicts = judge_switches(matrix, ensemble, result, train, seconds=fit_seconds, notify=notify)
+    tested = self_test(matrix, ensemble, train, notify=notify) if ensemble.self_test else None
+
+    scores = result.scores() | _beside(leak, ties, tested, verdicts)
+    scores["badges"] = badges_of(scores, leaking)
+    _write_oof(folder, rows, matrix, extraction, result)
     record: dict[str, object] = {
         "run_id": run_id,
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -213,30 +271,108 @@ def _train(
         },
         "settings": {"layout": dataset.layout, "extract": extract, "ensemble": ensemble},
         "columns": matrix.names,
-        "fold_plan": dict(zip(matrix.filenames, (fold_of + 1).tolist(), strict=True)),
-        "scores": result.scores(),
+        "groups": {"from": ties.chosen or None, "count": len(set(ties.groups)) if ties.groups else None},
+        "proposed_groups": [{"kind": one.kind, "tied": one.tied, "reason": one.reason} for one in ties.proposals],
+        "label_leaks": [{"column": one.name, "reason": one.reason} for one in leaking],
+        "fold_plan": dict(zip(matrix.filenames, (_fold_of(result)[0] + 1).tolist(), strict=True)),
+        "scores": scores,
         "model_files": model_hashes(folder / "models"),
         "set_aside": [{"file": problem.file, "reason": problem.reason} for problem in _set_aside(dataset, extraction)],
         "test": None,
         "submission": None,
     }
     if dataset.test_names is not None:
-        scored = _predict_test(dataset.test, extraction, extract, read_models=folder / "models", ensemble=ensemble)
-        rows, filled = submission_rows(dataset.test_names, scored, float(np.median(matrix.y)))
-        write_csv(folder / "test_predictions.csv", ("filename", "prediction"), list(scored.items()))
-        record["submission"] = write_submission(rows, workspace.submissions / run_id, latest=workspace.submissions)
+        scored = _predict_test(folder, test)
+        rows_out, filled = submission_rows(dataset.test_names, scored, float(np.median(matrix.y)))
+        record["submission"] = write_submission(rows_out, workspace.submissions / run_id, latest=workspace.submissions)
         of_rows = np.array([scored[name] for name in dataset.test_names if name in scored])
         record["test"] = describe_predictions(of_rows) | {"filled_with_training_median": filled}
     record["seconds"] = time.perf_counter() - started
     write_json(folder / RECORD, record)
 
 
-def _check_plan(dataset: Dataset, ensemble: EnsembleSettings) -> None:
+def badges_of(scores: dict[str, Any], leaking: Sequence[LeakingColumn]) -> dict[str, str]:
+    """How each figure was come by: ``nested``, ``out-of-fold`` or ``in-sample``.
+
+    The gap is in-sample, because one of its two sides has rows of a group in both parts, on purpose. Where a column of the table
+    holds the label, every figure is: what was fitted has seen what it is asked for.
+    """
+    badges: dict[str, str] = dict(scores["badges"])
+    beside = {"leak_gap": IN_SAMPLE, "self_test": NESTED, "verdicts": NESTED}
+    badges |= {name: badge for name, badge in beside.items() if scores[name] not in (None, {})}
+    return dict.fromkeys(badges, IN_SAMPLE) if leaking else badges
+
+
+def _beside(
+    leak: tuple[str, LeakGap] | None, ties: Ties, tested: SelfTest | None, verdicts: dict[str, Verdict]
+) -> dict[str, object]:
+    """What stands beside the scores of the ensemble: the leak gap, the self-test, the verdicts."""
+    figures: dict[str, object] = {"leak_gap": None, "leak": None, "self_test": None}
+    if leak is not None:
+        groups, gap = leak
+        figures["leak_gap"] = gap.gap
+        figures["leak"] = {
+            "groups": groups,
+            "chosen": bool(ties.chosen),
+            "random_rmse": gap.random_rmse,
+            "grouped_rmse": gap.grouped_rmse,
+            "gap": gap.gap,
+        }
+    if tested is not None:
+        figures["self_test"] = {"ratio": tested.ratio, "ratios": list(tested.ratios), "passed": tested.passed}
+    figures["verdicts"] = {name: to_json(verdict) | {"sentence": verdict.sentence()} for name, verdict in verdicts.items()}
+    return figures
+
+
+def _write_oof(folder: Path, rows: Sequence[Row], matrix: Matrix, extraction: Extraction, result: EnsembleResult) -> None:
+    """One row a clip for people, the means over repeats; and all repeats for ``earmark compare``."""
+    fold_of = _fold_of(result)
+    columns: dict[str, list[object]] = {
+        "filename": list(matrix.filenames),
+        "label": matrix.y.tolist(),
+        "fold": (fold_of[0] + 1).tolist(),
+        "oof_prediction": result.oof_ensemble.mean(axis=0).tolist(),
+        "low": result.low.mean(axis=0).tolist(),
+        "high": result.high.mean(axis=0).tolist(),
+    }
+    if matrix.groups is not None:
+        columns["group"] = list(matrix.groups)
+    columns |= {name: predictions.mean(axis=0).tolist() for name, predictions in result.oof.items()}
+    write_csv(folder / "oof.csv", tuple(columns), list(zip(*columns.values(), strict=True)))
+    arrays = {
+        "filenames": np.array(matrix.filenames, str),
+        "contents": np.array([extraction.contents[row.path] for row in rows], str),
+        "labels": matrix.y,
+        "groups": np.array(matrix.groups or [""] * len(matrix.y), str),
+        "folds": fold_of,
+        "predictions": result.oof_ensemble,
+    }
+    write_whole(folder / OOF, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def _fold_of(result: EnsembleResult) -> np.ndarray:
+    """Number of the fold that scored each row, in each repeat [shape=(repeats, n)]."""
+    fold_of = np.empty(result.oof_ensemble.shape, int)
+    for repeat, plan in enumerate(result.plans):
+        for number, fold in enumerate(plan):
+            fold_of[repeat, fold.test_rows] = number
+    return fold_of
+
+
+def _check_plan(dataset: Dataset, extract: ExtractSettings, ensemble: EnsembleSettings) -> None:
     """Refuse before the long work what could not be trained on even if every clip were readable."""
     labels = np.array([row.label for row in dataset.train])
     _check_labels(dataset, labels)
+    for name in extract.features:
+        if not parse_set(name).of_audio:
+            for rows in (dataset.train, dataset.test):
+                table_values(rows, name)
+    if ensemble.pseudo_labels and not dataset.test:
+        raise ParameterError("--pseudo-labels needs clips without labels: this data set has no test table with readable clips")
+    if ensemble.groups == AUTO:  # known only when the clips have been heard
+        return
     groups = group_labels(dataset.train, ensemble.groups) if ensemble.groups else None
-    check_plan(make_folds(len(labels), folds=ensemble.folds, seed=ensemble.seed, groups=groups), labels)
+    check_plan(ensemble.plan(labels, groups, 0), labels)
 
 
 def _check_labels(dataset: Dataset, labels: np.ndarray) -> None:
@@ -244,9 +380,16 @@ def _check_labels(dataset: Dataset, labels: np.ndarray) -> None:
         raise DataError(f"{dataset.source}: {problem}; see: {shlex.join(['earmark', 'check', str(dataset.source)])}")
 
 
-def _extract(dataset: Dataset, settings: ExtractSettings, workspace: Workspace, notify: Notify) -> Extraction:
+def _extract(
+    dataset: Dataset,
+    settings: ExtractSettings,
+    workspace: Workspace,
+    notify: Notify,
+    *,
+    copies: Mapping[Path, int] | None = None,
+) -> Extraction:
     paths = [row.path for row in (*dataset.train, *dataset.test)]
-    return extract_clips(paths, settings, cache_path=workspace.cache, notify=notify)
+    return extract_clips(paths, settings, cache_path=workspace.cache, copies=copies or 0, notify=notify)
 
 
 def _set_aside(dataset: Dataset, extraction: Extraction) -> list[Problem]:
@@ -259,15 +402,15 @@ def _set_aside(dataset: Dataset, extraction: Extraction) -> list[Problem]:
     return [*dataset.set_aside, *unreadable]
 
 
-def _predict_test(
-    rows: tuple[Row, ...], extraction: Extraction, extract: ExtractSettings, *, read_models: Path, ensemble: EnsembleSettings
-) -> dict[str, float]:
-    matrix = build_matrix(rows, extraction, extract.features)
+def _predict_test(folder: Path, matrix: Matrix) -> dict[str, float]:
+    """Predictions of the test clips by name, and their table in the run's folder."""
     if not matrix.filenames:
+        write_csv(folder / "test_predictions.csv", ("filename", "prediction", "low", "high"), [])
         return {}
-    names = column_names(extract.features)
-    trained = Ensemble.load(read_models, models=ensemble.models, folds=ensemble.folds, names=names)
-    return dict(zip(matrix.filenames, trained.predict(matrix.X, matrix.names).tolist(), strict=True))
+    found = Ensemble.load(folder / "models").score(matrix.X, matrix.names, copies=matrix.copies)
+    columns = (matrix.filenames, found.value.tolist(), found.low.tolist(), found.high.tolist())
+    write_csv(folder / "test_predictions.csv", ("filename", "prediction", "low", "high"), list(zip(*columns, strict=True)))
+    return dict(zip(matrix.filenames, found.value.tolist(), strict=True))
 
 
 def _dataset(request: dict[str, Any]) -> Dataset:

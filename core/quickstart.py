@@ -6,6 +6,7 @@ extracted once is kept in the workspace.
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,11 +117,12 @@ def train_ensemble(
     names = _names(X)
     matrix = Matrix(X, y, names, tuple(str(row) for row in range(len(X))), tuple(map(str, groups)) if groups is not None else None)
     settings = settings or EnsembleSettings()
+    whole = names == column_names(COMBINED_SETS)
+    sets = {name: column_names((name,)) for name in COMBINED_SETS} if whole else None
     with tempfile.TemporaryDirectory(prefix="earmark-") as folder:
-        result = _train_ensemble(matrix, settings, folder=Path(folder))
-        models = Ensemble.load(Path(folder), models=settings.models, folds=settings.folds, names=names)
-    models.scores_ = result.scores()
-    return models
+        result = _train_ensemble(matrix, settings, folder=Path(folder), sets=sets)
+        models = Ensemble.load(Path(folder))
+    return replace(models, scores_=result.scores())
 
 
 def ensemble_predict(models: Ensemble, X: np.ndarray) -> np.ndarray:

@@ -1,14 +1,17 @@
 """A finished run on disk: one folder that says what was trained on what, how it scored, and holds the models.
 
     jobs/<run_id>/run.json              settings, data fingerprint, fold plan, versions, scores, set-aside clips
-                  oof.csv               filename, label, fold, out-of-fold prediction of the ensemble and of each model
-                  test_predictions.csv  filename and predictions, where the data set has a test table
-                  models/fold<k>/       preprocess.skops and a file for each model
+                  oof.csv               filename, label, fold, out-of-fold prediction with its interval, and of each member:
+                                        means over the repeats
+                  oof_repeats.npz       the same predictions in each repeat
+                  test_predictions.csv  filename, prediction and its interval, where the data set has a test table
+                  models/               ensemble.json, and repeat<r>/fold<k>/ with two files for each member
 
 ``run.json`` is written last: a folder without one is not a finished run.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from core.ensemble import Ensemble
 
 RECORD = "run.json"
+OOF = "oof_repeats.npz"
 _VERSIONS_OF = ("numpy", "scipy", "scikit-learn", "xgboost", "lightgbm", "catboost", "librosa", "soxr", "soundfile", "skops")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -65,8 +69,7 @@ class Run:
         from core.ensemble import Ensemble
 
         _check_files(self.models, self.record["model_files"])
-        settings = self.record["settings"]["ensemble"]
-        return Ensemble.load(self.models, models=settings["models"], folds=settings["folds"], names=self.record["columns"])
+        return Ensemble.load(self.models)
 
 
 def library_versions() -> dict[str, str]:
@@ -183,15 +186,20 @@ def _problems(record: Any) -> Iterator[str]:
     for keys in (("run_id",), ("created",), ("dataset", "fingerprint")):
         if not isinstance(at(*keys), str):
             yield f"a text at {'.'.join(keys)}"
-    for keys in (("settings", "extract", "features"), ("settings", "ensemble", "models"), ("columns",)):
+    for keys in (("settings", "extract", "features"), ("settings", "ensemble", "members"), ("columns",)):
         if not texts(at(*keys)):
             yield f"a list of names at {'.'.join(keys)}"
     for keys in (("scores", "oof_rmse"), ("settings", "extract", "max_seconds"), ("settings", "ensemble", "folds")):
         if not isinstance(at(*keys), int | float):
             yield f"a number at {'.'.join(keys)}"
-    files, folds, models = at("model_files"), at("settings", "ensemble", "folds"), at("settings", "ensemble", "models")
-    if not isinstance(files, dict) or not isinstance(folds, int) or len(files) != folds * (len(models or ()) + 1):
-        yield "a hash at model_files for the preprocessor and the models of each fold"
+    if not isinstance(at("scores", "models"), dict):
+        yield "a record of each member at scores.models"
+    files, ensemble, members = at("model_files"), at("settings", "ensemble"), at("scores", "models")
+    if isinstance(ensemble, dict) and isinstance(members, dict):
+        fits = [ensemble.get("folds"), ensemble.get("repeats", 1), len(members)]
+        whole = all(isinstance(number, int) for number in fits) and isinstance(files, dict)
+        if not whole or len(files) != 2 * math.prod(fits) + 1:
+            yield "a hash at model_files for each file of the models"
 
 
 def _kind(run: Run) -> tuple[object, object]:

@@ -8,6 +8,8 @@ import numpy as np
 from core.errors import ParameterError
 
 STOP_SHARE = 0.2  # of a fold's training rows, that early stopping looks at
+MOST_BINS = 10  # of labels, to stratify by
+FEWEST_INNER = 4  # rows that can be split once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,15 @@ class Fold:
     test_rows: np.ndarray
 
 
-def make_folds(n: int, *, folds: int = 5, seed: int = 42, groups: Sequence[str] | None = None) -> list[Fold]:
+def make_folds(
+    n: int,
+    *,
+    folds: int = 5,
+    seed: int = 42,
+    groups: Sequence[str] | None = None,
+    labels: np.ndarray | None = None,
+    stratified: bool = False,
+) -> list[Fold]:
     """Shuffle n rows into folds; each row is scored once.
 
     Parameters
@@ -32,6 +42,8 @@ def make_folds(n: int, *, folds: int = 5, seed: int = 42, groups: Sequence[str] 
     folds : int >= 2
     seed : int
     groups : sequence of str [n], optional: rows with the same value stay in one fold
+    labels : np.ndarray [shape=(n,)], finite; looked at only to stratify
+    stratified : bool, low, middling and high labels are spread evenly over the folds, as far as whole groups allow
 
     Returns
     -------
@@ -40,18 +52,86 @@ def make_folds(n: int, *, folds: int = 5, seed: int = 42, groups: Sequence[str] 
     Raises
     ------
     ParameterError
-        There are fewer rows, or fewer groups, than folds.
+        There are fewer rows, or fewer groups, than folds; or labels to stratify by are missing.
     """
-    from sklearn.model_selection import GroupKFold, KFold
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     units, what = (len(set(groups)), "groups") if groups is not None else (n, "labelled clips")
     if folds < 2 or units < folds:
         raise ParameterError(f"folds={folds} needs 2 or more folds and at least as many {what}; there are {units} {what}")
-    if groups is None:
-        splitter = KFold(folds, shuffle=True, random_state=seed)
-    else:
-        splitter = GroupKFold(folds, shuffle=True, random_state=seed)
-    return [Fold(train, test) for train, test in splitter.split(np.zeros(n), groups=groups)]
+    if not stratified:
+        splitter = (KFold if groups is None else GroupKFold)(folds, shuffle=True, random_state=seed)
+        return [Fold(train, test) for train, test in splitter.split(np.zeros(n), groups=groups)]
+    if labels is None or len(labels) != n or not np.isfinite(labels).all():
+        raise ParameterError(f"stratified=True needs a finite label for each of {n} rows")
+    splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    return [Fold(train, test) for train, test in splitter.split(np.zeros(n), label_bins(labels, least=folds), groups)]
+
+
+def label_bins(labels: np.ndarray, *, least: int) -> np.ndarray:
+    """Number the bins that labels fall in: one a value where there are few values, else one a tenth of the rows.
+
+    Neighbouring bins are merged until each has enough members.
+
+    Parameters
+    ----------
+    labels : np.ndarray [shape=(n,)], finite
+    least : int >= 1, members of a bin, where n allows
+
+    Returns
+    -------
+    bins : np.ndarray [shape=(n,)], int from 0 on, rising with the label
+
+    Examples
+    --------
+    >>> label_bins(np.array([1, 1, 1, 2, 3, 3, 5]), least=2)
+    array([0, 0, 0, 1, 1, 1, 1])
+    """
+    values, where = np.unique(labels, return_inverse=True)
+    if len(values) > MOST_BINS:
+        edges = np.quantile(labels, np.arange(1, MOST_BINS) / MOST_BINS)
+        where = np.searchsorted(edges, labels, side="right")
+    sizes = np.bincount(where)
+    merged, members = np.zeros(len(sizes), int), 0
+    for bin_, size in enumerate(sizes):
+        if members >= least and sizes[bin_:].sum() >= least:  # this one is full, and what comes makes another
+            merged[bin_:] += 1
+            members = 0
+        members += size
+    return merged[where]
+
+
+def inner_folds(
+    rows: np.ndarray, labels: np.ndarray, *, folds: int = 3, seed: int, groups: Sequence[str] | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Split a fold's training rows once more, for the choices that are made before the fold is scored.
+
+    Groups are kept whole; where there are fewer groups than folds, there are as many folds as groups. Rows are split one by one
+    where all are of one group, or where whole groups would leave equal labels to fit on.
+
+    Parameters
+    ----------
+    rows : np.ndarray [shape=(k,)], row numbers, ascending
+    labels : np.ndarray [shape=(n,)], of all rows of the data set
+    folds : int >= 2
+    seed : int
+    groups : sequence of str [n], optional, of all rows of the data set
+
+    Returns
+    -------
+    parts : list of (fit_rows, score_rows), row numbers of the data set; each of ``rows`` is scored once, and the labels to fit on
+        are never all equal. Empty where that cannot be: there are fewer than 4 rows, or hardly a label differs.
+    """
+    if len(rows) < FEWEST_INNER:
+        return []
+    of_rows = None if groups is None else [groups[row] for row in rows]
+    for units in ([of_rows] if of_rows is not None and len(set(of_rows)) > 1 else []) + [None]:
+        most = len(rows) if units is None else len(set(units))
+        plan = make_folds(len(rows), folds=min(folds, most), seed=seed, groups=units)
+        parts = [(rows[fold.train_rows], rows[fold.test_rows]) for fold in plan]
+        if all(np.ptp(labels[fit]) > 0 for fit, _ in parts):
+            return parts
+    return []
 
 
 def stopping_split(

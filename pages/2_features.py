@@ -154,7 +154,7 @@ st.caption(f"{plain(chosen.name)} · its tables name {count(len(dataset.train), 
 job = ui_state.newest_job("extract")
 active = job is not None and jobs.status(job) in jobs.ACTIVE
 with st.container(border=True):
-    settings = ui_forms.extract_settings(ui_state.usual(job, ExtractSettings, "extract"))
+    settings = ui_forms.extract_settings(dataset, ui_state.usual(job, ExtractSettings, "extract"))
     actions, below = st.container(horizontal=True, vertical_alignment="center"), st.container()
     actions.button(
         "Extract",

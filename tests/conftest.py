@@ -1,6 +1,7 @@
 """Signals whose answer can be said aloud, small data sets made of them, and the real ones."""
 
 import csv
+import json
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from core.runs import OOF, Run, read_run
+
 ROOT = Path(__file__).resolve().parents[1]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell; what tests start is to hear Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ["MLFLOW_TRACKING_URI"] = "off"  # for jobs in processes of their own too; tests of the copies name an address
 PIANO = ROOT / "examples" / "piano-touch"
 
 
@@ -77,6 +81,53 @@ def write_dataset(root: Path, n: int = 12, *, test: int = 3, seconds: float = 0.
         header = ["filename", "label", "speaker"] if split == "train" else ["filename", "speaker"]
         write_table(root / "csvs" / f"{split}.csv", header, rows)
     return root
+
+
+def write_run(folder: Path, *, ensemble: dict[str, Any] | None = None, scores: dict[str, Any] | None = None, **record: Any) -> Run:
+    """A finished run of two members on six clips in two repeats of three folds, as if it had been trained."""
+    settings = {"members": ["svr", "ridge:mfcc:seed=7"], "folds": 3, "repeats": 2, "groups": None, "stratified": False, "seed": 42}
+    settings |= ensemble or {}
+    fits = settings["folds"] * settings["repeats"] * len(settings["members"])
+    whole = {
+        "run_id": folder.name,
+        "created": "2026-11-23T10:00:00.000000+00:00",
+        "versions": {"earmark": "1.0"},
+        "dataset": {"name": "loudness", "fingerprint": "0123456789ab", "train_clips": 6},
+        "settings": {
+            "layout": {"label_column": None},
+            "extract": {"features": ["mfcc"], "max_seconds": 45.0},
+            "ensemble": settings,
+        },
+        "columns": ["mfcc.a"],
+        "model_files": {str(number): "" for number in range(2 * fits + 1)},
+        "scores": {
+            "oof_rmse": 0.5,
+            "oof_rmse_by_repeat": [0.4, 0.6],
+            "fold_rmse": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
+            "constant_rmse": 1.5,
+            "leak_gap": 0.25,
+            "models": {"svr": {"oof_rmse": 0.7, "fold_rmse": [1, 2, 3, 4, 5, 6]}, "ridge:mfcc:seed=7": {"oof_rmse": 0.9}},
+            "blend": {"svr": 0.75, "ridge:mfcc:seed=7": 0.25},
+            "self_test": None,
+            "badges": {"oof_rmse": "nested", "interval_coverage": "out-of-fold"},
+        }
+        | (scores or {}),
+        "submission": None,
+        "seconds": 90.0,
+    } | record
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(whole))
+    (folder / "oof.csv").write_text("filename,label,fold,oof_prediction\n")
+    arrays = {
+        "filenames": np.array(["a", "b", "c", "d", "e", "f"]),
+        "contents": np.array(["00", "11", "22", "33", "44", "55"]),
+        "labels": np.arange(6.0),
+        "groups": np.array([""] * 6),
+        "folds": np.array([[0, 1, 2, 0, 1, 2], [2, 1, 0, 0, 1, 2]]),
+        "predictions": np.arange(6.0) + np.array([[0.5], [-0.5]]),
+    }
+    np.savez_compressed(folder / OOF, **arrays)
+    return read_run(folder)
 
 
 @pytest.fixture

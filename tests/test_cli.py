@@ -91,17 +91,11 @@ def test_train_then_predict(earmark, make_dataset, tmp_path):
     code, out, err = earmark("train", root, *options, "--groups", "speaker", "--json")
     assert code == 0, err
     line = json.loads(out.splitlines()[-1])
-    assert list(line) == [
-        "run_id",
-        "fold_rmse",
-        "oof_rmse",
-        "oof_mae",
-        "oof_pearson",
-        "constant_rmse",
-        "models",
-        "submission",
-        "seconds",
-    ]
+    figures = {"fold_rmse", "oof_rmse", "oof_rmse_by_repeat", "oof_mae", "oof_pearson", "constant_rmse", "leak_gap", "blend"}
+    assert figures | {"run_id", "interval_coverage", "badges", "models", "submission", "seconds"} <= set(line)
+    assert line["badges"]["oof_rmse"] == "nested"
+    assert line["badges"]["interval_coverage"] == "out-of-fold"
+    assert sum(line["blend"].values()) == pytest.approx(1)
     assert len(line["fold_rmse"]) == 2
     assert set(line["models"]) == {"lightgbm", "extra_trees"}
     assert os.path.isabs(line["submission"])
@@ -118,10 +112,17 @@ def test_train_then_predict(earmark, make_dataset, tmp_path):
     code, out, _ = earmark("predict", "latest", clip, tmp_path / "nowhere.wav", "--json")
     assert code == 1
     first, second = (json.loads(line) for line in out.splitlines())
-    assert set(first) == {"file", "prediction", "warnings"}
+    assert set(first) == {"file", "prediction", "warnings", "low", "high"}
+    assert first["low"] <= first["prediction"] <= first["high"]
     assert first["file"] == str(clip)
     assert isinstance(first["prediction"], float)
-    assert second == {"file": str(tmp_path / "nowhere.wav"), "prediction": None, "warnings": ["no such file"]}
+    assert second == {
+        "file": str(tmp_path / "nowhere.wav"),
+        "prediction": None,
+        "warnings": ["no such file"],
+        "low": None,
+        "high": None,
+    }
     code, out, _ = earmark("predict", line["run_id"], clip)
     assert code == 0
     assert str(clip) in out
@@ -130,7 +131,7 @@ def test_train_then_predict(earmark, make_dataset, tmp_path):
 def test_a_plain_folder_is_trained_on_with_its_own_names(earmark, tmp_path):
     root = tmp_path / "plain"
     for index in range(10):
-        write_clip(root / "clips" / f"c{chr(97 + index)}.wav", 0.1 * (1 + index % 3) * tone(300))
+        write_clip(root / "clips" / f"c{chr(97 + index)}.wav", 0.1 * (1 + index % 3) * tone(300 + index))
     write_table(root / "marks.csv", ["id", "mark"], [[f"c{chr(97 + index)}", index % 3] for index in range(10)])
     names = ["--filename-column", "id", "--label-column", "mark", "--audio", "clips"]
     assert earmark("check", root, *names)[0] == 0
@@ -393,3 +394,42 @@ def test_the_doctor_names_versions_machine_disk_and_workspace(earmark, tmp_path)
     (finding,) = [finding for finding in json.loads(out)["findings"] if finding["problem"]]
     assert (finding["section"], finding["name"]) == ("workspace", "cache")
     assert "move it away" in finding["problem"]
+
+
+def test_runs_are_listed_compared_and_evaluated(earmark, make_dataset, tmp_path):
+    root = make_dataset(18, test=2)
+    options = ["--features", "metadata,mfcc", "--folds", "3", "--workers", "0", "--groups", "speaker", "--json"]
+    runs = []
+    for members in ("extra_trees", "ridge:metadata"):
+        code, out, err = earmark("train", root, *options, "--member", members)
+        assert code == 0, err
+        runs.append(json.loads(out.splitlines()[-1])["run_id"])
+    code, out, _ = earmark("runs", "--json")
+    assert [row["run_id"] for row in json.loads(out)["runs"]] == runs
+    assert earmark("runs")[1].count("\n") == 3  # a head and two runs
+    code, out, _ = earmark("compare", *runs, "--json")
+    line = json.loads(out)
+    assert code == 0
+    assert line["settings"] == {"ensemble.members": [["extra_trees"], ["ridge:metadata"]]}
+    assert line["verdict"]["verdict"] == "hurts"  # loudness is not in the metadata
+    assert line["verdict"]["clips"] == 18
+    assert "hurts with 18 clips" in earmark("compare", *runs)[1]
+    code, out, err = earmark("compare", runs[0], "nowhere")
+    assert (code, out) == (1, "")
+
+    code, out, err = earmark("evaluate", runs[0], root)
+    assert code == 1
+    assert "none of the 18 labelled clips is new to run" in err
+    table = root / "csvs/train.csv"
+    rows = table.read_text().splitlines()
+    for index in range(4):
+        write_clip(root / f"audios/train/new{index}.wav", 0.12 * (1 + index) * tone(500 + index, seconds=0.5))
+    table.write_text("\n".join([*rows, *(f"new{index},{1 + index},s" for index in range(4))]) + "\n")
+    code, out, err = earmark("evaluate", "latest", root, "--json")
+    assert code == 0, err
+    line = json.loads(out)
+    assert line["clips"] == 4
+    assert len(line["trained_on"]) == 18
+    errors = [row["prediction"] - row["label"] for row in line["predictions"]]
+    assert line["rmse"] == pytest.approx((sum(error**2 for error in errors) / 4) ** 0.5)
+    assert "18 clips left out" in earmark("evaluate", runs[0], root)[1]

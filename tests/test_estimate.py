@@ -37,6 +37,16 @@ def test_where_all_is_cached_nothing_is_measured(clips, tmp_path):
     assert probe_speed(clips, SETTINGS, cache_path=tmp_path / "cache.sqlite").clips == 0
 
 
+def test_columns_of_the_table_take_no_time(clips, tmp_path):
+    assert probe_speed(clips, ExtractSettings(("table:age",)), cache_path=tmp_path / "cache.sqlite").clips == 0
+
+
+def test_a_set_over_windows_is_measured_like_any_other(clips, tmp_path):
+    speed = probe_speed(clips, ExtractSettings(("mfcc@1s",), workers=0), cache_path=tmp_path / "cache.sqlite")
+    assert speed.clips == FEWEST
+    assert speed.clip_seconds > 0
+
+
 def test_time_that_grows_with_length_is_estimated_for_the_lengths_of_the_set(tmp_path, monkeypatch):
     """Most clips last 0.5 s and some 8 s; with 2 s of work for each second of sound, the mean tells what all would take."""
     lengths_s = [0.5] * 30 + [8.0] * 4

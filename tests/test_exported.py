@@ -1,5 +1,6 @@
 """What was exported is read back as it was, packed for other programs, and told in words where it is gone."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -33,6 +34,25 @@ def test_an_exported_matrix_is_read_back_as_it_was_built(exported):
         assert np.array_equal(read.X, built.X, equal_nan=True)
         assert np.array_equal(read.y, built.y, equal_nan=True)
         assert (read.names, read.filenames) == (built.names, built.filenames)
+
+
+def test_windows_and_columns_of_the_table_are_read_back_too(make_dataset, tmp_path):
+    dataset = read_dataset(make_dataset(4, test=0, seconds=2))
+    rows = tuple(dataclasses.replace(row, columns={"a b": str(place)}) for place, row in enumerate(dataset.train))
+    dataset = dataclasses.replace(dataset, train=rows)
+    sets = ("table:a b", "mfcc@1.5s", "metadata")
+    extraction = extract_clips([row.path for row in rows], ExtractSettings(sets, workers=0), cache_path=tmp_path / "cache.sqlite")
+    files = export_matrices(dataset, extraction, sets, tmp_path / "features")
+    read = read_exported(files, sets, "train", {})
+    assert read.names == column_names(sets) == tuple(definitions(sets))
+    assert np.array_equal(read.X, build_matrix(rows, extraction, sets).X, equal_nan=True)
+    schema = pq.read_schema(io.BytesIO(as_parquet(read)))
+    assert schema.field("table.a b").metadata[b"definition"] == b"column 'a b' of the table"
+    assert (
+        schema.field("mfcc_1_5s.mfcc0_mean_std")
+        .metadata[b"definition"]
+        .startswith(b"standard deviation over windows of 1.5 s of: ")
+    )
 
 
 def test_a_table_without_rows_has_no_matrix(exported):

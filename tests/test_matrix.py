@@ -51,6 +51,61 @@ def test_groups_that_are_not_there_are_refused(rows, extraction):
         build_matrix(empty, extraction, ("mfcc",), group_column="speaker")
 
 
+def with_ages(rows, *ages):
+    return tuple(dataclasses.replace(row, columns=row.columns | {"age": age}) for row, age in zip(rows, ages, strict=True))
+
+
+def test_a_column_of_the_table_stands_where_its_set_is_named(rows, extraction):
+    matrix = build_matrix(with_ages(rows, "31.5", "loud", " ", "-2e3"), extraction, ("metadata", "table:age", "mfcc"))
+    assert matrix.names == column_names(("metadata", "table:age", "mfcc"))
+    assert matrix.names[9] == "table.age"
+    assert matrix.X.dtype == np.float32
+    assert np.array_equal(matrix.X[:, 9], [31.5, np.nan, -2000], equal_nan=True)  # the second row has no vector, so nobody asks
+    assert np.array_equal(matrix.X[0, 10:], extraction.vectors[rows[0].path]["mfcc"])
+
+
+@pytest.mark.parametrize("text", ["loud", "nan", "inf", "1e31", "1,5", "1_000"])
+def test_a_cell_that_is_no_finite_number_is_named(rows, extraction, text):
+    with pytest.raises(DataError, match=f"column 'age': '{text}' of clip2 is not a finite number"):
+        build_matrix(with_ages(rows, "1", "2", text, "worse"), extraction, ("table:age",))
+
+
+def test_a_column_that_the_table_does_not_have_is_refused_with_those_it_has(rows, extraction):
+    for column in ("age", "label", "filename"):
+        with pytest.raises(ParameterError, match=f"the table with clip0 has no further column '{column}'; there are: speaker"):
+            build_matrix(rows, extraction, ("mfcc", f"table:{column}"))
+
+
+def test_loose_clips_have_no_table_only_where_that_is_allowed(rows, extraction):
+    loose = [dataclasses.replace(row, columns={}) for row in rows]
+    with pytest.raises(ParameterError, match="there are: none besides file name and label"):
+        build_matrix(loose, extraction, ("metadata", "table:age"))
+    matrix = build_matrix(loose, extraction, ("metadata", "table:age"), allow_missing_table=True)
+    assert np.isnan(matrix.X[:, 9]).all()
+    assert np.isfinite(matrix.X[:, :9]).all()
+    with pytest.raises(ParameterError, match="has no further column 'age'"):  # a table that lacks it is a mistake all the same
+        build_matrix(rows, extraction, ("table:age",), allow_missing_table=True)
+
+
+def test_copies_are_matrices_of_the_same_rows_and_columns(rows, extraction, rng):
+    plain = build_matrix(with_ages(rows, "1", "2", "3", "4"), extraction, ("mfcc", "table:age"))
+    assert plain.copies is None
+    copies = {path: tuple({"mfcc": rng.normal(size=120).astype(np.float32)} for _ in range(3)) for path in extraction.vectors}
+    varied = dataclasses.replace(extraction, copies=copies)
+    matrix = build_matrix(with_ages(rows, "1", "2", "3", "4"), varied, ("mfcc", "table:age"), copies=2)
+    assert np.array_equal(matrix.X, plain.X)
+    assert matrix.copies.shape == (2, 3, 121)
+    assert matrix.copies.dtype == np.float32
+    assert np.array_equal(matrix.copies[1, 2, :120], copies[rows[3].path][1]["mfcc"])
+    assert matrix.copies[:, :, 120].tolist() == [[1, 3, 4]] * 2
+    with pytest.raises(ParameterError, match="copies=4: of clip0 3 were extracted"):
+        build_matrix(rows, varied, ("mfcc",), copies=4)
+
+
+def test_a_matrix_without_rows_keeps_its_columns(extraction):
+    assert build_matrix((), extraction, ("mfcc", "table:age"), copies=2).copies.shape == (2, 0, 121)
+
+
 def test_other_columns_than_those_of_the_run_are_refused():
     expected = column_names(("ultra", "mfcc", "metadata"))
     check_columns(expected, expected)
@@ -80,6 +135,18 @@ def test_exports_have_their_classic_names_and_content(dataset, extraction, tmp_p
     assert widths == [160, 120, 9, 289]
     only = export_matrices(dataset, extraction, ("metadata",), tmp_path / "few")
     assert [path.name for path in only] == ["meta_train_feats.npz"]
+
+
+def test_further_sets_are_exported_under_plain_names(dataset, extraction, tmp_path, rng):
+    odd = dict.fromkeys(("age", "a/b", "a b", "x" * 300), "1")
+    rows = tuple(dataclasses.replace(row, columns=odd) for row in dataset.train)
+    for vectors in extraction.vectors.values():
+        vectors["ultra@2.5s"] = rng.normal(size=320).astype(np.float32)
+    sets = ("ultra@2.5s", *(f"table:{name}" for name in odd))
+    written = export_matrices(dataclasses.replace(dataset, train=rows), extraction, sets, tmp_path / "features")
+    assert [path.name for path in written[:2]] == ["ultra_2_5s_train.npz", "table_age_train.npz"]
+    assert len({path.name.lower() for path in written}) == len(sets)
+    assert all(set(path.stem) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-") and len(path.name) < 100 for path in written)
 
 
 def test_the_fingerprint_is_of_the_data(dataset, extraction):

@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_model(problem, rng, name):
     new = rng.normal(size=(30, 10))
     one, same, other = (make_model(name, seed=seed).fit(X, y, stopping).predict(new) for seed in (1, 1, 2))
     assert np.array_equal(one, same)
-    assert not np.array_equal(one, other)
+    assert np.array_equal(one, other) == (name in ("svr", "ridge"))  # which draw nothing
 
 
 @pytest.mark.parametrize("name", ["xgboost", "lightgbm", "catboost"])
@@ -55,7 +55,7 @@ def test_early_stopping_ends_where_the_stopping_rows_stop_improving(problem, nam
 def test_without_stopping_rows_all_rounds_are_fitted(problem, name):
     X, y, _ = problem
     model = make_model(name, seed=1).fit(X, y, np.zeros(100, bool))
-    assert model.rounds_ == (600 if "forest" not in name and "trees" not in name else None)
+    assert model.rounds_ == (600 if name in ("xgboost", "lightgbm", "catboost") else None)
 
 
 def test_presets_are_those_of_their_description():
@@ -68,7 +68,7 @@ def test_presets_are_those_of_their_description():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ParameterError, match="models='svm' not among xgboost, lightgbm"):
+    with pytest.raises(ParameterError, match="model 'svm' not among xgboost, lightgbm"):
         make_model("svm")
     with pytest.raises(ParameterError, match="preset='slow' not among fast, classic"):
         make_model("xgboost", preset="slow")
@@ -120,7 +120,7 @@ class _Stranger:
 def test_a_forest_whose_trees_point_outside_is_refused(tmp_path, problem, monkeypatch):
     X, y, stopping = problem
     model = make_model("extra_trees").fit(X, y, stopping)
-    tree = model.forest_.estimators_[7].tree_
+    tree = model.estimator_.estimators_[7].tree_
     tree.children_left[0] = 10**6
     model.save(tmp_path / "a.skops")
     with pytest.raises(RunError, match="points outside itself"):

@@ -6,26 +6,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import cli, commands
+from core.blend import BLENDS
 from core.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.errors import ParameterError
 from core.extract import FEATURE_SETS, ExtractSettings
-from core.models import CATALOGUE, PRESETS
+from core.models import CATALOGUE, PRESETS, SCALINGS
 from core.settings import build, changed, read_settings
 from core.workspace import to_json
 
 sets = st.lists(st.sampled_from(FEATURE_SETS), min_size=1, unique=True).map(tuple)
-models = st.lists(st.sampled_from(list(CATALOGUE)), min_size=1, unique=True).map(tuple)
+specs = st.sampled_from(
+    [*CATALOGUE, "svr:mfcc", "svr::C=10", "lightgbm:ultra,mfcc:seed=7,num_leaves=15", "svr:ultra@5s,table:midi"]
+)
+models = st.lists(specs, min_size=1, unique=True).map(tuple)
 words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1).filter(
     lambda text: not text.startswith("-")
 )
 extracts = st.builds(ExtractSettings, features=sets, max_seconds=st.floats(1, 1e6), rehash=st.booleans())
 ensembles = st.builds(
     EnsembleSettings,
-    models=models,
+    members=models,
     preset=st.sampled_from(PRESETS),
     folds=st.integers(2, 99),
+    repeats=st.integers(1, 9),
+    stratified=st.booleans(),
     groups=st.none() | words,
+    scaling=st.sampled_from(SCALINGS),
+    blend=st.sampled_from(BLENDS),
+    round_labels=st.booleans(),
+    augment=st.integers(0, 9),
+    tta=st.integers(0, 9),
+    pseudo_labels=st.booleans(),
+    self_test=st.booleans(),
+    level=st.floats(0.01, 0.99),
     seed=st.integers(0, 2**31 - 1),
 )
 
@@ -80,8 +94,8 @@ def test_a_settings_file_of_something_else_is_refused_in_words(tmp_path, content
         ({"folds": "5"}, "folds='5' must be a whole number"),
         ({"folds": True}, "folds=True must be a whole number"),
         ({"groups": 3}, "groups=3 must be text or null"),
-        ({"models": "xgboost"}, "models='xgboost' must be a list of names"),
-        ({"depth": 3}, "settings depth not among models, preset"),
+        ({"members": "xgboost"}, "members='xgboost' must be a list of names"),
+        ({"depth": 3}, "settings depth not among members, preset"),
         ({"folds": 1}, "folds=1 must be 2 or more"),
     ],
 )

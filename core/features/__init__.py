@@ -3,22 +3,19 @@
 ``FEATURES.csv`` beside this file is the one source of what a column is: its set and place, family, unit, definition, NaN rule and
 reference. Each family is a module with one function, ``columns(frames) -> dict``; a set takes from its families the columns that
 the table names. Conventions (n_fft 2048, hop 512, standard deviations of the population, linear percentiles) stand in
-``frames.py``.
+``frames.py``, which sets there are in ``sets.py``, how one of them is taken over windows in ``windows.py``.
 """
 
-import csv
 import hashlib
 import os
 import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -26,60 +23,40 @@ from filelock import FileLock, Timeout
 from threadpoolctl import ThreadpoolController
 
 from core.audio import ANALYSIS_RATE_HZ, Clip
-from core.errors import AudioError, JobError, ParameterError
+from core.errors import AudioError, JobError
+from core.features.sets import NEVER, SET_VERSIONS, Column, FeatureSet, columns, names, parse_set, set_of
+from core.features.windows import WINDOWS_VERSION, cut, pool
 
-# Raise the number of a set whenever its code changes what a column holds: stored vectors of that set are then computed anew.
-SET_VERSIONS = {"ultra": 4, "mfcc": 2, "metadata": 2}
-NEVER = "never"
+__all__ = [
+    "SET_VERSIONS",
+    "WINDOWS_VERSION",
+    "Column",
+    "FeatureSet",
+    "columns",
+    "extract",
+    "is_compiled",
+    "names",
+    "parse_set",
+    "prepare",
+    "set_of",
+]
+
 COMPILE_WAIT_S = 300.0
 
 _prepared = threading.Event()  # this process has passed ``prepare``
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One row of FEATURES.csv."""
-
-    set: str
-    index: int
-    family: str
-    name: str
-    unit: str
-    definition: str
-    nan_when: str
-    reference: str
-
-
-@cache
-def columns(set_name: str) -> tuple[Column, ...]:
-    """The columns of a set, in order.
-
-    Raises
-    ------
-    ParameterError
-        The set is not one of FEATURES.csv.
-    """
-    if set_name not in SET_VERSIONS:
-        raise ParameterError(f"feature set {set_name!r} is not among {', '.join(SET_VERSIONS)}")
-    return tuple(column for column in _table() if column.set == set_name)
-
-
-def names(set_name: str) -> tuple[str, ...]:
-    """Bare column names of a set, in order."""
-    return tuple(column.name for column in columns(set_name))
-
-
 def extract(clip: Clip, sets: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Compute feature sets of one clip over one shared frame analysis.
+    """Compute feature sets of one clip over one shared frame analysis, and one for each window.
 
     Parameters
     ----------
     clip : Clip
-    sets : tuple of str, set names
+    sets : tuple of str, names of sets of audio
 
     Returns
     -------
-    vectors : dict of str to np.ndarray [shape=(len(columns(set)),)], float32; NaN only where FEATURES.csv has a rule for it
+    vectors : dict of str to np.ndarray [shape=(len(columns(set)),)], float32; NaN only where its column has a rule for it
 
     Raises
     ------
@@ -156,6 +133,24 @@ def _code_stamp() -> str:
 
 
 def _extract(clip: Clip, sets: tuple[str, ...]) -> dict[str, np.ndarray]:
+    windows_s = {name: parse_set(name).window_s for name in sets}
+    vectors = {}
+    # Sums run in one order whatever the number of threads, so that a vector has the same bits on any machine of one kind.
+    with _threads().limit(limits=1), warnings.catch_warnings():
+        # librosa warns of clips shorter than a window; the padding that it then uses is what the definitions ask for.
+        warnings.filterwarnings("ignore", message="n_fft=.* is too large", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Trying to estimate tuning from empty", category=UserWarning)
+        for window_s in dict.fromkeys(windows_s.values()):
+            alike = [name for name in sets if windows_s[name] == window_s]
+            bases = [parse_set(name).base for name in alike]
+            parts = [_analyse(part, bases) for part in (cut(clip, window_s) if window_s else [clip])]
+            for name, base in zip(alike, bases, strict=True):
+                vectors[name] = pool([part[base] for part in parts]) if window_s else parts[0][base]
+    return vectors
+
+
+def _analyse(clip: Clip, sets: Sequence[str]) -> dict[str, np.ndarray]:
+    """Vectors of sets of FEATURES.csv."""
     from core.features import basic, chroma, energy, hpss, mel, metadata, mfcc, quality, rhythm, silence, spectral, voice
     from core.features.frames import Frames
 
@@ -164,16 +159,11 @@ def _extract(clip: Clip, sets: tuple[str, ...]) -> dict[str, np.ndarray]:
     frames = Frames(clip)
     values: dict[str, dict[str, float]] = {}
     vectors = {}
-    # Sums run in one order whatever the number of threads, so that a vector has the same bits on any machine of one kind.
-    with _threads().limit(limits=1), warnings.catch_warnings():
-        # librosa warns of clips shorter than a window; the padding that it then uses is what the definitions ask for.
-        warnings.filterwarnings("ignore", message="n_fft=.* is too large", category=UserWarning)
-        warnings.filterwarnings("ignore", message="Trying to estimate tuning from empty", category=UserWarning)
-        for set_name in sets:
-            for column in columns(set_name):
-                if column.family not in values:
-                    values[column.family] = families[column.family].columns(frames)
-            vectors[set_name] = _vector(clip, columns(set_name), values)
+    for set_name in sets:
+        for column in columns(set_name):
+            if column.family not in values:
+                values[column.family] = families[column.family].columns(frames)
+        vectors[set_name] = _vector(clip, columns(set_name), values)
     return vectors
 
 
@@ -188,10 +178,3 @@ def _vector(clip: Clip, wanted: tuple[Column, ...], values: dict[str, dict[str, 
 @cache
 def _threads() -> ThreadpoolController:
     return ThreadpoolController()
-
-
-@cache
-def _table() -> tuple[Column, ...]:
-    lines = files(__package__).joinpath("FEATURES.csv").read_text(encoding="utf-8").splitlines()
-    texts = [field.name for field in fields(Column) if field.name != "index"]
-    return tuple(Column(index=int(row["index"]), **{name: row[name] for name in texts}) for row in csv.DictReader(lines))

@@ -1,5 +1,6 @@
 """Workspaces in every state that a page can meet, and the pages rendered without a browser."""
 
+import json
 import os
 import platform
 import shutil
@@ -17,6 +18,7 @@ from core.ensemble import EnsembleSettings
 from core.events import (
     ClipExtracted,
     ClipSetAside,
+    Event,
     EventLog,
     ExtractionStarted,
     FitFinished,
@@ -24,6 +26,8 @@ from core.events import (
     JobDone,
     JobFailed,
     JobStarted,
+    LeakGapFound,
+    RoundsScored,
     TrainingStarted,
 )
 from core.extract import ExtractSettings
@@ -33,7 +37,7 @@ from tests.conftest import ROOT, write_dataset
 
 PAGES = {"home": "0_home", "dataset": "1_dataset", "features": "2_features", "train": "3_train", "predict": "6_predict"}
 EXTRACT = ExtractSettings(("mfcc", "metadata"), workers=0)
-ENSEMBLE = EnsembleSettings(models=("lightgbm", "extra_trees"), folds=3, workers=0)
+ENSEMBLE = EnsembleSettings(members=("lightgbm", "extra_trees"), folds=3, blend="mean", workers=0)
 
 
 class Place:
@@ -81,9 +85,24 @@ class Place:
                     log.append(ClipExtracted(f"clip{number}", 0.1))
                 log.append(ClipSetAside("broken_one.wav", "the file is empty (0 bytes)"))
             elif kind == "train":
+                log.append(LeakGapFound(0.61, 0.79, "speaker, which was not chosen"))
                 log.append(TrainingStarted(fits=6))
+                for rounds in (1, 10):
+                    log.append(RoundsScored("lightgbm", 0, 0, rounds, 2.0 / rounds))
                 log.append(FitFinished("lightgbm", 0, 1.25, 10, 0.5, 1.25, 2.5))
         return job
+
+    def tell(self, job: jobs.Job, *events: Event) -> None:
+        with EventLog(job.events) as log:
+            for event in events:
+                log.append(event)
+
+    def amend_run(self, *, scores: dict[str, object] | None = None, **record: object) -> None:
+        """Change what the finished run says of itself."""
+        [path] = self.root.glob("jobs/*/run.json")
+        run = json.loads(path.read_text())
+        run["scores"] |= scores or {}
+        path.write_text(json.dumps(run | record))
 
     def end(self, job: jobs.Job, event: JobDone | JobFailed | JobCancelled) -> None:
         with EventLog(job.events) as log:

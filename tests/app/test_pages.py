@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,27 @@ import sys
 import numpy as np
 import pytest
 import streamlit as st
+from filelock import FileLock
 
 from core import features, jobs, pipeline
 from core.dataset import Layout
-from core.events import ClipExtracted, EventLog, ExtractionStarted, JobCancelled, JobFailed, JobStarted
+from core.ensemble import EnsembleSettings
+from core.events import (
+    ClipExtracted,
+    EventLog,
+    ExtractionStarted,
+    FitFinished,
+    JobCancelled,
+    JobFailed,
+    JobStarted,
+    StageStarted,
+    TrainingStarted,
+    Warned,
+)
 from core.extract import ExtractSettings, definition_hash
+from core.models import CATALOGUE
 from core.perform import perform
+from core.settings import build
 from core.workspace import to_json, write_json
 from tests.app.conftest import EXTRACT, PAGES, render, text
 from tests.conftest import ROOT, tone, write_clip
@@ -150,7 +166,12 @@ def test_every_page_of_a_finished_run(finished):
     assert "has the features of 15 clips: 15 computed" in text(render("features"))
     trained = render("train")
     assert "RMSE out of fold" in text(trained)
-    assert [button.label for button in trained.get("download_button")] == ["Submission", "Out-of-fold predictions"]
+    assert [button.label for button in trained.get("download_button")] == [
+        "Submission",
+        "Out-of-fold predictions",
+        "Each repeat, NumPy",
+        "Test intervals",
+    ]
     predicted = text(render("predict", job=job.id))
     assert "testa0x.wav" in predicted
     assert "x.wav: too short" in predicted
@@ -251,7 +272,7 @@ def test_a_recording_is_scored_like_a_clip(finished, no_workers):
 def test_a_form_begins_with_what_was_last_done_on_the_data_set(finished, make_dataset, no_workers):
     at = render("train")
     assert at.number_input(key="train_folds").value == 3
-    assert "--models lightgbm,extra_trees" in text(at)
+    assert "--member lightgbm --member extra_trees" in text(at)
     other = make_dataset(6, test=0, name="other")
     at.switch_page("../pages/1_dataset.py").run()
     at.text_input(key="dataset_path").set_value(str(other))
@@ -368,15 +389,270 @@ def test_a_result_of_other_files_than_stand_there_now_says_so(finished):
         assert "have changed since" in text(render(page))
 
 
-def test_a_run_without_groups_is_told_to_flatter_and_one_that_learned_nothing_to_have_learned_nothing(finished):
-    at = render("train")
-    assert "Trained without groups, although several clips share a speaker" in text(at)
-    [record] = finished.root.glob("jobs/*/run.json")
-    run = json.loads(record.read_text())
-    run["scores"]["oof_rmse"] = 2 * run["scores"]["constant_rmse"]
-    record.write_text(json.dumps(run))
+def test_a_run_that_learned_nothing_is_told_to_have_learned_nothing(finished):
+    finished.amend_run(scores={"oof_rmse": 3.0, "constant_rmse": 1.5})
     assert "no better than always saying the mean label" in text(render("train"))
     assert "Train another" in text(render("home"))
+
+
+def leak(groups, *, chosen, random=0.61, grouped=0.79):
+    figures = {"groups": groups, "chosen": chosen, "random_rmse": random, "grouped_rmse": grouped, "gap": grouped - random}
+    return {"leak_gap": grouped - random, "leak": figures}
+
+
+def test_the_leak_gap_is_told_in_words(finished):
+    finished.amend_run(scores=leak("speaker", chosen=True))
+    said = text(render("train"))
+    assert "Random folds would have told 0.61; for a new speaker expect 0.79" in said
+    assert "Leak gap +0.180" in said
+    assert "These folds are random" not in said
+
+
+def test_a_run_that_flatters_says_which_column_and_what_error_to_expect(finished):
+    finished.amend_run(scores={**leak("speaker, which was not chosen", chosen=False, random=0.6, grouped=0.9), "oof_rmse": 0.8})
+    said = text(render("train"))
+    assert "clips share a speaker: this error is that of a speaker that is known" in said
+    assert "For a new speaker expect about 1.20 instead of 0.80" in said  # 0.8 * 0.9 / 0.6
+
+
+def test_groups_that_change_nothing_are_no_cause_for_a_warning(finished):
+    finished.amend_run(scores=leak("speaker, which was not chosen", chosen=False, random=0.6, grouped=0.605))
+    said = text(render("train"))
+    assert "It makes little difference whether the speaker is known" in said
+    assert "These folds are random" not in said
+
+
+def test_a_run_whose_leak_gap_is_not_known_still_says_what_repeats(finished):
+    finished.amend_run(scores={"leak_gap": None, "leak": None})
+    assert "Trained without groups, although several clips share a speaker" in text(render("train"))
+
+
+def test_proposed_groups_and_columns_that_hold_the_label_are_told(finished):
+    finished.amend_run(
+        proposed_groups=[{"kind": "name stem", "tied": 9, "reason": "9 of 12 clips have a name in common_"}],
+        label_leaks=[{"column": "table:mark", "reason": "is the label, at most scaled and shifted"}],
+    )
+    said = text(render("train"))
+    assert "9 of 12 clips have a name in common_ (name stem)" in said
+    assert "The column table:mark is the label, at most scaled and shifted" in said
+
+
+def test_every_figure_has_the_badge_of_its_record(finished):
+    assert {"verified: nested", "check: out-of-fold"} <= badges(render("train"))
+    finished.amend_run(scores={"badges": {"oof_rmse": "in-sample"}})
+    assert badges(render("train")) == {"warning: in-sample"}
+
+
+def badges(at):
+    """Names of the badges on a page, with their icons."""
+    return {found for one in at.markdown for found in re.findall(r"-badge\[:material/(.+?)\]", one.value)}
+
+
+VERDICT = {"difference": -0.1, "low": -0.2, "high": -0.05, "level": 0.95, "clips": 12, "groups": None, "minutes": 1.5}
+
+
+def test_verdicts_of_switches_and_the_self_test_are_told(finished):
+    finished.amend_run(
+        scores={
+            "verdicts": {
+                "augment": {
+                    **VERDICT,
+                    "verdict": "helps",
+                    "sentence": "helps with 12 clips: RMSE -0.10 (-0.20 to -0.05), +1.5 minutes",
+                },
+                "tta": {
+                    **VERDICT,
+                    "high": 0.1,
+                    "verdict": "cannot tell",
+                    "sentence": "cannot tell with 12 clips: RMSE -0.10 (-0.20 to +0.10)",
+                },
+                "pseudo_labels": {**VERDICT, "verdict": "hurts", "sentence": "hurts with 12 clips: RMSE +0.10 (+0.05 to +0.20)"},
+            },
+            "self_test": {"ratio": 0.8, "ratios": [0.7, 0.8, 0.9], "passed": False},
+        }
+    )
+    at = render("train")
+    said = text(at)
+    assert "Augmentation, with 12 clips: RMSE -0.10 (-0.20 to -0.05), +1.5 minutes" in said
+    assert "Self-test: on permuted labels 0.800 of the constant's error: something is learned that no clip tells" in said
+    told = {one.split(": ")[1] for one in badges(at)}
+    assert {"helps", "cannot tell", "hurts", "failed"} <= told
+    finished.amend_run(scores={"self_test": {"ratio": 1.01, "ratios": [1.0, 1.01, 1.02], "passed": True}})
+    assert "nothing is learned where there is nothing to learn" in text(render("train"))
+
+
+def test_repeats_stand_beside_each_other_in_the_table(finished):
+    [path] = finished.root.glob("jobs/*/run.json")
+    scores = json.loads(path.read_text())["scores"]
+    twice = {name: {**one, "fold_rmse": 2 * one["fold_rmse"], "sets": 2 * one["sets"]} for name, one in scores["models"].items()}
+    record = json.loads(path.read_text())
+    record["settings"]["ensemble"]["repeats"] = 2
+    record["model_files"] = {str(number): "" for number in range(2 * 2 * 3 * 2 + 1)}
+    finished.amend_run(
+        scores={"models": twice, "fold_rmse": 2 * scores["fold_rmse"], "oof_rmse_by_repeat": [1.125, 1.25]},
+        settings=record["settings"],
+        model_files=record["model_files"],
+    )
+    at = render("train")
+    table = next(frame.value for frame in at.dataframe if "weight" in frame.value)
+    assert table.columns[-6:].tolist() == ["fold 1.1", "fold 1.2", "fold 1.3", "fold 2.1", "fold 2.2", "fold 2.3"]
+    assert table["member"].tolist() == ["lightgbm", "extra_trees", "ensemble"]
+    assert table["weight"].iloc[:2].sum() == pytest.approx(1)
+    assert "by repeat 1.125, 1.250" in text(at)
+
+
+def test_the_rounds_of_a_finished_run_are_drawn(finished):
+    at = render("train")
+    assert "training rows, not the fold's score" in text(at)
+    assert [expander.label for expander in at.expander][-1] == "Rounds of boosting"
+
+
+def test_a_training_shows_the_leak_gap_first_then_its_fits_and_rounds(running):
+    at = render("train")
+    said = text(at)
+    assert "These folds are random and tell 0.61; for a new speaker expect 0.79" in said
+    assert "RMSE out of fold, so far 1.2500" in said
+    assert "Best run before \N{EN DASH}" in said
+    assert "training rows, not the fold's score" in said
+    assert len(at.get("vega_lite_chart")) == 3  # by fold, so far, and rounds of the one boosted member
+
+
+def test_what_is_trained_beside_is_told_and_not_drawn(running):
+    job = next(job for job in jobs.list_jobs(running.root / "jobs") if job.kind == "train")
+    running.tell(job, StageStarted("self-test 1 of 3"))
+    assert "Self-test 1 of 3: getting ready" in text(render("train"))
+    running.tell(job, TrainingStarted(fits=9), FitFinished("svr", 0, 99.0, None, 0.1, 99.0, 99.0), Warned("a_disk is full"))
+    said = text(render("train"))
+    assert "Self-test 1 of 3: 1 of 9 fits" in said
+    assert "Now: self-test 1 of 3. What is drawn here is the ensemble alone" in said
+    assert "RMSE out of fold, so far 1.2500" in said
+    assert "99.0" not in said
+    assert "a_disk is full" in said
+
+
+def test_what_is_trained_is_set_beside_the_best_run_with_the_same_groups(finished):
+    request = jobs.list_jobs(finished.root / "jobs")[0].request
+    [record] = finished.root.glob("jobs/*/run.json")
+    rmse = json.loads(record.read_text())["scores"]["oof_rmse"]
+    for groups, says in [(None, f"Best run before {rmse:.4f}"), ("speaker", "Best run before \N{EN DASH}")]:
+        job, _ = jobs.claim(
+            "train", {**request, "ensemble": {**request["ensemble"], "groups": groups, "seed": 7}}, finished.root / "jobs"
+        )
+        with FileLock(job.lock):
+            finished.tell(job, JobStarted(os.getpid(), platform.node()), TrainingStarted(6))
+            assert says in text(render("train"))
+
+
+def members(at, *names):
+    at.multiselect(key="train_members").set_value(list(names)).run()
+    return text(at)
+
+
+def test_all_models_are_members_at_first_and_all_switches_are_off(place, no_workers):
+    place.do("check")
+    at = render("train")
+    assert at.multiselect(key="train_members").value == list(CATALOGUE)
+    assert "35 fits" in text(at)
+    at.button(key="train").click().run()
+    assert build(EnsembleSettings, no_workers[0].request["ensemble"]) == EnsembleSettings()
+
+
+def test_a_member_is_typed_and_asked_for(place, no_workers):
+    at = render("train")
+    assert "--member svr:mfcc --member lightgbm:ultra@5s,mfcc:seed=7" in members(at, "svr:mfcc", " lightgbm:ultra@5s,mfcc:seed=7 ")
+    at.button(key="train").click().run()
+    assert no_workers[0].request["ensemble"]["members"] == ["svr:mfcc", "lightgbm:ultra@5s,mfcc:seed=7"]
+    at.switch_page("../pages/1_dataset.py").run()
+    at.switch_page("../pages/3_train.py").run()
+    assert "--member svr:mfcc --member lightgbm:ultra@5s,mfcc:seed=7" in text(at)
+    assert at.multiselect(key="train_members").options[: len(CATALOGUE)] == list(CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ([], "Choose at least one member"),
+        (["svm"], "model 'svm' not among xgboost"),
+        (["svr:mel"], "feature set 'mel' is not among ultra, mfcc, metadata"),
+        (["svr:table:speaker"], "speaker"),
+        (["svr::depth=3"], "'depth' not among the settings of svr"),
+        (["svr", "svr "], "svr is named twice"),
+    ],
+)
+def test_a_member_that_makes_no_sense_is_refused_where_it_is_typed(place, typed, says):
+    at = render("train")
+    assert says in members(at, *typed)
+    assert at.button(key="train").disabled
+
+
+def test_switches_and_folds_stand_in_the_request_and_the_command(place, no_workers):
+    place.do("check")
+    at = render("train")
+    for key, value in (("augment", 2), ("tta", 3), ("repeats", 2), ("level", 80)):
+        at.number_input(key=f"train_{key}").set_value(value)
+    for key in ("pseudo_labels", "self_test", "stratified", "round_labels"):
+        at.toggle(key=f"train_{key}").set_value(True)
+    at.selectbox(key="train_groups").set_value("auto").run()
+    said = text(at)
+    for flag in ("--augment 2", "--tta 3", "--repeats 2", "--level 0.8", "--pseudo-labels", "--self-test", "--stratified",
+                 "--round-labels", "--groups auto"):  # fmt: skip
+        assert flag in said
+    assert "70 fits, then as many without augmentation, then as many without pseudo-labels, then 3 x 35 on permuted labels" in said
+    at.button(key="train").click().run()
+    expected = EnsembleSettings(
+        augment=2,
+        tta=3,
+        repeats=2,
+        level=0.8,
+        pseudo_labels=True,
+        self_test=True,
+        stratified=True,
+        round_labels=True,
+        groups="auto",
+    )
+    assert build(EnsembleSettings, no_workers[0].request["ensemble"]) == expected
+
+
+def test_without_a_test_table_there_are_no_pseudo_labels(place, make_dataset):
+    place.dataset = make_dataset(6, test=0, name="other")
+    place.choose()
+    at = render("train")
+    assert at.toggle(key="train_pseudo_labels").disabled
+    assert "Needs a test table" in text(at)
+
+
+def test_columns_of_numbers_and_other_lengths_of_windows_can_be_features(place, no_workers):
+    place.do("check")
+    for split in ("train", "test"):
+        table = place.dataset / f"csvs/{split}.csv"
+        first, *rest = table.read_text().splitlines()
+        table.write_text("\n".join([f"{first},midi,same,word", *(f"{line},{60 + n},7,w{n}" for n, line in enumerate(rest))]))
+    at = render("train")
+    box = at.multiselect(key="extract_more")
+    assert [name for name in box.options if name.startswith("table:")] == ["table:midi"]
+    box.set_value(["table:midi", "mfcc@3s"]).run()
+    assert "--features ultra,mfcc,metadata,table:midi,mfcc@3s" in text(at)
+    box.set_value(["table:word"]).run()
+    assert "word" in text(at)
+    assert at.button(key="train").disabled
+    box.set_value(["mfcc@0.1s"]).run()
+    assert "windows last 1 to 3600 s" in text(at)
+    assert at.button(key="train").disabled
+
+
+def test_a_prediction_comes_with_its_interval_and_as_many_copies_as_asked_for(finished, no_workers):
+    job = finished.predict(finished.dataset / "audios/test/testa0x.wav")
+    [found] = jobs.result(job)["predictions"]
+    at = render("predict", job=job.id)
+    assert f"{found['low']:.3f} to {found['high']:.3f} in 90% of cases" in text(at)
+    table = at.dataframe[0].value
+    assert table[["low", "prediction", "high"]].iloc[0].is_monotonic_increasing
+    at.file_uploader[0].upload("a.wav", (finished.dataset / "audios/test/testa0x.wav").read_bytes(), "audio/wav")
+    at.run()
+    at.number_input(key="predict_tta_0").set_value(2).run()
+    assert "--tta 2" in text(at)
+    at.button(key="score").click().run()
+    assert no_workers[-1].request["tta"] == 2
 
 
 def test_a_name_that_looks_like_markdown_is_shown_as_it_is(place, make_dataset):

@@ -6,9 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import ui_charts, ui_clips, ui_live, ui_uploads
+from app import ui_charts, ui_clips, ui_live, ui_resources, ui_uploads
 from core.audio import read_clip
-from core.events import ClipExtracted, ExtractionStarted, FitFinished, Recorded, TrainingStarted
+from core.events import (
+    ClipExtracted,
+    EventLog,
+    ExtractionStarted,
+    FitFinished,
+    JobStarted,
+    Recorded,
+    RoundsScored,
+    StageStarted,
+    TrainingStarted,
+)
 from tests.conftest import tone, write_clip
 
 
@@ -27,13 +37,52 @@ def test_the_fold_chart_keeps_its_axes_while_it_fills():
     fits = [FitFinished("b", 0, 1.5, None, 0.1, 1.5, 3.0), FitFinished("a", 1, 1.0, 7, 0.1, 1.3, 3.1)]
     for some in (fits[:0], fits[:1], fits):
         spec = ui_charts.fold_scores(some, ["a", "b"], 5).to_dict()
-        assert spec["encoding"]["x"]["scale"]["domain"] == [1, 2, 3, 4, 5]
+        assert spec["encoding"]["x"]["scale"]["domain"] == ["1", "2", "3", "4", "5"]
         assert spec["encoding"]["color"]["scale"]["domain"] == ["a", "b"]
     assert rows(ui_charts.fold_scores(fits, ["a", "b"], 5)) == [
-        {"fold": 1, "rmse": 1.5, "model": "b"},
-        {"fold": 2, "rmse": 1.0, "model": "a"},
+        {"fold": "1", "repeat": 1, "rmse": 1.5, "member": "b"},
+        {"fold": "2", "repeat": 1, "rmse": 1.0, "member": "a"},
     ]
     assert [row["rmse"] for row in rows(ui_charts.running_error(fits, 10))] == [1.5, 3.0, 1.3, 3.1]
+
+
+def test_repeats_stand_one_after_the_other_and_are_not_joined():
+    fits = [FitFinished("a", fold, 1.0, 7, 0.1, 1.3, 3.1, repeat) for repeat in (0, 1) for fold in (0, 1)]
+    chart = ui_charts.fold_scores(fits, ["a"], 2, 2)
+    spec = chart.to_dict()
+    assert spec["encoding"]["x"]["scale"]["domain"] == ["1.1", "1.2", "2.1", "2.2"]
+    assert [row["fold"] for row in rows(chart)] == ["1.1", "1.2", "2.1", "2.2"]
+    assert spec["encoding"]["detail"]["field"] == "repeat"
+
+
+def test_the_best_run_before_is_a_rule_over_all_fits():
+    chart = ui_charts.running_error([FitFinished("a", 0, 1.5, None, 0.1, 1.5, 3.0)], 10, 0.75)
+    assert [(row["fits"], row["rmse"]) for row in rows(chart) if row["what"] == "best run before"] == [(1, 0.75), (10, 0.75)]
+
+
+def test_rounds_that_a_fit_told_twice_are_drawn_once():
+    rounds = [RoundsScored("a", 0, fold, number, 1 / number) for fold in (0, 1) for number in (1, 2, 4)]
+    chart = ui_charts.round_curves([*rounds, *rounds[:2]], 3)
+    assert len(rows(chart)) == 6
+    spec = chart.to_dict()
+    assert spec["encoding"]["color"]["scale"]["domain"] == [1, 2, 3]
+    assert "early-stopping rows" in spec["encoding"]["y"]["title"]
+
+
+def test_weights_keep_the_order_of_the_members():
+    table = pd.DataFrame({"member": ["svr", "a", "z"], "weight": [0.25, 0.5, 0.25], "oof_rmse": [1.0, 0.9, 1.2]})
+    chart = ui_charts.member_weights(table)
+    assert rows(chart) == table.to_dict("records")
+    assert chart.to_dict()["encoding"]["y"]["sort"] is None
+
+
+def test_what_helps_stands_left_of_the_line_and_the_line_is_in_the_middle():
+    table = pd.DataFrame([["A", -0.2, -0.3, -0.1, "helps"], ["B", 0.0, -0.1, 0.1, "cannot tell"]],
+                         columns=["switch", "difference", "low", "high", "verdict"])  # fmt: skip
+    spec = ui_charts.verdicts(table).to_dict()
+    low, high = spec["layer"][1]["encoding"]["x"]["scale"]["domain"]
+    assert low == -high
+    assert high > 0.3
 
 
 def test_a_perfect_prediction_stands_on_the_diagonal():
@@ -44,11 +93,12 @@ def test_a_perfect_prediction_stands_on_the_diagonal():
 
 
 def test_predictions_outside_the_labels_are_still_on_the_chart():
-    frame = pd.DataFrame({"file": ["a", "b"], "prediction": [-4.0, 12.0]})
-    spec = ui_charts.predictions_on_labels([1, 2, 3], frame).to_dict()
-    low, high = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    frame = pd.DataFrame({"file": ["a", "b"], "prediction": [12.0, -4.0], "low": [11.0, np.nan], "high": [15.0, np.nan]})
+    chart = ui_charts.predictions_on_labels([1, 2, 3], frame)
+    low, high = chart.to_dict()["layer"][0]["encoding"]["x"]["scale"]["domain"]
     assert low < -4
-    assert high > 12
+    assert high > 15
+    assert [row["file"] for row in rows(chart) if "file" in row] == ["b", "a"]  # the lowest at the bottom
 
 
 def test_the_waveform_holds_the_highest_sample(tmp_path):
@@ -86,6 +136,25 @@ def test_rate_and_steps_are_counted_from_events():
     assert ui_live.rate_per_s(recorded[:2], ClipExtracted) is None
     assert ui_live.rate_per_s([], ClipExtracted) is None
     assert ui_live.steps([*recorded, Recorded(4.0, TrainingStarted(25))]) == ("fit", 0, 25)
+
+
+def test_what_follows_the_start_of_a_stage_is_not_the_ensembles():
+    fits = [FitFinished("a", fold, 1.0, None, 0.1, 1.0, 2.0) for fold in (0, 1)]
+    recorded = [Recorded(float(at), event) for at, event in enumerate([TrainingStarted(1), fits[0], StageStarted("self-test")])]
+    assert ui_live.stage(recorded[:2]) is None
+    assert ui_live.steps(recorded) is None
+    recorded += [Recorded(3.0, TrainingStarted(9)), Recorded(4.0, fits[1])]
+    assert [one.event for one in ui_live.of_ensemble(recorded)] == [TrainingStarted(1), fits[0]]
+    assert ui_live.stage(recorded) == "self-test"
+    assert ui_live.steps(recorded) == ("fit", 1, 9)
+
+
+def test_a_new_attempt_keeps_the_rounds_of_the_one_before_and_nothing_else(tmp_path):
+    told = [JobStarted(1, "a"), TrainingStarted(2), RoundsScored("a", 0, 0, 1, 0.5), JobStarted(2, "a"), TrainingStarted(3)]
+    with EventLog(tmp_path / "events.jsonl") as log:
+        for event in told:
+            log.append(event)
+    assert [one.event for one in ui_resources.events(tmp_path / "events.jsonl")] == told[2:]
 
 
 def test_an_address_names_only_what_a_page_has_shown(tmp_path):

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from core import jobs
+from core.models import CATALOGUE
 from core.runs import list_runs
 from tests.browser.conftest import click, go, settle
 from tests.conftest import PIANO, ROOT
@@ -31,8 +32,22 @@ def read_table(path):
         return list(csv.DictReader(file))
 
 
+def choose_members(page, *names):
+    """Take out all members and type others."""
+    box = page.locator(".st-key-train_members input")
+    box.focus()
+    for _ in CATALOGUE:
+        box.press("Backspace")
+    for name in names:
+        box.press_sequentially(name)
+        box.press("Enter")
+    box.press("Escape")
+    settle(page)
+
+
 def start_training(page):
     go(page, "Train")
+    choose_members(page, "xgboost", "catboost", "random_forest")
     click(page, "train")
     page.get_by_text(TRAINING).wait_for()
 
@@ -59,8 +74,10 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
 
     page.get_by_role("heading", name="Train", exact=True).wait_for()
     settle(page)
+    choose_members(page, "lightgbm", "extra_trees:ultra", "svr:ultra,mfcc:C=3")
+    page.get_by_text("15 fits").wait_for()
     click(page, "train", times=2)
-    page.get_by_text(TRAINING).wait_for()
+    page.get_by_text("early stopping looks at").wait_for()
     points = page.get_by_test_id("stVegaLiteChart").first.locator("g.mark-symbol.role-mark path")
     filled = set()
     while not page.get_by_text("Prediction by label").is_visible():
@@ -79,6 +96,9 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
     [run] = list_runs(server.workspace / "jobs")
     assert run.scores["oof_rmse"] < 0.5 * run.scores["constant_rmse"]
     page.get_by_text(f"{run.scores['oof_rmse']:.4f}").first.wait_for()
+    page.get_by_text("nested").first.wait_for()
+    page.get_by_text("These folds are random, and clips share a").wait_for()
+    assert list(run.scores["blend"]) == ["lightgbm", "extra_trees:ultra", "svr:ultra,mfcc:C=3"]
 
     click(page, "next_step")
     page.get_by_role("heading", name="Predict", exact=True).wait_for()
@@ -88,13 +108,13 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
     page.locator("input[type=file]").first.set_input_files([clip, tmp_path / "rubbish.wav"])
     page.get_by_role("button", name="Score 2 clips").click()
     page.get_by_text("rubbish.wav: not audio that can be read").wait_for()
-    page.get_by_text("Each line is a clip that was scored").wait_for()
+    page.get_by_text("Each point is a clip that was scored").wait_for()
     [job] = of_kind(server, "predict")
     number = next(one["prediction"] for one in jobs.result(job)["predictions"] if one["prediction"] is not None)
     submitted = next(float(row["label"]) for row in rows if clip.stem in row["filename"])
     assert number == pytest.approx(submitted, rel=1e-6)  # the same models, the same clip
     page.reload()
-    page.get_by_text("Each line is a clip that was scored").wait_for()
+    page.get_by_text("Each point is a clip that was scored").wait_for()
 
 
 def test_the_server_answers_this_machine_only_and_serves_only_clips_that_were_shown(server):
