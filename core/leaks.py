@@ -17,7 +17,6 @@ from core.associations import with_label
 from core.audio import SUFFIXES
 from core.errors import DataError, ParameterError
 from core.models import Parameters, make_model
-from core.preprocess import make_preprocessor
 from core.splits import make_folds
 
 IDENTICAL_AUDIO, NAME_STEM, NEAR_IDENTICAL = "identical audio", "name stem", "near-identical"
@@ -275,6 +274,8 @@ def leak_gap(X: np.ndarray, y: np.ndarray, groups: Sequence[str], *, folds: int 
 
 
 def _cheap_rmse(X: np.ndarray, y: np.ndarray, groups: Sequence[str] | None, *, folds: int, seed: int) -> float:
+    from core.preprocess import make_preprocessor
+
     predictions = np.zeros(len(y))
     for fold in make_folds(len(y), folds=folds, seed=seed, groups=groups):
         preprocessor = make_preprocessor().fit(X[fold.train_rows])
@@ -304,6 +305,8 @@ def _parts(filename: str) -> list[str]:
 def _near_identical(names: Sequence[str], X: np.ndarray) -> tuple[str, ...]:
     """Groups of recordings whose vectors are all but the same; each alone where they are too few, or too few columns."""
     from sklearn.neighbors import NearestNeighbors
+
+    from core.preprocess import make_preprocessor
 
     known = np.isfinite(X)
     rows = np.flatnonzero(known.mean(axis=1) > _FEWEST_VALUES) if X.shape[1] else np.empty(0, int)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.feature_selection import SelectKBest, f_regression
 
-from core import ensemble, fits
+from core import ensemble, fits, preprocess
 from core.dataset import read_dataset
 from core.ensemble import Ensemble, EnsembleSettings, train_ensemble
 from core.extract import ExtractSettings
@@ -208,7 +208,7 @@ def scales_by_all_rows(task):
     """A fit whose imputation, dropping and scaling have seen all rows."""
     X = np.load(task.data.folder / "matrix.npy")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fits, "make_preprocessor", lambda scaling: Fitted(make_preprocessor(scaling).fit(X)))
+        patch.setattr(preprocess, "make_preprocessor", lambda scaling: Fitted(make_preprocessor(scaling).fit(X)))
         return fit(task)
 
 
