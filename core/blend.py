@@ -101,6 +101,18 @@ def label_step(labels: np.ndarray) -> float | None:
     return None
 
 
+def label_range(labels: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest label."""
+    return float(labels.min()), float(labels.max())
+
+
+def settle(predictions: np.ndarray, low: float, high: float, step: float | None) -> np.ndarray:
+    """Predictions inside the range of the labels, on their grid where there is one."""
+    if step is not None:
+        predictions = np.round(predictions / step) * step
+    return np.clip(predictions, low, high)
+
+
 def _judge(
     learn: Callable[[np.ndarray, np.ndarray], np.ndarray], predictions: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray]
 ) -> float:

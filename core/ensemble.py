@@ -5,29 +5,28 @@ feature sets, the models and their weights see the fold's training rows only. A 
 """
 
 import hashlib
-import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from core import intervals, metrics
-from core.blend import BLENDS, Blend, label_step, learn_blend
+from core.blend import BLENDS, Blend, label_range, label_step, learn_blend, settle
 from core.engine import cores, map_unordered
-from core.errors import DataError, ParameterError, RunError
+from core.errors import DataError, ParameterError
 from core.events import FitFinished, FoldScored, Notify, TrainingStarted, Warned, ignore
 from core.fits import FitData, FitResult, FitTask, candidates, finished, fit
-from core.matrix import Matrix, check_columns
+from core.matrix import Matrix
 from core.members import Member, file_stems, parse_members
-from core.models import CATALOGUE, PRESETS, SCALINGS, Parameters, Regressor, load_skops
+from core.models import CATALOGUE, PRESETS, SCALINGS, Parameters
 from core.splits import Fold, inner_folds, make_folds
+from core.trained import LAYOUT
 from core.workspace import make_folder, write_json
 
-LAYOUT = "ensemble.json"
 INNER_FOLDS = 3
 NESTED, OUT_OF_FOLD, IN_SAMPLE = "nested", "out-of-fold", "in-sample"
 
@@ -126,6 +125,7 @@ class EnsembleResult:
     blends : tuple, one a repeat, of tuples of Blend, one a fold
     sets : dict of member name to the sets that were chosen, one a repeat and fold
     found : dict of member name to the parameters that a search found, one a repeat and fold
+    seconds : float, what all fits took, one after the other
     """
 
     plans: tuple[tuple[Fold, ...], ...]
@@ -141,6 +141,7 @@ class EnsembleResult:
     blends: tuple[tuple[Blend, ...], ...]
     sets: dict[str, list[tuple[str, ...]]]
     found: dict[str, list[Parameters]]
+    seconds: float
 
     def fold_rmse(self, predictions: np.ndarray) -> list[float]:
         """RMSE of out-of-fold predictions in each fold, repeat after repeat."""
@@ -271,6 +272,8 @@ def train_ensemble(
                 break
     work.leave_out_incomplete()
     result = work.result()
+    for left in folder.glob("repeat*/fold*/.*"):  # parts of files, by an attempt that was killed
+        left.unlink(missing_ok=True)
     for task in tasks:
         if task.member.name not in result.oof:
             for path in (task.preprocessor_path, task.model_path):
@@ -409,7 +412,7 @@ class _Progress:
 
     def add(self, task: FitTask, result: FitResult) -> None:
         y, rows, place = self._matrix.y, task.fold.test_rows, (task.repeat, task.number)
-        low, high = _range(y[task.fold.train_rows])
+        low, high = label_range(y[task.fold.train_rows])
         name = task.member.name
         self._oof[name][task.repeat, rows] = np.clip(result.predictions, low, high)
         self._plain[name][task.repeat, rows] = np.clip(result.plain, low, high)
@@ -467,17 +470,17 @@ class _Progress:
             parts = [np.flatnonzero(np.isin(train, part.test_rows)) for part in task.inner]
             blend = learn_blend(inner, y[train], parts, rule=self._settings.blend)
         self._blends[task.repeat, task.number] = blend
-        low, high = _range(y[train])
+        low, high = label_range(y[train])
         step = label_step(y[train]) if self._settings.round_labels else None
         for target, of in ((self._ensemble, self._oof), (self._ensemble_plain, self._plain)):
             blended = np.column_stack([of[name][task.repeat, rows] for name in self._names]) @ blend.weights
-            target[task.repeat, rows] = _settle(blended, low, high, step)
+            target[task.repeat, rows] = settle(blended, low, high, step)
 
     def result(self) -> EnsembleResult:
         matrix, level = self._matrix, self._settings.level
         places = [(repeat, number) for repeat, plan in enumerate(self._plans) for number in range(len(plan))]
         ends = [intervals.oof_intervals(row, matrix.y, groups=matrix.groups, level=level) for row in self._ensemble]
-        least, most = _range(matrix.y)
+        least, most = label_range(matrix.y)
         return EnsembleResult(
             plans=tuple(tuple(plan) for plan in self._plans),
             oof=self._oof,
@@ -494,133 +497,8 @@ class _Progress:
             ),
             sets={name: [self._fits[place][name].sets for place in places] for name in self._names},
             found={name: [self._fits[place][name].parameters for place in places] for name in self._names},
+            seconds=sum(self._fits[place][name].seconds for place in places for name in self._names),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class FoldModel:
-    """The members of one fold, fitted, and how they are put together.
-
-    Attributes
-    ----------
-    members : dict of name to (preprocessor, regressor, numbers of its columns)
-    weights : np.ndarray [shape=(m,)]
-    low, high : float, range of the labels that they were trained on
-    """
-
-    members: dict[str, tuple[object, Regressor, np.ndarray]]
-    weights: np.ndarray
-    low: float
-    high: float
-
-    def predict_members(self, X: np.ndarray) -> np.ndarray:
-        """Predictions of each member [shape=(n, m)] inside the range of the labels, from rows [shape=(n, d)]."""
-        scored = [
-            regressor.predict(preprocessor.transform(X[:, columns]))  # type: ignore[attr-defined]
-            for preprocessor, regressor, columns in self.members.values()
-        ]
-        return np.clip(np.column_stack(scored), self.low, self.high)
-
-
-@dataclass(frozen=True, slots=True)
-class Predicted:
-    """What an ensemble says of new clips. Arrays are [shape=(n,)].
-
-    Attributes
-    ----------
-    value : np.ndarray
-    low, high : np.ndarray, ends of the interval
-    members : dict of member name to np.ndarray
-    """
-
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    members: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, slots=True)
-class Ensemble:
-    """Fitted models of all folds; predicts new clips.
-
-    Attributes
-    ----------
-    folds : tuple of FoldModel
-    names : tuple of str, columns that a matrix must have
-    level : float, share of labels that an interval is to cover
-    residuals : np.ndarray [shape=(k,)], absolute out-of-fold errors
-    model_of : np.ndarray [shape=(k,)], int, the fold's model that made the error
-    rows : int, clips that were trained on; each has made an error in every repeat
-    step : float or None, the grid that predictions are brought to
-    scores_ : dict, figures of the training where it was done in this process
-    """
-
-    folds: tuple[FoldModel, ...]
-    names: tuple[str, ...]
-    level: float
-    residuals: np.ndarray
-    model_of: np.ndarray
-    rows: int
-    step: float | None = None
-    scores_: dict[str, object] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, folder: Path) -> "Ensemble":
-        """Read the models that ``train_ensemble`` wrote.
-
-        Raises
-        ------
-        RunError
-            A file is missing or damaged, or a model is not of the catalogue.
-        """
-        path = folder / LAYOUT
-        try:
-            layout = json.loads(path.read_text(encoding="utf-8"))
-            names = tuple(layout["names"])
-            folds = tuple(_load_fold(folder, one, len(names)) for one in layout["folds"])
-            residuals, model_of = np.array(layout["residuals"], float), np.array(layout["model_of"], int)
-            return cls(folds, names, float(layout["level"]), residuals, model_of, int(layout["rows"]), layout["step"])
-        except FileNotFoundError:
-            raise RunError(f"{path}: the models are missing, or of an earlier version of Earmark; train again") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path}: not a readable description of models ({error}); train again") from None
-
-    def score(self, X: np.ndarray, names: Sequence[str], *, copies: np.ndarray | None = None) -> Predicted:
-        """Predictions with their members and intervals.
-
-        Parameters
-        ----------
-        X : np.ndarray [shape=(n, d)], NaN where a feature is not defined
-        names : sequence of str [d]
-        copies : np.ndarray [shape=(K, n, d)], altered copies whose predictions are averaged with the clip's own
-
-        Returns
-        -------
-        predicted : Predicted
-
-        Raises
-        ------
-        DataError
-            The columns are not those that the models were trained on.
-        """
-        check_columns(names, self.names)
-        rows = [X] if copies is None else [X, *copies]
-        by_fold = [np.mean([fold.predict_members(some) for some in rows], axis=0) for fold in self.folds]  # each (n, m)
-        blended = np.array(
-            [np.clip(one @ fold.weights, fold.low, fold.high) for one, fold in zip(by_fold, self.folds, strict=True)]
-        )  # (folds, n)
-        least, most = min(fold.low for fold in self.folds), max(fold.high for fold in self.folds)
-        low, high = intervals.cv_plus(blended, self.residuals, self.model_of, level=self.level, rows=self.rows)
-        return Predicted(
-            _settle(blended.mean(axis=0), least, most, self.step),
-            np.clip(low, least, most),
-            np.clip(high, least, most),
-            dict(zip(self.folds[0].members, np.mean(by_fold, axis=0).T, strict=True)),
-        )
-
-    def predict(self, X: np.ndarray, names: Sequence[str], *, copies: np.ndarray | None = None) -> np.ndarray:
-        """Predictions [shape=(n,)]. Parameters as ``score``."""
-        return self.score(X, names, copies=copies).value
 
 
 def _write_layout(
@@ -639,7 +517,7 @@ def _write_layout(
     for repeat, plan in enumerate(result.plans):
         for number, fold in enumerate(plan):
             place = len(folds)
-            low, high = _range(result.labels[fold.train_rows])
+            low, high = label_range(result.labels[fold.train_rows])
             members = []
             for name, weight in zip(result.oof, result.blends[repeat][number].weights.tolist(), strict=True):
                 task = by_place[repeat, number, name]
@@ -654,45 +532,3 @@ def _write_layout(
     step = label_step(result.labels) if settings.round_labels else None
     layout = {"names": list(names), "folds": folds, "level": settings.level, "rows": len(result.labels), "step": step}
     write_json(folder / LAYOUT, layout | {"residuals": residuals, "model_of": model_of})
-
-
-def _load_fold(folder: Path, layout: dict[str, object], width: int) -> FoldModel:
-    from sklearn.pipeline import Pipeline
-
-    members: dict[str, tuple[object, Regressor, np.ndarray]] = {}
-    weights = []
-    for one in layout["members"]:  # type: ignore[attr-defined]
-        if one["model"] not in CATALOGUE:
-            raise RunError(f"{folder}: model {one['model']!r} is not among {', '.join(CATALOGUE)}; the run is of another version")
-        preprocessor, model = (folder / file for file in one["files"])
-        for path in (preprocessor, model):
-            if not path.is_file():
-                raise RunError(f"{path}: the model is missing; train again")
-        columns = np.array(one["columns"], int)
-        if columns.min() < 0 or columns.max() >= width:
-            raise RunError(f"{folder / LAYOUT}: {one['name']} takes columns that are not there; train again")
-        members[one["name"]] = (load_skops(preprocessor, Pipeline), _load_model(one["model"], model), columns)
-        weights.append(float(one["weight"]))
-    return FoldModel(members, np.array(weights), float(layout["low"]), float(layout["high"]))  # type: ignore[arg-type]
-
-
-def _load_model(name: str, path: Path) -> Regressor:
-    try:
-        return CATALOGUE[name].load(path)
-    except RunError:
-        raise
-    except Exception as error:  # each library has its own error for a damaged file
-        raise RunError(
-            f"{path}: not a readable model ({type(error).__name__}: {str(error).splitlines()[0]}); train again"
-        ) from None
-
-
-def _range(labels: np.ndarray) -> tuple[float, float]:
-    return float(labels.min()), float(labels.max())
-
-
-def _settle(predictions: np.ndarray, low: float, high: float, step: float | None) -> np.ndarray:
-    """Predictions inside the range of the labels, on their grid where there is one."""
-    if step is not None:
-        predictions = np.round(predictions / step) * step
-    return np.clip(predictions, low, high)

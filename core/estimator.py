@@ -15,15 +15,16 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from core.ensemble import Ensemble, EnsembleSettings, Predicted, train_ensemble
+from core.ensemble import EnsembleSettings, train_ensemble
 from core.errors import ParameterError
 from core.matrix import Matrix
 from core.models import CATALOGUE
+from core.trained import Ensemble, Predicted
 
 FEWEST_ROWS = 5
 
 
-class EarmarkRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn's base classes
+class EarmarkRegressor(RegressorMixin, BaseEstimator):
     """The cross-validated ensemble, for pipelines, searches and scores of scikit-learn.
 
     Parameters

@@ -17,7 +17,7 @@ import numpy as np
 from core import tracking
 from core.compare import Verdict
 from core.dataset import Dataset, Layout, Problem, Row, describe_labels, read_dataset, why_not_trainable
-from core.ensemble import IN_SAMPLE, NESTED, Ensemble, EnsembleResult, EnsembleSettings, check_plan, train_ensemble
+from core.ensemble import IN_SAMPLE, NESTED, EnsembleResult, EnsembleSettings, check_plan, train_ensemble
 from core.errors import DataError, ParameterError, TrackingError
 from core.estimate import probe_speed
 from core.events import Notify, Warned, ignore
@@ -32,6 +32,7 @@ from core.report import check_dataset
 from core.runs import OOF, RECORD, Run, find_run, library_versions, model_hashes, read_run
 from core.settings import build
 from core.ties import AUTO, Ties, find_label_leaks, measure_leak, tie_rows
+from core.trained import Ensemble
 from core.trials import SelfTest, judge_switches, self_test
 from core.workspace import Workspace, make_folder, to_json, write_csv, write_json, write_whole
 
@@ -239,7 +240,6 @@ def _train(
         where = kept / name
         return train_ensemble(matrix, settings, folder=where, sets=sets, unlabelled=test.X, checkpoints=where, notify=notify)
 
-    fits_started = time.perf_counter()
     result = train_ensemble(
         matrix,
         ensemble,
@@ -251,8 +251,7 @@ def _train(
         studies=studies,
         notify=notify,
     )
-    fit_seconds = time.perf_counter() - fits_started
-    verdicts = judge_switches(matrix, ensemble, result, train, seconds=fit_seconds, notify=notify)
+    verdicts = judge_switches(matrix, ensemble, result, train, notify=notify)
     tested = self_test(matrix, ensemble, train, notify=notify) if ensemble.self_test else None
 
     scores = result.scores() | _beside(leak, ties, tested, verdicts)
@@ -295,12 +294,14 @@ def badges_of(scores: dict[str, Any], leaking: Sequence[LeakingColumn]) -> dict[
     """How each figure was come by: ``nested``, ``out-of-fold`` or ``in-sample``.
 
     The gap is in-sample, because one of its two sides has rows of a group in both parts, on purpose. Where a column of the table
-    holds the label, every figure is: what was fitted has seen what it is asked for.
+    holds the label, or the self-test fails, every figure is: what was fitted has seen what it is asked for.
     """
     badges: dict[str, str] = dict(scores["badges"])
     beside = {"leak_gap": IN_SAMPLE, "self_test": NESTED, "verdicts": NESTED}
     badges |= {name: badge for name, badge in beside.items() if scores[name] not in (None, {})}
-    return dict.fromkeys(badges, IN_SAMPLE) if leaking else badges
+    tested = scores["self_test"]
+    cheated = bool(leaking) or (tested is not None and not tested["passed"])
+    return dict.fromkeys(badges, IN_SAMPLE) if cheated else badges
 
 
 def _beside(

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from core import features
-from core.ensemble import Ensemble, EnsembleSettings
+from core.ensemble import EnsembleSettings
 from core.ensemble import train_ensemble as _train_ensemble
 from core.errors import DataError, ParameterError
 from core.extract import ExtractSettings, column_names, extract_clips
 from core.matrix import COMBINED_SETS, Matrix
+from core.trained import Ensemble
 from core.workspace import Workspace
 
 

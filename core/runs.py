@@ -23,7 +23,7 @@ from core.cache import content_hash
 from core.errors import RunError
 
 if TYPE_CHECKING:
-    from core.ensemble import Ensemble
+    from core.trained import Ensemble
 
 RECORD = "run.json"
 OOF = "oof_repeats.npz"
@@ -66,7 +66,7 @@ class Run:
         RunError
             A model file is missing or damaged.
         """
-        from core.ensemble import Ensemble
+        from core.trained import Ensemble
 
         _check_files(self.models, self.record["model_files"])
         return Ensemble.load(self.models)

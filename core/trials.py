@@ -1,12 +1,12 @@
 """What is trained beside an ensemble, to tell whether to believe it: on permuted labels, and without each switch that is on."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from core.compare import Verdict, paired_verdict
+from core.engine import cores
 from core.ensemble import EnsembleResult, EnsembleSettings
 from core.events import Notify, StageStarted, ignore
 from core.matrix import Matrix
@@ -58,7 +58,7 @@ def permute_labels(labels: np.ndarray, groups: Sequence[str] | None, *, seed: in
 
     Examples
     --------
-    >>> permute_labels(np.array([1.0, 1.0, 5.0, 5.0]), ["a", "a", "b", "b"], seed=0).tolist()
+    >>> permute_labels(np.array([1.0, 1.0, 5.0, 5.0]), ["a", "a", "b", "b"], seed=3).tolist()
     [5.0, 5.0, 1.0, 1.0]
     """
     rng = np.random.default_rng(seed)
@@ -101,9 +101,7 @@ def judge_switches(
     result: EnsembleResult,
     train: Train,
     *,
-    seconds: float,
     notify: Notify = ignore,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Verdict]:
     """For each switch that is on, what it changed: the same training without it, on the same folds.
 
@@ -113,15 +111,14 @@ def judge_switches(
     settings : EnsembleSettings
     result : EnsembleResult of these settings
     train : Train
-    seconds : what training with these settings took; a switch costs what it took more than the training without it
     notify : called with StageStarted
-    clock : seconds
 
     Returns
     -------
-    verdicts : dict of the switch's name to Verdict
+    verdicts : dict of the switch's name to Verdict; its minutes are what the fits took more than without the switch
     """
     verdicts = {}
+    workers = max(1, cores() if settings.workers is None else settings.workers)
     for switch in SWITCHES:
         if not getattr(settings, switch):
             continue
@@ -130,8 +127,7 @@ def judge_switches(
         else:
             notify(StageStarted(f"without {switch.replace('_', '-')}, to compare"))
             off = replace(settings, **{switch: type(getattr(settings, switch))()})
-            started = clock()
-            without = train(matrix, off, f"without-{switch}").oof_ensemble
-            cost = max(0.0, seconds - (clock() - started))
+            plain = train(matrix, off, f"without-{switch}")
+            without, cost = plain.oof_ensemble, (result.seconds - plain.seconds) / workers
         verdicts[switch] = paired_verdict(matrix.y, without, result.oof_ensemble, groups=matrix.groups, minutes=cost / 60)
     return verdicts

@@ -88,6 +88,7 @@ def write_run(folder: Path, *, ensemble: dict[str, Any] | None = None, scores: d
     settings = {"members": ["svr", "ridge:mfcc:seed=7"], "folds": 3, "repeats": 2, "groups": None, "stratified": False, "seed": 42}
     settings |= ensemble or {}
     fits = settings["folds"] * settings["repeats"] * len(settings["members"])
+    models: dict[str, Any] = {"svr": {"oof_rmse": 0.7, "fold_rmse": [1, 2, 3, 4, 5, 6]}, "ridge:mfcc:seed=7": {"oof_rmse": 0.9}}
     whole = {
         "run_id": folder.name,
         "created": "2026-11-23T10:00:00.000000+00:00",
@@ -106,7 +107,7 @@ def write_run(folder: Path, *, ensemble: dict[str, Any] | None = None, scores: d
             "fold_rmse": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
             "constant_rmse": 1.5,
             "leak_gap": 0.25,
-            "models": {"svr": {"oof_rmse": 0.7, "fold_rmse": [1, 2, 3, 4, 5, 6]}, "ridge:mfcc:seed=7": {"oof_rmse": 0.9}},
+            "models": {name: models.get(name, {"oof_rmse": 1.0}) for name in settings["members"]},
             "blend": {"svr": 0.75, "ridge:mfcc:seed=7": 0.25},
             "self_test": None,
             "badges": {"oof_rmse": "nested", "interval_coverage": "out-of-fold"},

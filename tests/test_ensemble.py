@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from core import ensemble as module
-from core.ensemble import Ensemble, EnsembleSettings, train_ensemble
+from core.ensemble import EnsembleSettings, train_ensemble
 from core.errors import DataError, ParameterError, RunError
 from core.events import FitFinished, FoldScored, TrainingStarted, Warned, read_events
 from core.matrix import Matrix
 from core.models import CATALOGUE
+from core.trained import Ensemble
 
 QUICK = EnsembleSettings(members=("lightgbm", "extra_trees"), folds=3, blend="mean", workers=0)
 

@@ -10,13 +10,14 @@ from sklearn.feature_selection import SelectKBest, f_regression
 
 from core import ensemble, fits, preprocess
 from core.dataset import read_dataset
-from core.ensemble import Ensemble, EnsembleSettings, train_ensemble
+from core.ensemble import EnsembleSettings, train_ensemble
 from core.extract import ExtractSettings
 from core.matrix import Matrix
 from core.models import make_model
 from core.pipeline import train_dataset
 from core.preprocess import make_preprocessor
 from core.splits import Fold
+from core.trained import Ensemble
 from core.trials import HONEST_ABOVE, self_test
 from core.workspace import Workspace
 from tests.conftest import tone, write_clip, write_table

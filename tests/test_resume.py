@@ -109,7 +109,6 @@ def test_a_training_killed_in_a_repeat_and_stopped_in_its_self_test_ends_as_if_u
     assert sets <= {"mfcc", "metadata", "mfcc,metadata"}
 
 
-@pytest.mark.xfail(strict=True, reason="train_ensemble takes away the scratch folders of a killed attempt, not its parts of files")
 def test_a_training_stopped_while_a_model_is_written_leaves_no_part_of_it(tmp_path, rng, monkeypatch):
     X = rng.normal(size=(20, 3))
     matrix = Matrix(X, X[:, 0], ("a", "b", "c"), tuple(map(str, range(20))))
