@@ -96,7 +96,10 @@ def measure_leak(
         ways = [(one.kind, one.groups) for one in ties.proposals]
         ways += [(f"{name}, which was not chosen", group_labels(rows, name)) for name in repeating_columns(rows)]
     found = []
-    for name, groups in ways[:_TRIED]:
+    different: dict[tuple[int, ...], tuple[str, Sequence[str]]] = {}
+    for name, groups in ways:
+        different.setdefault(_partition(groups), (name, groups))
+    for name, groups in list(different.values())[:_TRIED]:
         if len(set(groups)) >= folds and _can_learn(matrix.y, groups):
             found.append((name, leaks.leak_gap(matrix.X, matrix.y, groups, folds=folds, seed=seed)))
     if not found:
@@ -113,6 +116,12 @@ def find_label_leaks(rows: Sequence[Row], matrix: Matrix, sets: Sequence[str]) -
     if not columns:
         return []
     return leaks.label_leaks(columns, matrix.y, {name: group_labels(rows, name) for name in repeating_columns(rows)})
+
+
+def _partition(groups: Sequence[str]) -> tuple[int, ...]:
+    """Numbers instead of names, by first appearance: equal where the same rows belong together under other names."""
+    first: dict[str, int] = {}
+    return tuple(first.setdefault(group, len(first)) for group in groups)
 
 
 def _can_learn(labels: np.ndarray, groups: Sequence[str]) -> bool:
