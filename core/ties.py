@@ -91,14 +91,14 @@ def measure_leak(
     """
     if ties.chosen:
         assert ties.groups is not None
-        ways = [(ties.chosen, ties.groups)]
+        ways: list[tuple[str, Sequence[str]]] = [(ties.chosen, ties.groups)]
     else:
         ways = [(one.kind, one.groups) for one in ties.proposals]
         ways += [(f"{name}, which was not chosen", group_labels(rows, name)) for name in repeating_columns(rows)]
     found = []
     different: dict[tuple[int, ...], tuple[str, Sequence[str]]] = {}
-    for name, groups in ways:
-        different.setdefault(_partition(groups), (name, groups))
+    for way in ways:
+        different.setdefault(_partition(way[1]), way)
     for name, groups in list(different.values())[:_TRIED]:
         if len(set(groups)) >= folds and _can_learn(matrix.y, groups):
             found.append((name, leaks.leak_gap(matrix.X, matrix.y, groups, folds=folds, seed=seed)))
