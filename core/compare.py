@@ -15,6 +15,7 @@ from core.errors import DataError, ParameterError
 HELPS, HURTS, CANNOT_TELL = "helps", "hurts", "cannot tell"
 _AT_ONCE = 2_000_000  # numbers drawn in one piece
 _DECIMALS = 3  # where the interval has no width
+_MOST_DECIMALS = 6  # what lies beyond is rounding
 _LEAST_MINUTES = 0.05  # that are worth a word
 
 
@@ -51,7 +52,8 @@ class Verdict:
         'cannot tell with 409 clips of 82 groups: RMSE +0.003 (-0.010 to +0.016), +1.2 minutes'
         """
         width = self.high - self.low
-        decimals = max(0, 1 - int(np.floor(np.log10(width)))) if width > 0 else _DECIMALS  # two digits of the width
+        two_digits = 1 - int(np.floor(np.log10(width))) if width > 0 else _DECIMALS
+        decimals = min(max(0, two_digits), _MOST_DECIMALS)
         among = f" of {self.groups} groups" if self.groups is not None else ""
         cost = f", {self.minutes:+.1f} minutes" if abs(self.minutes) >= _LEAST_MINUTES else ""
         figures = [f"{value:+.{decimals}f}" for value in (self.difference, self.low, self.high)]

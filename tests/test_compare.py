@@ -112,3 +112,8 @@ def test_what_cannot_be_compared_is_refused():
         paired_verdict(labels, before, after, level=1.0)
     with pytest.raises(ParameterError, match="draws=3"):
         paired_verdict(labels, before, after, draws=3)
+
+
+def test_a_difference_of_rounding_is_not_told_digit_by_digit():
+    verdict = Verdict(1e-17, -8e-16, 0.0, 0.95, 150, 30, "cannot tell", 0.0)
+    assert verdict.sentence() == "cannot tell with 150 clips of 30 groups: RMSE +0.000000 (-0.000000 to +0.000000)"
