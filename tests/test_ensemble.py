@@ -38,7 +38,7 @@ def test_nothing_is_fitted_on_the_rows_that_are_scored(tmp_path, rng):
     """Absurd values in the scored rows of fold 0 change neither a model, nor a choice of sets, nor a weight of fold 0."""
     matrix = make_matrix(rng)
     sets = {"a": matrix.names[:3], "b": matrix.names[3:]}
-    settings = EnsembleSettings(folds=3, repeats=2, workers=0)
+    settings = EnsembleSettings(folds=3, workers=0)
     first = train_ensemble(matrix, settings, folder=tmp_path / "a", sets=sets)
     X, y = matrix.X.copy(), matrix.y.copy()
     rows = first.plans[0][0].test_rows
