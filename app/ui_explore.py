@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import ui_charts, ui_resources, ui_state
+from app import ui_charts_features, ui_resources, ui_state
 from app.ui_resources import Features, Kind, Split
 from app.ui_words import count, errors_in_words, plain
 from core.associations import alike
@@ -86,7 +86,7 @@ def against_label(features: Features, *, clips: dict[str, Path]) -> None:
             if len(top):
                 st.markdown("**Closest to the label**")
                 st.altair_chart(
-                    ui_charts.strongest_columns(top, chosen),
+                    ui_charts_features.strongest_columns(top, chosen),
                     key="features_top",
                     on_select=_look_at_bar,
                     alt=f"Correlation with the label, strongest for {top['column'].iloc[0]}",
@@ -119,7 +119,7 @@ def one_column(features: Features, name: str, about: Column, clips: dict[str, Pa
         frame = pd.DataFrame({"clip": features.train.filenames, "label": features.train.y, "value": _values(features.train, name)})
         there = frame.dropna()
         st.altair_chart(
-            ui_charts.column_by_label(there, title),
+            ui_charts_features.column_by_label(there, title),
             key="features_scatter",
             on_select="rerun",
             alt=f"{name} by label, one point a clip",
@@ -138,7 +138,7 @@ def spread(features: Features, name: str, about: Column) -> None:
     if not any(np.isfinite(values).any() for values in both.values()):
         st.caption(f"No clip has a value of {plain(name)}: {plain(about.nan_when)}.")
         return
-    chart = ui_charts.column_histogram(both, _title(name, about))
+    chart = ui_charts_features.column_histogram(both, _title(name, about))
     st.altair_chart(chart, key="features_spread", alt=f"{name} over the clips of each table")
 
 
@@ -166,7 +166,9 @@ def missing(features: Features) -> None:
         "Hover over a bar for the reason."
     )
     with st.container(height=460 if some.sum() > _TALL_ROWS else "content", border=False):
-        st.altair_chart(ui_charts.missing_values(frame), key="features_missing", alt="Share of clips without a value, by column")
+        st.altair_chart(
+            ui_charts_features.missing_values(frame), key="features_missing", alt="Share of clips without a value, by column"
+        )
     per_clip = pd.DataFrame(
         [
             (name, split, int(number))
@@ -177,7 +179,13 @@ def missing(features: Features) -> None:
         columns=["clip", "table", "columns without a value"],
     ).sort_values("columns without a value", ascending=False, kind="stable")
     with st.expander(f"{count(len(per_clip), 'clip')} with missing values", icon=":material/list:"):
-        st.dataframe(per_clip, hide_index=True, height=260, key="features_gaps", alt="Clips with missing values")
+        st.dataframe(
+            per_clip,
+            hide_index=True,
+            height=260,
+            key="features_gaps",
+            alt="Clips with missing values",
+        )
 
 
 def alike_columns(features: Features) -> None:
@@ -233,7 +241,7 @@ def alike_columns(features: Features) -> None:
         matrix = features.whole
         frame = pd.DataFrame({"clip": matrix.filenames, "x": _values(matrix, x), "y": _values(matrix, y)}).dropna()
         st.altair_chart(
-            ui_charts.column_by_column(frame, _title(x, known[x]), _title(y, known[y])),
+            ui_charts_features.column_by_column(frame, _title(x, known[x]), _title(y, known[y])),
             key="features_pair",
             alt=f"{y} against {x}, one point a clip",
         )

@@ -14,9 +14,11 @@ from core.events import (
     ClipExtracted,
     ClipSetAside,
     CompilingStarted,
+    ExplainStarted,
     ExtractionStarted,
     FitFinished,
     JobStarted,
+    PartExplained,
     Recorded,
     StageStarted,
     TrainingStarted,
@@ -24,7 +26,8 @@ from core.events import (
 from core.jobs import ACTIVE, CANCELLED, FAILED, LOST, QUEUED, Job
 
 TICK_S = 1.0
-_RATE_OVER_S = {"clip": 20.0, "fit": 120.0}
+_RATE_OVER_S = {"clip": 20.0, "fit": 120.0, "part": 120.0}
+_KINDS = {"clip": (ClipChecked, ClipExtracted, ClipSetAside), "fit": (FitFinished,), "part": (PartExplained,)}  # what counts one
 _ENDS = {
     CANCELLED: "It was cancelled. What was finished is kept.",
     LOST: "Its process is gone without a word: killed, or the machine went down. What was finished is kept.",
@@ -35,6 +38,7 @@ _VERBS = {
     "extract": "Extracting",
     "train": "Training",
     "predict": "Scoring",
+    "explain": "Explaining",
 }
 
 
@@ -105,9 +109,11 @@ def steps(recorded: Sequence[Recorded]) -> tuple[str, int, int] | None:
                 counted = ("clip", 0, total)
             case TrainingStarted(fits=total):
                 counted = ("fit", 0, total)
+            case ExplainStarted(parts=total):
+                counted = ("part", 0, total)
             case StageStarted():
                 counted = None
-            case ClipChecked() | ClipExtracted() | ClipSetAside() | FitFinished() if counted:
+            case ClipChecked() | ClipExtracted() | ClipSetAside() | FitFinished() | PartExplained() if counted:
                 counted = (counted[0], counted[1] + 1, counted[2])
     return counted
 
@@ -124,13 +130,12 @@ def _progress(job: Job, state: str, recorded: list[Recorded]) -> None:
         text, share = f"{verb}: looking for what ties clips together ...", 1.0
     else:
         unit, done, total = counted
-        kinds = FitFinished if unit == "fit" else (ClipChecked, ClipExtracted, ClipSetAside)
-        rate = rate_per_s(recorded, kinds, over_s=_RATE_OVER_S[unit])
+        rate = rate_per_s(recorded, _KINDS[unit], over_s=_RATE_OVER_S[unit])
         verb = _VERBS["extract"] if unit == "clip" and job.kind == "train" else verb  # what is missing is extracted first
         parts = [f"{verb}: {done:,} of {count(total, unit)}"]
         if done == 0 and any(isinstance(one.event, CompilingStarted) for one in recorded):
             parts.append("compiling for this machine, once, for about half a minute")
-        elif done == 0 and kinds is not FitFinished:
+        elif done == 0 and unit == "clip":
             parts.append("starting the workers")
         if rate is not None and unit == "clip":
             parts.append(f"{rate:.1f} clips per second")

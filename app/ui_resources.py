@@ -29,6 +29,7 @@ _RESULTS = {  # what pages read of a job's result
     "extract": {"ready", "computed", "unreadable", "set_aside", "files", "stamp"},
     "train": {"run_id", "stamp"},
     "predict": {"run_id", "predictions"},
+    "explain": {"run_id"},
 }
 
 

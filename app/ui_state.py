@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "examples" / "piano-touch"
 # A page by its name, as `st.page_link` and `st.switch_page` want it.
 PAGES = {name: str(ROOT / "pages" / file) for name, file in {
-    "home": "0_home.py", "dataset": "1_dataset.py", "features": "2_features.py", "train": "3_train.py", "predict": "6_predict.py",
+    "home": "0_home.py", "dataset": "1_dataset.py", "features": "2_features.py", "train": "3_train.py",
+    "explain": "5_explain.py", "predict": "6_predict.py", "runs": "7_runs.py",
 }.items()}  # fmt: skip
 COLUMN = "features_column"
 _RECENT = 8
@@ -200,6 +201,23 @@ def watched() -> Job | None:
     except JobError:
         return None
     return job if job.kind == "predict" else None
+
+
+def open_run(run_id: str) -> None:
+    """Look at a run; it stands in the page's address, so that a refresh and a second tab show it again."""
+    st.session_state["opened_run"] = run_id
+    if st.query_params.get("run") != run_id:
+        st.query_params["run"] = run_id
+
+
+def opened_run(among: Sequence[Run]) -> Run | None:
+    """The run that the page's address names, else the one that this session looked at last, where it is among these."""
+    by_id = {run.id: run for run in among}
+    name = st.query_params.get("run") or st.session_state.get("opened_run", "")
+    if name not in by_id:
+        return None
+    open_run(name)
+    return by_id[name]
 
 
 def runs_here() -> list[Run]:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import ui_charts, ui_live, ui_resources
+from app import ui_charts_training, ui_live, ui_resources
 from app.ui_words import NOTHING, SWITCHES, count, duration, fold_plan, plain
 from core.events import FitFinished, FoldScored, LeakGapFound, Recorded, RoundsScored, TrainingStarted, Warned
 from core.runs import Run
@@ -69,10 +69,12 @@ def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | 
     else:
         with st.grid(2, min_column_width=320):
             st.altair_chart(
-                ui_charts.fold_scores(fits, plan["members"], folds, repeats), key="fold_scores", alt="RMSE by member and fold"
+                ui_charts_training.fold_scores(fits, plan["members"], folds, repeats),
+                key="fold_scores",
+                alt="RMSE by member and fold",
             )
             st.altair_chart(
-                ui_charts.running_error(fits, total, best),
+                ui_charts_training.running_error(fits, total, best),
                 key="running_error",
                 alt="RMSE so far, beside the constant's and the best run's",
             )
@@ -91,7 +93,7 @@ def draw_rounds(events: Sequence[object], members: Sequence[str], folds: int) ->
             if member in told:
                 with st.container():
                     st.caption(plain(member))
-                    curves = ui_charts.round_curves([one for one in rounds if one.model == member], folds)
+                    curves = ui_charts_training.round_curves([one for one in rounds if one.model == member], folds)
                     st.altair_chart(curves, key=f"rounds_{number}", alt=f"RMSE of {member} by round, on the early-stopping rows")
 
 
@@ -160,11 +162,15 @@ def show_run(run: Run, repeating: Sequence[str]) -> None:
                 [(name, scores["blend"].get(name, 0.0), one["oof_rmse"]) for name, one in scores["models"].items()],
                 columns=["member", "weight", "oof_rmse"],
             )
-            st.altair_chart(ui_charts.member_weights(table), key="member_weights", alt="Weight of each member in the blend")
+            st.altair_chart(
+                ui_charts_training.member_weights(table), key="member_weights", alt="Weight of each member in the blend"
+            )
             st.caption(_blend_words(scores.get("blend_rules", {}), settings))
         with st.container():
             st.markdown("**Prediction by label**")
-            st.altair_chart(ui_charts.oof_scatter(ui_resources.oof(run)), key="oof_scatter", alt="Out-of-fold prediction by label")
+            st.altair_chart(
+                ui_charts_training.oof_scatter(ui_resources.oof(run)), key="oof_scatter", alt="Out-of-fold prediction by label"
+            )
     st.markdown("**Members**")
     _member_table(scores, settings, run.record["settings"]["extract"]["features"])
     _downloads(run)
@@ -175,7 +181,12 @@ def show_run(run: Run, repeating: Sequence[str]) -> None:
     aside = run.record["set_aside"]
     if aside:
         with st.expander(f"{count(len(aside), 'clip')} set aside", icon=":material/warning:"):
-            st.dataframe(pd.DataFrame(aside), hide_index=True, key="run_set_aside", alt="Clips that were set aside")
+            st.dataframe(
+                pd.DataFrame(aside),
+                hide_index=True,
+                key="run_set_aside",
+                alt="Clips that were set aside",
+            )
 
 
 def _warnings(run: Run, repeating: Sequence[str]) -> None:
@@ -296,7 +307,9 @@ def _judged(scores: dict[str, Any]) -> None:
             ],
             columns=["switch", "difference", "low", "high", "verdict"],
         )
-        st.altair_chart(ui_charts.verdicts(frame), key="verdicts", alt="Change of the RMSE by each switch, with its interval")
+        st.altair_chart(
+            ui_charts_training.verdicts(frame), key="verdicts", alt="Change of the RMSE by each switch, with its interval"
+        )
 
 
 def _blend_words(rules: dict[str, int], settings: dict[str, Any]) -> str:
@@ -311,7 +324,7 @@ def _blend_words(rules: dict[str, int], settings: dict[str, Any]) -> str:
 
 def _member_table(scores: dict[str, Any], settings: dict[str, Any], sets: Sequence[str]) -> None:
     folds, repeats = settings["folds"], settings.get("repeats", 1)
-    places = [f"fold {ui_charts.place(repeat, fold, repeats)}" for repeat in range(repeats) for fold in range(folds)]
+    places = [f"fold {ui_charts_training.place(repeat, fold, repeats)}" for repeat in range(repeats) for fold in range(folds)]
     rows = [
         [name, scores["blend"].get(name), one["oof_rmse"], one["fold_rmse_mean"], one["fold_rmse_std"], _chosen(one["sets"], sets),
          *one["fold_rmse"]]
@@ -331,7 +344,13 @@ def _member_table(scores: dict[str, Any], settings: dict[str, Any], sets: Sequen
             "Feature sets", width="medium", help="As each fold chose, where none were named; in how many folds"
         ),
     }
-    st.dataframe(frame, hide_index=True, column_config=formats, key="result_table", alt="Weight, RMSE and feature sets by member")
+    st.dataframe(
+        frame,
+        hide_index=True,
+        column_config=formats,
+        key="result_table",
+        alt="Weight, RMSE and feature sets by member",
+    )
 
 
 def _chosen(taken: Sequence[str], sets: Sequence[str]) -> str:

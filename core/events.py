@@ -152,6 +152,22 @@ class FoldScored:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainStarted:
+    """How many parts an explanation has: a member of a fold each, and what is made of them together."""
+
+    parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartExplained:
+    """A part of an explanation is there; ``what`` names it for people."""
+
+    what: str
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class StageStarted:
     """A part of the work beside the ensemble itself begins, such as a self-test or the run without a switch."""
 
@@ -178,6 +194,8 @@ WorkEvent = (
     | RoundsScored
     | FitFinished
     | FoldScored
+    | ExplainStarted
+    | PartExplained
     | StageStarted
     | Warned
 )

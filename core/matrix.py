@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +105,36 @@ def build_matrix(
         groups,
         np.stack(varied) if varied else None,
     )
+
+
+def save_matrix(matrix: Matrix, path: Path) -> None:
+    """Write a matrix without its copies as one compressed file, whole or not at all."""
+    arrays = {
+        "X": matrix.X,
+        "y": matrix.y,
+        "names": np.array(matrix.names, str),
+        "filenames": np.array(matrix.filenames, str),
+        "groups": np.array(matrix.groups or (), str),
+    }
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def load_matrix(path: Path) -> Matrix:
+    """Read what ``save_matrix`` wrote.
+
+    Raises
+    ------
+    OSError, ValueError, KeyError
+        The file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            X, y, names, filenames, groups = (arrays[name] for name in ("X", "y", "names", "filenames", "groups"))
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(str(error)) from None
+    if X.ndim != 2 or X.shape != (len(y), len(names)) or len(filenames) != len(y) or len(groups) not in (0, len(y)):
+        raise ValueError(f"shapes do not fit together: X {X.shape}, {len(y)} labels, {len(names)} names, {len(filenames)} files")
+    return Matrix(X, y, tuple(names.tolist()), tuple(filenames.tolist()), tuple(groups.tolist()) or None)
 
 
 def table_values(rows: Sequence[Row], set_name: str, *, allow_missing_table: bool = False) -> np.ndarray:

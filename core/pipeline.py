@@ -25,11 +25,11 @@ from core.extract import Extraction, ExtractSettings, column_names, definition_h
 from core.features import parse_set
 from core.jobs import Job, new_id
 from core.leaks import LeakGap, LeakingColumn
-from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels, table_values
+from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels, save_matrix, table_values
 from core.members import parse_members
 from core.predict import describe_predictions, predict_clips, submission_rows, write_submission
 from core.report import check_dataset
-from core.runs import OOF, RECORD, Run, find_run, library_versions, model_hashes, read_run
+from core.runs import MATRIX, OOF, RECORD, Run, find_run, library_versions, model_hashes, read_run
 from core.settings import build
 from core.ties import AUTO, Ties, find_label_leaks, measure_leak, tie_rows
 from core.trained import Ensemble
@@ -257,6 +257,7 @@ def _train(
     scores = result.scores() | _beside(leak, ties, tested, verdicts)
     scores["badges"] = badges_of(scores, leaking)
     _write_oof(folder, rows, matrix, extraction, result)
+    save_matrix(matrix, folder / MATRIX)
     record: dict[str, object] = {
         "run_id": run_id,
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),

@@ -4,6 +4,7 @@
                   oof.csv               filename, label, fold, out-of-fold prediction with its interval, and of each member:
                                         means over the repeats
                   oof_repeats.npz       the same predictions in each repeat
+                  matrix.npz            what was trained on: X, y, names, filenames, groups
                   test_predictions.csv  filename, prediction and its interval, where the data set has a test table
                   models/               ensemble.json, and repeat<r>/fold<k>/ with two files for each member
 
@@ -21,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from core.cache import content_hash
 from core.errors import RunError
+from core.matrix import Matrix, load_matrix
 
 if TYPE_CHECKING:
     from core.trained import Ensemble
 
 RECORD = "run.json"
 OOF = "oof_repeats.npz"
+MATRIX = "matrix.npz"
 _VERSIONS_OF = ("numpy", "scipy", "scikit-learn", "xgboost", "lightgbm", "catboost", "librosa", "soxr", "soundfile", "skops")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -57,6 +60,25 @@ class Run:
     @property
     def models(self) -> Path:
         return self.folder / "models"
+
+    def load_matrix(self) -> Matrix:
+        """What the run was trained on, row for row as in oof.csv.
+
+        Raises
+        ------
+        RunError
+            It is missing or damaged.
+        """
+        path = self.folder / MATRIX
+        try:
+            matrix = load_matrix(path)
+        except FileNotFoundError:
+            raise RunError(f"{path}: what was trained on is missing, or the run is of an earlier version; train again") from None
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); train again") from None
+        if list(matrix.names) != self.record["columns"]:
+            raise RunError(f"{path}: its columns are not those of the run; train again")
+        return matrix
 
     def load_ensemble(self) -> "Ensemble":
         """The models of the run, after each file was compared with the hash in the record: some libraries crash on damage.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from app import ui_charts, ui_clips, ui_forms, ui_live, ui_resources, ui_state
+from app import ui_charts_clips, ui_clips, ui_forms, ui_live, ui_resources, ui_state
 from app.ui_words import changed_since, count, duration, errors_in_words, plain
 from core import commands, jobs
 from core.dataset import Dataset, Layout
@@ -120,11 +120,11 @@ def report(dataset: Dataset, seen: dict[str, object]) -> None:
     if labels:
         with grid.cell():
             st.markdown("**Labels**")
-            st.altair_chart(ui_charts.label_histogram(labels), key="labels", alt="Histogram of the labels")
+            st.altair_chart(ui_charts_clips.label_histogram(labels), key="labels", alt="Histogram of the labels")
     if len(table):
         with grid.cell():
             st.markdown("**Length**")
-            st.altair_chart(ui_charts.duration_histogram(table["seconds"]), key="durations", alt="Histogram of the lengths")
+            st.altair_chart(ui_charts_clips.duration_histogram(table["seconds"]), key="durations", alt="Histogram of the lengths")
 
 
 @st.fragment
@@ -182,9 +182,9 @@ def show_clip(path: Path, name: str, label: float) -> None:
             st.error(plain(error.reason), icon=":material/volume_off:")
             return
         st.audio(str(path))
-        st.altair_chart(ui_charts.waveform(clip), key="waveform", alt=f"Waveform of {name}")
+        st.altair_chart(ui_charts_clips.waveform(clip), key="waveform", alt=f"Waveform of {name}")
         st.plotly_chart(
-            ui_charts.spectrogram(clip), key="spectrogram", alt=f"Spectrogram of {name}", config={"displayModeBar": False}
+            ui_charts_clips.spectrogram(clip), key="spectrogram", alt=f"Spectrogram of {name}", config={"displayModeBar": False}
         )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import ui_charts, ui_forms, ui_live, ui_resources, ui_state
+from app import ui_charts_predict, ui_forms, ui_live, ui_resources, ui_state
 from app.ui_words import SWITCHES, count, errors_in_words, fold_plan, plain
 from core import commands, jobs
 from core.runs import Run, best_run
@@ -49,7 +49,7 @@ def show_predictions(run: Run, predictions: list[dict[str, object]]) -> None:
                 st.caption(f"{only['low']:.3f} to {only['high']:.3f} in {level:.0%} of cases")
     if len(scored):
         st.altair_chart(
-            ui_charts.predictions_on_labels(ui_resources.training_labels(run), scored),
+            ui_charts_predict.predictions_on_labels(ui_resources.training_labels(run), scored),
             key="predictions",
             alt="Predictions with their intervals, among the training labels",
         )

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from core.runs import OOF, Run, read_run
+from core.matrix import Matrix, save_matrix
+from core.runs import MATRIX, OOF, Run, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell; what tests start is to hear Ctrl-C
@@ -128,6 +129,7 @@ def write_run(folder: Path, *, ensemble: dict[str, Any] | None = None, scores: d
         "predictions": np.arange(6.0) + np.array([[0.5], [-0.5]]),
     }
     np.savez_compressed(folder / OOF, **arrays)
+    save_matrix(Matrix(np.arange(6.0, dtype=np.float32)[:, None], np.arange(6.0), ("mfcc.a",), tuple("abcdef")), folder / MATRIX)
     return read_run(folder)
 
 

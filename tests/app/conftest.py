@@ -35,7 +35,15 @@ from core.perform import perform
 from core.workspace import to_json, write_json
 from tests.conftest import ROOT, write_dataset
 
-PAGES = {"home": "0_home", "dataset": "1_dataset", "features": "2_features", "train": "3_train", "predict": "6_predict"}
+PAGES = {
+    "home": "0_home",
+    "dataset": "1_dataset",
+    "features": "2_features",
+    "train": "3_train",
+    "explain": "5_explain",
+    "predict": "6_predict",
+    "runs": "7_runs",
+}
 EXTRACT = ExtractSettings(("mfcc", "metadata"), workers=0)
 ENSEMBLE = EnsembleSettings(members=("lightgbm", "extra_trees"), folds=3, blend="mean", workers=0)
 

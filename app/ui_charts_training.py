@@ -1,0 +1,151 @@
+"""Errors in, figures out: folds, rounds, members, predictions out of fold. Errors are in the unit of the label."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from app.ui_marks import ACCENT, COLOURS_OF_THEME, QUIET, SECOND, TALL, Layers, figure_tooltip, legend, names_axis, value_range
+from core.events import FitFinished, RoundsScored
+
+
+def fold_scores(fits: Sequence[FitFinished], members: Sequence[str], folds: int, repeats: int = 1) -> alt.Chart:
+    """RMSE of each member on each fold, as far as they are fitted, repeat after repeat; the axes stand still while it fills."""
+    rows = [(place(fit.repeat, fit.fold, repeats), fit.repeat + 1, fit.rmse, fit.model) for fit in fits]
+    places = [place(repeat, fold, repeats) for repeat in range(repeats) for fold in range(folds)]
+    title = "Fold" if repeats == 1 else "Repeat and fold"
+    return (
+        alt.Chart(pd.DataFrame(rows, columns=["fold", "repeat", "rmse", "member"]), height=TALL)
+        .mark_line(point=alt.OverlayMarkDef(size=70 if len(places) <= 10 else 35, filled=True), strokeWidth=1.5)
+        .encode(
+            alt.X("fold:O", scale=alt.Scale(domain=places), title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE on the fold"),
+            alt.Color("member:N", scale=alt.Scale(domain=list(members)), title=None, legend=legend(members)),
+            alt.Detail("repeat:O"),
+            tooltip=["member:N", "fold:O", figure_tooltip("rmse")],
+        )
+    )
+
+
+def running_error(fits: Sequence[FitFinished], total: int, best: float | None = None) -> Layers:
+    """Out-of-fold RMSE of all that is fitted so far, beside that of the constant predictor on the same rows.
+
+    Parameters
+    ----------
+    fits : sequence of FitFinished
+    total : int, fits in the end
+    best : float, RMSE of the best run so far, drawn as a rule
+    """
+    names = {"oof_rmse": "members so far", "constant_rmse": "constant (mean label)"}
+    rows = [(number + 1, name, getattr(fit, key)) for number, fit in enumerate(fits) for key, name in names.items()]
+    marks, last = list(names.values()), max(2, total)
+    if best is not None:
+        marks.append("best run before")
+        rows += [(at, marks[-1], best) for at in (1, last)]
+    colours = alt.Scale(domain=marks, range=[ACCENT, QUIET, SECOND][: len(marks)])
+    base = alt.Chart(pd.DataFrame(rows, columns=["fits", "what", "rmse"])).encode(
+        alt.X("fits:Q", scale=alt.Scale(domain=[1, last]), title="Fits finished", axis=alt.Axis(tickMinStep=1, format="d")),
+        alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE out of fold"),
+        alt.Color("what:N", scale=colours, title=None, legend=legend(marks)),
+        tooltip=["what:N", "fits:Q", figure_tooltip("rmse")],
+    )
+    points = base.transform_filter(alt.datum.what != "best run before").mark_point(size=25, filled=True)
+    return alt.layer(base.mark_line(strokeWidth=2), points, height=TALL)
+
+
+def round_curves(rounds: Sequence[RoundsScored], folds: int) -> alt.Chart:
+    """RMSE of a boosted member by round on the rows that early stopping looks at, a line for each fold of each repeat."""
+    rows = {(one.repeat + 1, one.fold + 1, one.rounds): one.rmse for one in rounds}  # a fit that was begun anew tells them again
+    frame = pd.DataFrame([(*key, rmse) for key, rmse in rows.items()], columns=["repeat", "fold", "rounds", "rmse"])
+    numbers = list(range(1, folds + 1))
+    scale = alt.Scale(domain=numbers)
+    if folds > COLOURS_OF_THEME:
+        scale = alt.Scale(domain=numbers, scheme=alt.SchemeParams(name="viridis", extent=[0.3, 0.85]))
+    return (
+        alt.Chart(frame, height=300)
+        .mark_line(strokeWidth=1.5, opacity=0.85)
+        .encode(
+            alt.X("rounds:Q", title="Round", axis=alt.Axis(tickMinStep=1, tickCount=5, format="d")),
+            alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE, early-stopping rows"),
+            alt.Color("fold:N", scale=scale, title="Fold", legend=legend(numbers)),
+            alt.Detail("repeat:O"),
+            tooltip=["repeat:O", "fold:O", "rounds:Q", figure_tooltip("rmse")],
+        )
+    )
+
+
+def member_weights(table: pd.DataFrame) -> alt.Chart:
+    """Share of each member in the blend.
+
+    Parameters
+    ----------
+    table : pd.DataFrame with ``member``, ``weight``, ``oof_rmse``
+    """
+    highest = max(0.01, float(table["weight"].max()))
+    return (
+        alt.Chart(table, height=28 * len(table) + 80)
+        .mark_bar(color=ACCENT, height={"band": 0.72})
+        .encode(
+            alt.X(
+                "weight:Q",
+                title="Weight, mean over all folds",
+                scale=alt.Scale(domain=[0, highest]),
+                axis=alt.Axis(format=".2f", tickCount=5),
+            ),
+            names_axis("member"),
+            tooltip=[alt.Tooltip("member:N", title="Member"), alt.Tooltip("weight:Q", format=".3f"), figure_tooltip("oof_rmse")],
+        )
+    )
+
+
+def verdicts(table: pd.DataFrame) -> Layers:
+    """What each switch did to the RMSE, with the interval in which that is known; left of the line it helps.
+
+    Parameters
+    ----------
+    table : pd.DataFrame with ``switch``, ``difference``, ``low``, ``high``, ``verdict``
+    """
+    reach = 1.1 * float(np.abs(table[["low", "high", "difference"]].to_numpy(float)).max()) or 0.01
+    x = alt.Scale(domain=[-reach, reach], nice=False)
+    colours = alt.Scale(domain=["helps", "cannot tell", "hurts"], range=[ACCENT, QUIET, SECOND])
+    tooltip: list[Any] = [
+        "switch:N",
+        "verdict:N",
+        *(alt.Tooltip(f"{name}:Q", format="+.4f") for name in ("difference", "low", "high")),
+    ]
+    base = alt.Chart(table).encode(
+        names_axis("switch"),
+        color=alt.Color("verdict:N", scale=colours, legend=None),
+        tooltip=tooltip,
+    )
+    ends = base.mark_rule(strokeWidth=3).encode(
+        alt.X("low:Q", scale=x, title="Change of the RMSE out of fold", axis=alt.Axis(format="+~g", tickCount=5)), alt.X2("high")
+    )
+    points = base.mark_point(size=110, filled=True, opacity=1).encode(alt.X("difference:Q", scale=x))
+    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=QUIET, strokeDash=[4, 4]).encode(alt.X("zero:Q", scale=x))
+    return alt.layer(zero, ends, points, height=32 * len(table) + 90)
+
+
+def oof_scatter(oof: pd.DataFrame) -> Layers:
+    """Out-of-fold prediction by label; on the diagonal the two are equal."""
+    low, high = value_range(np.concatenate([oof["label"], oof["oof_prediction"]]))
+    scale = alt.Scale(domain=[low, high], nice=False)
+    x = alt.X("label:Q", scale=scale, title="Label", axis=alt.Axis(tickCount=6))
+    y = alt.Y("oof_prediction:Q", scale=scale, title="Prediction out of fold", axis=alt.Axis(tickCount=6))
+    ends = pd.DataFrame({"label": [low, high], "oof_prediction": [low, high]})
+    diagonal = alt.Chart(ends).mark_line(color=QUIET, strokeDash=[4, 4]).encode(x, y)
+    shown = [name for name in ("filename", "label", "oof_prediction", "low", "high", "fold") if name in oof]
+    interval = [figure_tooltip(name) for name in ("low", "high") if name in oof]
+    points = (
+        alt.Chart(oof[shown])
+        .mark_circle(size=40, opacity=0.55, color=ACCENT)
+        .encode(x, y, tooltip=["filename:N", "label:Q", figure_tooltip("oof_prediction"), *interval, "fold:O"])
+    )
+    return alt.layer(diagonal, points, height=360)
+
+
+def place(repeat: int, fold: int, repeats: int) -> str:
+    """A fold on an axis: its number, after that of its repeat where there are several."""
+    return str(fold + 1) if repeats == 1 else f"{repeat + 1}.{fold + 1}"
