@@ -19,7 +19,7 @@ run: $(INSTALLED)
 	.venv/bin/earmark app
 
 test: $(INSTALLED)
-	.venv/bin/python -m pytest -m "not slow"
+	.venv/bin/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(INSTALLED)
 	.venv/bin/python -m pytest -m slow

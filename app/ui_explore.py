@@ -66,7 +66,7 @@ def explore(features: Features, clips: dict[str, Path]) -> None:
     features : Features
     clips : training clips by name, to be heard
     """
-    views = st.tabs(["Against the label", "Missing values", "Alike"], key="features_view", on_change="rerun")
+    views = st.tabs(["Against the label", "Missing values", "Alike"], key="view", on_change="rerun", bind="query-params")
     looks: list[Callable[[Features], None]] = [partial(against_label, clips=clips), missing, alike_columns]
     for view, look in zip(views, looks, strict=True):
         if view.open:
@@ -95,7 +95,14 @@ def against_label(features: Features, *, clips: dict[str, Path]) -> None:
                 st.caption("No column varies together with the labels: there are too few, or they are all equal.")
             spread(features, chosen, known[chosen])
         with st.container():
-            st.selectbox("Column", names, key=ui_state.COLUMN, help=plain(_about(known[chosen])), persist_state="session")
+            st.selectbox(
+                "Column",
+                names,
+                key=ui_state.COLUMN,
+                help=plain(_about(known[chosen])),
+                persist_state="session",
+                bind="query-params",
+            )
             st.caption(plain(_about(known[chosen])))
             one_column(features, chosen, known[chosen], clips)
     st.markdown("**All columns**")

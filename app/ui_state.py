@@ -27,7 +27,7 @@ PAGES = {name: str(ROOT / "pages" / file) for name, file in {
     "home": "0_home.py", "dataset": "1_dataset.py", "features": "2_features.py", "train": "3_train.py",
     "explain": "5_explain.py", "predict": "6_predict.py", "runs": "7_runs.py",
 }.items()}  # fmt: skip
-COLUMN = "features_column"
+COLUMN = "column"  # in the address too
 _RECENT = 8
 
 
@@ -152,9 +152,10 @@ def usual(job: Job | None, kind: type[Settings], section: str) -> Settings:
 
 
 def column(names: Sequence[str]) -> str:
-    """The column that is looked at, the first one at first; a select box of these names has the same key."""
+    """The column that is looked at, at first the one that the address names, else the first; a select box has the same key."""
     if st.session_state.get(COLUMN) not in names:
-        st.session_state[COLUMN] = names[0]
+        named = st.query_params.get(COLUMN)
+        st.session_state[COLUMN] = named if named in names else names[0]
     name: str = st.session_state[COLUMN]
     return name
 

@@ -376,6 +376,13 @@ def trained(way: str, file: Path) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def workbench(source: Path, folder: Path) -> list[str]:
+    """First paint, page switches, a tick, 10 000 clips."""
+    from bench.workbench import section
+
+    return section(source, folder)
+
+
 SECTIONS = {
     "one-clip": one_clip,
     "data-set": data_set,
@@ -383,6 +390,7 @@ SECTIONS = {
     "compiling": compiling,
     "agreement": agreement,
     "training": training,
+    "workbench": workbench,
 }
 
 if __name__ == "__main__":

@@ -768,7 +768,7 @@ def test_a_probe_is_a_job_like_others(place):
 
 def test_the_column_that_follows_the_label_stands_first_and_any_other_can_be_looked_at(finished):
     at = render("features")
-    box = at.selectbox(key="features_column")
+    box = at.selectbox(key="column")
     assert len(box.options) == 129
     table = next(frame.value for frame in at.dataframe if "spearman" in frame.value)
     assert box.value == table["column"].iloc[0]
@@ -779,6 +779,14 @@ def test_the_column_that_follows_the_label_stands_first_and_any_other_can_be_loo
     assert not at.exception
     assert len(at.get("vega_lite_chart")) == charts
     assert "Sampling rate" in text(at) or "sampl" in text(at).lower()
+
+
+def test_the_address_names_the_view_and_the_column(finished):
+    assert render("features", view="Alike").slider(key="features_alike")
+    box = render("features", column="mfcc.mfcc2_std").selectbox(key="column")
+    assert box.value == "mfcc.mfcc2_std"
+    assert box.value != box.options[0]
+    assert render("features", column="no.such").selectbox(key="column").value == box.options[0]
 
 
 def test_a_chosen_clip_is_named_and_heard(finished):
@@ -794,12 +802,12 @@ def test_a_chosen_clip_is_named_and_heard(finished):
 
 def test_missing_values_are_shown_by_column_or_said_to_be_none(finished):
     at = render("features")
-    at.session_state["features_view"] = "Missing values"
+    at.session_state["view"] = "Missing values"
     at.run()
     assert "Nothing is missing: all 129 columns have a value in every clip" in text(at)
     spoil(finished, rows=slice(0, 3), column=2)
     at = render("features")
-    at.session_state["features_view"] = "Missing values"
+    at.session_state["view"] = "Missing values"
     at.run()
     assert "Clips without a value: in 1 of 129 columns" in text(at)
     gaps = next(frame.value for frame in at.dataframe if "columns without a value" in frame.value)
@@ -808,7 +816,7 @@ def test_missing_values_are_shown_by_column_or_said_to_be_none(finished):
 
 def test_columns_that_say_the_same_are_listed(finished):
     at = render("features")
-    at.session_state["features_view"] = "Alike"
+    at.session_state["view"] = "Alike"
     at.run()
     table = next(frame.value for frame in at.dataframe if "other" in frame.value)
     assert {"metadata.duration_s", "metadata.file_size_bytes"}.isdisjoint(table["column"])  # all clips are equally long
@@ -869,7 +877,7 @@ def test_a_set_without_test_clips_has_no_test_matrix(place, make_dataset):
     at = render("features")
     assert [button.label for button in at.get("download_button")] == ["Train, NumPy", "Train, Parquet"]
     for view in ("Missing values", "Alike"):
-        at.session_state["features_view"] = view
+        at.session_state["view"] = view
         at.run()
         assert not at.exception
 
