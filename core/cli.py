@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import __version__, jobs
-from core.console import Progress, print_json, print_problems, print_run
-from core.errors import EarmarkError, JobError, ParameterError
+from core.console import Progress, explanation_record, print_explanation, print_json, print_problems, print_run
+from core.errors import EarmarkError, JobError, ParameterError, RunError
 from core.perform import Cancelled, perform
 from core.workspace import Workspace
 
@@ -330,6 +330,31 @@ def predict(options: argparse.Namespace) -> int:
     return 0 if all(prediction.prediction is not None for prediction in predictions) else 1
 
 
+def explain(options: argparse.Namespace) -> int:
+    """Explain the out-of-fold predictions of a run."""
+    from core.explain import find_clips, load_explanation
+    from core.runs import find_run
+
+    workspace = _workspace(options)
+    run = find_run(options.run, workspace.jobs)
+    clips = find_clips(run, run.load_matrix().filenames, options.clips)
+    try:
+        found = load_explanation(run)
+    except RunError as error:
+        print(f"earmark: {error}; doing so now", file=sys.stderr)
+        found = None
+    if found is None or not set(clips) <= set(found.filenames):
+        name = run.id if run.folder.parent == workspace.jobs else str(run.folder)
+        _do("explain", {"run": name, "clips": clips}, workspace)
+        found = load_explanation(run)
+        assert found is not None
+    if options.json:
+        print_json(explanation_record(run, found, clips))
+    else:
+        print_explanation(run, found, clips)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="earmark", description="Audio regression with scores that hold on new clips.")
     parser.add_argument("--version", action="version", version=f"earmark {__version__}")
@@ -445,6 +470,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("run", metavar="RUN", help="id of a run, latest, best, or a run's folder")
     add_dataset(sub)
     sub.add_argument("--tta", type=int, metavar="K", help="altered copies of each clip, averaged (default: as the run was trained)")
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+
+    sub = add("explain", explain, "tell which columns move the predictions of a finished run, and by how much")
+    sub.add_argument("run", metavar="RUN", help="id of a run, latest, best, or a run's folder")
+    sub.add_argument("clips", nargs="*", metavar="CLIP", help="clips of the training table to be explained one by one")
     add_workspace(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -62,6 +62,11 @@ def predict_command(run: str, clips: Sequence[str | Path], workspace: Path, *, t
     return _line(["predict", run, *map(str, clips), *more], [], workspace)
 
 
+def explain_command(run: str, clips: Sequence[str], workspace: Path) -> str:
+    """``earmark explain RUN CLIP...``."""
+    return _line(["explain", run, *clips], [], workspace)
+
+
 def _line(words: list[str], settings: list[Any], workspace: Path | None = None) -> str:
     flags: dict[str, list[str]] = {}
     for section in settings:

@@ -12,11 +12,13 @@ from core.events import (
     ClipSetAside,
     CompilingStarted,
     Event,
+    ExplainStarted,
     ExtractionStarted,
     FitFinished,
     FoldScored,
     JobStarted,
     LeakGapFound,
+    PartExplained,
     StageStarted,
     TrainingStarted,
     Warned,
@@ -26,8 +28,10 @@ from core.workspace import to_json
 
 if TYPE_CHECKING:
     from core.dataset import Problem
+    from core.explain import Explanation
     from core.runs import Run
 
+_TOP = 15  # columns named for people
 _SHOWN = 20  # problems printed for people; --json has them all
 
 
@@ -61,6 +65,8 @@ class Progress:
                     self.start(to_do, "extract", "clip")
             case TrainingStarted(fits=fits):
                 self.start(fits, "train", "fit")
+            case ExplainStarted(parts=parts):
+                self.start(parts, "explain", "part")
             case LeakGapFound(random_rmse=random_rmse, grouped_rmse=grouped_rmse, groups=groups):
                 self._close()
                 print(f"cheap model: RMSE {random_rmse:.4f} in random folds, {grouped_rmse:.4f} by {groups}", file=sys.stderr)
@@ -77,7 +83,7 @@ class Progress:
             case ClipSetAside(file=file, reason=reason):
                 self._bar.write(f"set aside: {file}: {reason}", file=sys.stderr)
                 self._bar.update()
-            case ClipExtracted() | ClipChecked() | FitFinished():
+            case ClipExtracted() | ClipChecked() | FitFinished() | PartExplained():
                 self._bar.update()
             case FoldScored(fold=fold, rmse=rmse, repeat=repeat):
                 self._bar.write(f"repeat {repeat + 1}, fold {fold + 1}: ensemble RMSE {rmse:.4f}", file=sys.stderr)
@@ -176,6 +182,77 @@ def print_run(run: "Run", out: Any) -> None:
         tell(f"  submission  {record['submission']}")
     tell(f"  run         {run.folder}")
     tell(f"  {record['seconds']:.1f} s")
+
+
+def print_explanation(run: "Run", explanation: "Explanation", clips: Sequence[str]) -> None:
+    """The columns that move most, what families do, and where the prediction of each named clip comes from."""
+    from core.explain import family_shares
+    from core.exported import definitions
+
+    known = definitions(run.record["settings"]["extract"]["features"])
+    importance, names = explanation.importance, explanation.columns
+    print(f"run {run.id}: {len(explanation.filenames)} clips, each explained by the models that did not train on it [out-of-fold]")
+    print()
+    print(f"  {'mean change':>11}  {'shuffled':>9}  column")
+    for place in (-importance).argsort(kind="stable")[:_TOP].tolist():
+        name = names[place]
+        about = f"{known[name].definition}, {known[name].unit}" if name in known else "column of the table"
+        equal = f" (and {len(explanation.equal[name])} equal)" if name in explanation.equal else ""
+        checked = explanation.permutation[place]
+        shuffled = f"{checked:+.4f}" if checked == checked else ""
+        print(f"  {importance[place]:11.4f}  {shuffled:>9}  {name}{equal}: {about}")
+    print()
+    print("  by family: " + ", ".join(f"{name} {share:.0%}" for name, share in family_shares(explanation).items()))
+    print("  mean change: of the prediction, in units of the label; shuffled: rise of the RMSE where the column is shuffled")
+    for clip in clips:
+        row = explanation.filenames.index(clip)
+        moved = explanation.contributions[row]
+        print()
+        print(f"{clip}: label {explanation.labels[row]:.10g}, predicted out of fold {explanation.oof_prediction[row]:.4f}")
+        print(f"  {explanation.base[row]:+10.4f}  base: what the models say on average")
+        order = abs(moved).argsort(kind="stable")[::-1]
+        for place in order[:_TOP].tolist():
+            unit = known[names[place]].unit if names[place] in known else ""
+            value = f"{explanation.values[row, place]:.5g} {'' if unit == '1' else unit}".strip()
+            print(f"  {moved[place]:+10.4f}  {names[place]} = {value}")
+        rest = order[_TOP:]
+        print(f"  {moved[rest].sum():+10.4f}  {len(rest)} other columns")
+        print(f"  {explanation.prediction[row]:10.4f}  the prediction, before it is brought into the range of the labels")
+
+
+def explanation_record(run: "Run", explanation: "Explanation", clips: Sequence[str]) -> dict[str, Any]:
+    """The same as one JSON object, with all columns."""
+    from core.explain import family_shares
+
+    rows = [explanation.filenames.index(clip) for clip in clips]
+    columns = [
+        {"column": name, "family": family, "mean_change": change, "permutation": rise, "equal": explanation.equal.get(name, ())}
+        for name, family, change, rise in zip(
+            explanation.columns,
+            explanation.families,
+            explanation.importance.tolist(),
+            explanation.permutation.tolist(),
+            strict=True,
+        )
+    ]
+    return {
+        "run_id": run.id,
+        "clips_explained": len(explanation.filenames),
+        "badge": "out-of-fold",
+        "columns": sorted(columns, key=lambda one: -one["mean_change"]),
+        "families": family_shares(explanation),
+        "clips": [
+            {
+                "file": explanation.filenames[row],
+                "label": explanation.labels[row],
+                "oof_prediction": explanation.oof_prediction[row],
+                "prediction": explanation.prediction[row],
+                "base": explanation.base[row],
+                "contributions": dict(zip(explanation.columns, explanation.contributions[row].tolist(), strict=True)),
+            }
+            for row in rows
+        ],
+    }
 
 
 def _figure(value: float | None) -> str:

@@ -128,7 +128,7 @@ def load_matrix(path: Path) -> Matrix:
         The file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             X, y, names, filenames, groups = (arrays[name] for name in ("X", "y", "names", "filenames", "groups"))
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(str(error)) from None

@@ -21,6 +21,7 @@ from core.ensemble import IN_SAMPLE, NESTED, EnsembleResult, EnsembleSettings, c
 from core.errors import DataError, ParameterError, TrackingError
 from core.estimate import probe_speed
 from core.events import Notify, Warned, ignore
+from core.explain import explain_run
 from core.extract import Extraction, ExtractSettings, column_names, definition_hash, extract_clips
 from core.features import parse_set
 from core.jobs import Job, new_id
@@ -44,8 +45,8 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
 
     Parameters
     ----------
-    job : Job of one of the five kinds, in the folder ``jobs`` of a workspace. Its request names a ``dataset`` with its ``layout``,
-        and the settings of ``extract`` and ``ensemble`` where they matter; for predict a ``run`` and ``clips``
+    job : Job of one of the six kinds, in the folder ``jobs`` of a workspace. Its request names a ``dataset`` with its ``layout``,
+        and the settings of ``extract`` and ``ensemble`` where they matter; for predict and explain a ``run`` and ``clips``
     notify : told of the progress
 
     Returns
@@ -62,6 +63,10 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
                     run, request["clips"], cache_path=workspace.cache, tta=request.get("tta"), notify=notify
                 ),
             }
+        case "explain":
+            run = find_run(request["run"], workspace.jobs)
+            explanation = explain_run(run, clips=request["clips"], checkpoints=job.folder / CHECKPOINTS, notify=notify)
+            return {"run_id": run.id, "clips": len(explanation.filenames)}
         case "check":
             dataset = _dataset(request)
             stamp = dataset.stamp()  # of what is heard from here on
@@ -98,7 +103,7 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             stamp = dataset.stamp()
             run = train_dataset(dataset, extract, ensemble, workspace, folder=job.folder, notify=notify)
             return {"run_id": run.id, "stamp": stamp}
-    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among check, probe, extract, train, predict")
+    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among check, probe, extract, train, predict, explain")
 
 
 @dataclass(frozen=True, slots=True)

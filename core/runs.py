@@ -90,8 +90,18 @@ class Run:
         """
         from core.trained import Ensemble
 
-        _check_files(self.models, self.record["model_files"])
+        self.check_models()
         return Ensemble.load(self.models)
+
+    def check_models(self) -> None:
+        """Compare each file of the models with its hash in the record.
+
+        Raises
+        ------
+        RunError
+            A model file is missing or damaged.
+        """
+        _check_files(self.models, self.record["model_files"])
 
 
 def library_versions() -> dict[str, str]:

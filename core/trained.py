@@ -99,7 +99,7 @@ class Ensemble:
         try:
             layout = json.loads(path.read_text(encoding="utf-8"))
             names = tuple(layout["names"])
-            folds = tuple(_load_fold(folder, one, len(names)) for one in layout["folds"])
+            folds = tuple(load_fold(folder, one, len(names)) for one in layout["folds"])
             residuals, model_of = np.array(layout["residuals"], float), np.array(layout["model_of"], int)
             return cls(folds, names, float(layout["level"]), residuals, model_of, int(layout["rows"]), layout["step"])
         except FileNotFoundError:
@@ -145,7 +145,14 @@ class Ensemble:
         return self.score(X, names, copies=copies).value
 
 
-def _load_fold(folder: Path, layout: dict[str, object], width: int) -> FoldModel:
+def load_fold(folder: Path, layout: dict[str, object], width: int) -> FoldModel:
+    """The models of one fold, as an entry of ``folds`` in ensemble.json names them; ``width`` is the number of columns.
+
+    Raises
+    ------
+    RunError
+        A file is missing or damaged, or a model is not of the catalogue.
+    """
     from sklearn.pipeline import Pipeline
 
     members: dict[str, tuple[object, Regressor, np.ndarray]] = {}

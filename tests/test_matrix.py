@@ -6,7 +6,7 @@ import pytest
 from core.dataset import Dataset, Layout, Row
 from core.errors import DataError, ParameterError
 from core.extract import Extraction, column_names
-from core.matrix import build_matrix, check_columns, export_matrices, fingerprint
+from core.matrix import Matrix, build_matrix, check_columns, export_matrices, fingerprint, load_matrix, save_matrix
 
 SIZES = {"ultra": 160, "mfcc": 120, "metadata": 9}
 
@@ -158,3 +158,16 @@ def test_the_fingerprint_is_of_the_data(dataset, extraction):
     assert print_ != fingerprint(dataset, other_audio)
     short, long = (fingerprint(dataset, extraction, max_seconds=seconds) for seconds in (1.0, 45.0))
     assert len({print_, short, long}) == 3
+
+
+def test_a_matrix_is_kept_whole_and_damage_is_told(tmp_path):
+    matrix = Matrix(np.array([[1, np.nan]], np.float32), np.array([2.0]), ("a.x", "a.y"), ("one.wav",), ("anna",))
+    save_matrix(matrix, tmp_path / "matrix.npz")
+    again = load_matrix(tmp_path / "matrix.npz")
+    assert np.array_equal(again.X, matrix.X, equal_nan=True)
+    assert (again.y.tolist(), again.names, again.filenames, again.groups) == ([2.0], matrix.names, matrix.filenames, matrix.groups)
+    whole = (tmp_path / "matrix.npz").read_bytes()
+    for damage in (b"", whole[:50], whole[:-40]):
+        (tmp_path / "matrix.npz").write_bytes(damage)
+        with pytest.raises((ValueError, OSError)):
+            load_matrix(tmp_path / "matrix.npz")

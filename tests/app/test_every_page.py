@@ -14,6 +14,7 @@ from filelock import FileLock
 from core import jobs, pipeline
 from core.dataset import Layout
 from core.ensemble import EnsembleSettings
+from core.errors import DataError
 from core.events import EventLog, JobCancelled, JobFailed, JobStarted
 from core.extract import ExtractSettings
 from core.perform import perform
@@ -96,8 +97,8 @@ def test_a_set_whose_clips_are_all_broken(world, make_dataset):
     world = world(dataset)
     perform(world.claim("check"), pipeline.work)
     world.every_page("checked")
-    for kind in ("extract", "train"):
-        with pytest.raises(Exception, match="can be read"):
+    for kind, why in (("extract", "can be read"), ("train", "0 labelled clips can be used")):
+        with pytest.raises(DataError, match=why):
             perform(world.claim(kind), pipeline.work)
         world.every_page(f"{kind} failed")
 
