@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app.ui_words import SWITCHES, count, plain
+from app import ui_state
+from app.ui_words import SWITCHES, count, plain, run_label
 from core.dataset import Dataset
 from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError
@@ -13,6 +14,7 @@ from core.features import columns, parse_set
 from core.matrix import group_labels, table_values
 from core.members import parse_member, parse_members
 from core.models import CATALOGUE, PRESETS
+from core.runs import Run
 
 _SETS = {
     "ultra": "energy, pauses, spectrum, voice, rhythm, harmony, quality",
@@ -156,6 +158,24 @@ def numeric_columns(dataset: Dataset) -> list[str]:
     """Columns that hold numbers in both tables, and not one alone, as names of feature sets."""
     named = [f"table:{name}" for name in _columns(dataset) if _different(dataset, name) > 1]
     return [name for name in named if _why_not_numeric(dataset, name) is None]
+
+
+def choose_run(runs: Sequence[Run], best: Run | None) -> Run:
+    """One of the runs, at first the one that the address names or that was looked at last, else the best one."""
+    by_id = {run.id: run for run in [*([best] if best else []), *reversed(runs)]}
+    opened = ui_state.opened_run(runs) or best or runs[-1]
+    st.session_state["run_box"] = opened.id
+    st.selectbox(
+        "Run",
+        list(by_id),
+        format_func=lambda one: run_label(by_id[one], best),
+        key="run_box",
+        on_change=lambda: ui_state.open_run(st.session_state["run_box"]),
+    )
+    ui_state.open_run(opened.id)
+    if best is None:
+        st.caption(f":orange[No run on {plain(ui_state.choice().name)} yet: these are of other data sets.]")
+    return opened
 
 
 def command(line: str) -> None:

@@ -66,9 +66,11 @@ def around(values: pd.Series) -> alt.Scale:
     return alt.Scale(domain=[low, high], nice=False)
 
 
-def names_axis(column: str) -> alt.Y:
-    """A vertical axis of names in the order of the table."""
-    return alt.Y(f"{column}:N", sort=None, title=None, axis=alt.Axis(labelLimit=240, labelOverlap=False, ticks=False, domain=False))
+def names_axis(column: str, order: list[str] | None = None) -> alt.Y:
+    """A vertical axis of names in this order, else in that of the table."""
+    return alt.Y(
+        f"{column}:N", sort=order, title=None, axis=alt.Axis(labelLimit=240, labelOverlap=False, ticks=False, domain=False)
+    )
 
 
 def legend(names: Sequence[object]) -> alt.Legend:

@@ -15,6 +15,7 @@ from core.audio import Clip, read_clip
 from core.dataset import Dataset, Layout, read_dataset
 from core.errors import DataError, JobError
 from core.events import JobStarted, Recorded, RoundsScored, read_events
+from core.explain import EXPLANATION, Explanation, load_explanation
 from core.exported import as_npz, as_parquet, definitions, read_exported
 from core.jobs import Job, by_request, read_job
 from core.jobs import result as read_result
@@ -215,6 +216,23 @@ def oof(run: Run) -> pd.DataFrame:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _table(path: str, changed_ns: int) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"filename": str})
+
+
+def explanation(run: Run) -> Explanation | None:
+    """What moves the predictions of a run, or None where it was not explained yet.
+
+    Raises
+    ------
+    RunError
+        It is damaged, or of other models than the run has now.
+    """
+    path = run.folder / EXPLANATION
+    return _explanation(run.id, str(path), _changed_ns(path), run)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the explanation ...")
+def _explanation(run_id: str, path: str, changed_ns: int, _run: Run) -> Explanation | None:
+    return load_explanation(_run)
 
 
 def training_labels(run: Run) -> np.ndarray:

@@ -27,7 +27,7 @@ PAGES = {name: str(ROOT / "pages" / file) for name, file in {
     "home": "0_home.py", "dataset": "1_dataset.py", "features": "2_features.py", "train": "3_train.py",
     "explain": "5_explain.py", "predict": "6_predict.py", "runs": "7_runs.py",
 }.items()}  # fmt: skip
-COLUMN = "column"  # in the address too
+COLUMN, EXPLAINED_CLIP = "column", "clip"  # in the address too
 _RECENT = 8
 
 
@@ -131,6 +131,14 @@ def newest_job(kind: str, **settings: Any) -> Job | None:
     return None
 
 
+def newest_of_run(kind: str, run: Run) -> Job | None:
+    """The last job of a kind on a run."""
+    for job in ui_resources.jobs(workspace().jobs):
+        if job.kind == kind and job.request.get("run") == run.id:
+            return job
+    return None
+
+
 def newest_done(kind: str) -> Job | None:
     """The last job of a kind on the chosen data set that ended well."""
     wanted = request()
@@ -163,6 +171,21 @@ def column(names: Sequence[str]) -> str:
 def look_at_column(name: str) -> None:
     """Look at another column."""
     st.session_state[COLUMN] = name
+
+
+def explain_clip(clip: str) -> None:
+    """Look at what makes the prediction of a clip."""
+    st.session_state[EXPLAINED_CLIP] = clip
+    st.session_state["explain_view"] = "One clip"
+
+
+def explained_clip(names: Sequence[str]) -> str:
+    """The clip whose prediction is looked at, at first the one that the address names, else the first one."""
+    if st.session_state.get(EXPLAINED_CLIP) not in names:
+        named = st.query_params.get(EXPLAINED_CLIP)
+        st.session_state[EXPLAINED_CLIP] = named if named in names else names[0]
+    name: str = st.session_state[EXPLAINED_CLIP]
+    return name
 
 
 def picked(key: str) -> Any:
@@ -219,6 +242,15 @@ def opened_run(among: Sequence[Run]) -> Run | None:
         return None
     open_run(name)
     return by_id[name]
+
+
+def clips_of(run: Run) -> dict[str, Path]:
+    """Where the clips are that a run was trained on, by name; none where its data set is gone."""
+    try:
+        layout = build(Layout, run.record["settings"]["layout"])
+        return {row.name: row.path for row in ui_resources.dataset(str(run.record["dataset"]["path"]), layout).train}
+    except (EarmarkError, KeyError, TypeError):
+        return {}
 
 
 def runs_here() -> list[Run]:

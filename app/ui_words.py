@@ -10,6 +10,7 @@ import streamlit as st
 
 from core.errors import EarmarkError
 from core.jobs import refusal
+from core.runs import Run
 
 NOTHING = "\N{EN DASH}"  # where a figure is not there yet
 SWITCHES = {
@@ -88,6 +89,13 @@ def fold_plan(settings: dict[str, Any]) -> str:
     kind = "stratified folds" if settings.get("stratified") else "folds"
     groups = settings["groups"]
     return f"{repeats}{settings['folds']} {kind} " + (f"grouped by {groups}" if groups else "without groups")
+
+
+def run_label(run: Run, best: Run | None = None) -> str:
+    """A run by its error, its data set, its folds and its name."""
+    mark = " · best here" if best is not None and run.id == best.id else ""
+    folds = fold_plan(run.record["settings"]["ensemble"])
+    return f"RMSE {run.scores['oof_rmse']:.4f} · {run.record['dataset']['name']} · {folds} · {run.id}{mark}"
 
 
 def changed_since(what: str) -> None:

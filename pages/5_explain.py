@@ -2,12 +2,59 @@
 
 import streamlit as st
 
-from app import ui_resources, ui_state
+from app import ui_explain, ui_forms, ui_live, ui_resources, ui_state
+from app.ui_words import about, count, errors_in_words, plain
+from core import commands, jobs
+from core.errors import RunError
+from core.runs import best_run
+
+ws = ui_state.workspace()
+
+
+def explain(run_id: str) -> None:
+    """Start the job."""
+    with errors_in_words():
+        jobs.submit("explain", {"run": run_id, "clips": []}, ws.jobs)
+
 
 st.title("Explain")
-runs = ui_resources.runs(ui_state.workspace().jobs)
+runs = ui_resources.runs(ws.jobs)
 if not runs:
-    st.caption("There is no trained ensemble yet.")
+    st.caption("There is no trained ensemble yet. Train one; then see what moves its predictions.")
     if st.button("Train one", type="primary", icon=":material/arrow_forward:", key="next_step"):
         st.switch_page(ui_state.PAGES["train"])
     st.stop()
+
+here = ui_state.runs_here()
+with st.container(border=True):
+    run = ui_forms.choose_run(runs, best_run(here) if here else None)
+ui_forms.command(commands.explain_command(run.id, [], ws.root))
+
+try:
+    found = ui_resources.explanation(run)
+except RunError as error:
+    found = None
+    st.error(plain(str(error)), icon=":material/broken_image:")
+job = ui_state.newest_of_run("explain", run)
+if job is not None and jobs.status(job) in jobs.ACTIVE:
+    ui_live.show_job(job)
+elif found is None and (job is None or not ui_live.show_end(job)):
+    clips, members = run.record["dataset"]["train_clips"], run.scores["models"]
+    fits = len(members) * run.record["settings"]["ensemble"].get("repeats", 1)
+    st.markdown(
+        f"See which columns move the predictions of {count(clips, 'clip')}: each is explained by the models that did not "
+        f"train on it. It takes {about(5 + fits * min(clips, 1000) / 100)} and goes on when this page is closed."
+    )
+    st.button("Explain this run", type="primary", icon=":material/lightbulb:", key="explain", on_click=explain, args=(run.id,))
+if found is not None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(
+            "out-of-fold",
+            icon=":material/check:",
+            color="blue",
+            help="Each clip is explained by the models that did not train on it.",
+        )
+        clips, trained = len(found.filenames), run.record["dataset"]["train_clips"]
+        drawn = "" if clips == trained else f", drawn from {trained:,}"
+        st.caption(f"{count(clips, 'clip')}{drawn} · {len(found.members)} members · in the unit of the label", width="content")
+    ui_explain.look(run, found)
