@@ -25,6 +25,8 @@ page = st.navigation(
         st.Page(ROOT / "pages" / "7_runs.py", title="Runs", icon=":material/leaderboard:", url_path="runs"),
     ]
 )
+if (asked := ui_state.gone_to()) is not None:
+    st.switch_page(ui_state.PAGES[asked])
 with st.sidebar, errors_in_words():
     ui_state.keep_in_address()
     st.caption(f"Data set  \n{plain(ui_state.choice().name)}")

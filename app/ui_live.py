@@ -75,9 +75,14 @@ def show_end(job: Job) -> bool:
         st.warning(_ENDS[state], icon=":material/pause_circle:")
     else:
         return False
-    label = "Try again" if state == FAILED else "Go on where it stopped"
-    st.button(label, icon=":material/resume:", key=f"resume_{job.id}", on_click=_resume, args=(job,))
+    resume_button(job)
     return True
+
+
+def resume_button(job: Job) -> None:
+    """A button that goes on with a job that did not end well."""
+    label = "Try again" if jobs.status(job) == FAILED else "Go on where it stopped"
+    st.button(label, icon=":material/resume:", key=f"resume_{job.id}", on_click=_resume, args=(job,))
 
 
 def rate_per_s(recorded: Sequence[Recorded], kinds: type | tuple[type, ...], *, over_s: float = 20.0) -> float | None:

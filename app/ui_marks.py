@@ -94,6 +94,17 @@ def clips_axis(title: str = "Clips") -> alt.Y:
     return alt.Y("clips:Q", title=title, axis=alt.Axis(tickMinStep=1, format="d"))
 
 
+def sensible(value: float) -> str:
+    """A value with four digits, large ones whole.
+
+    Examples
+    --------
+    >>> sensible(109812.4), sensible(-15.3442), sensible(0.00613124)
+    ('109,812', '-15.34', '0.006131')
+    """
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
 def value_range(values: np.ndarray) -> tuple[float, float]:
     """The range of values [shape=(n,)], n >= 1, with a margin."""
     low, high = float(np.min(values)), float(np.max(values))

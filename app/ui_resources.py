@@ -12,15 +12,17 @@ import streamlit as st
 from app.ui_uploads import Upload, keep
 from core import associations
 from core.audio import Clip, read_clip
-from core.dataset import Dataset, Layout, read_dataset
+from core.compare import Verdict, paired_verdict
+from core.dataset import Dataset, Layout, Problem, Row, read_batch, read_dataset
 from core.errors import DataError, JobError
 from core.events import JobStarted, Recorded, RoundsScored, read_events
 from core.explain import EXPLANATION, Explanation, load_explanation
 from core.exported import as_npz, as_parquet, definitions, read_exported
-from core.jobs import Job, by_request, read_job
+from core.jobs import RESULT, Job, by_request, read_job
 from core.jobs import result as read_result
+from core.leaderboard import comparable, load_oof
 from core.matrix import Matrix
-from core.runs import Run, list_runs
+from core.runs import ABOUT, OOF, Run, list_runs
 
 Split = Literal["train", "test"]
 Kind = Literal["npz", "parquet"]
@@ -101,6 +103,42 @@ def result(job: Job) -> dict[str, Any]:
     if not isinstance(found, dict) or not _RESULTS[job.kind] <= set(found):
         raise JobError(f"job {job.id}: its result is of another version of Earmark; run the job again")
     return found
+
+
+def scored(job: Job) -> dict[str, Any]:
+    """What came of a scoring that is done; it may be long, so it is read once.
+
+    Raises
+    ------
+    JobError
+        As ``result``.
+    """
+    return _scored(job.id, str(job.folder), _changed_ns(job.folder / RESULT), job)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the predictions ...")
+def _scored(job_id: str, folder: str, changed_ns: int, _job: Job) -> dict[str, Any]:
+    return result(_job)
+
+
+def batch(path: str, layout: Layout, clips: tuple[str, ...] | None = None) -> tuple[list[Row], list[Problem]]:
+    """Clips to be scored that a table or a folder names; read again when it has changed.
+
+    Raises
+    ------
+    DataError
+        As ``read_batch``.
+    """
+    root = Path(path)
+    watched = [root, *root.glob("csvs/*.csv"), *root.glob("*.csv"), *root.glob("audios/*")]
+    return _batch(path, layout, clips, tuple(_changed_ns(one) for one in watched))
+
+
+@st.cache_resource(max_entries=4, show_spinner="Looking for the clips ...", hash_funcs={Layout: repr})
+def _batch(
+    path: str, layout: Layout, clips: tuple[str, ...] | None, changed_ns: tuple[int, ...]
+) -> tuple[list[Row], list[Problem]]:
+    return read_batch(path, layout, clips=clips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +238,8 @@ def _packed(key: str, split: str, kind: str, _features: Features) -> bytes:
 
 def runs(jobs: Path) -> list[Run]:
     """Finished runs, oldest first."""
-    return _runs(str(jobs), tuple(sorted((str(path), _changed_ns(path)) for path in jobs.glob("*/run.json"))))
+    files = [path for record in jobs.glob("*/run.json") for path in (record, record.parent / ABOUT)]
+    return _runs(str(jobs), tuple(sorted((str(path), _changed_ns(path)) for path in files)))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -233,6 +272,22 @@ def explanation(run: Run) -> Explanation | None:
 @st.cache_resource(max_entries=4, show_spinner="Reading the explanation ...")
 def _explanation(run_id: str, path: str, changed_ns: int, _run: Run) -> Explanation | None:
     return load_explanation(_run)
+
+
+def judged(run: Run, other: Run) -> tuple[Verdict | None, str | None]:
+    """What another run does instead of this one, or why nobody can tell."""
+    files = tuple(_changed_ns(one.folder / OOF) for one in (run, other))
+    return _judged(run.id, other.id, files, run, other)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Comparing clip by clip ...")
+def _judged(run_id: str, other_id: str, changed_ns: tuple[int, ...], _run: Run, _other: Run) -> tuple[Verdict | None, str | None]:
+    if why_not := comparable(_run, _other):
+        return None, why_not
+    one, another = load_oof(_run), load_oof(_other)
+    minutes = (_other.record["seconds"] - _run.record["seconds"]) / 60
+    groups = one.groups if any(one.groups) else None
+    return paired_verdict(one.labels, one.predictions, another.predictions, groups=groups, minutes=minutes), None
 
 
 def training_labels(run: Run) -> np.ndarray:

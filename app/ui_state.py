@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ PAGES = {name: str(ROOT / "pages" / file) for name, file in {
     "home": "0_home.py", "dataset": "1_dataset.py", "features": "2_features.py", "train": "3_train.py",
     "explain": "5_explain.py", "predict": "6_predict.py", "runs": "7_runs.py",
 }.items()}  # fmt: skip
-COLUMN, EXPLAINED_CLIP = "column", "clip"  # in the address too
+COLUMN, EXPLAINED_CLIP, COMPARED = "column", "clip", "compare"  # in the address too
 _RECENT = 8
 
 
@@ -185,6 +186,8 @@ def explained_clip(names: Sequence[str]) -> str:
         named = st.query_params.get(EXPLAINED_CLIP)
         st.session_state[EXPLAINED_CLIP] = named if named in names else names[0]
     name: str = st.session_state[EXPLAINED_CLIP]
+    if st.query_params.get(EXPLAINED_CLIP) != name:  # a bound select box leaves out what was chosen before it was drawn
+        st.query_params[EXPLAINED_CLIP] = name
     return name
 
 
@@ -212,7 +215,8 @@ def request_name(job: Job) -> str:
 def watch(job: Job) -> None:
     """Look at a scoring job; it stands in the page's address, so that a refresh shows it again."""
     st.session_state["watched"] = job.id
-    st.query_params["job"] = job.id
+    if st.query_params.get("job") != job.id:
+        st.query_params["job"] = job.id
 
 
 def watched() -> Job | None:
@@ -227,11 +231,68 @@ def watched() -> Job | None:
     return job if job.kind == "predict" else None
 
 
+def scorings(most: int = 10) -> list[Job]:
+    """The last scorings of this workspace that ended well, newest first."""
+    ended = (job for job in ui_resources.jobs(workspace().jobs) if job.kind == "predict" and status(job) == DONE)
+    return list(islice(ended, most))
+
+
+def example_clip(run: Run) -> Path | None:
+    """A clip to try a run with: of the test table of its data set, else of its training table; None where the set is gone."""
+    try:
+        layout = build(Layout, run.record["settings"]["layout"])
+        its_set = ui_resources.dataset(str(run.record["dataset"]["path"]), layout)
+    except (EarmarkError, KeyError, TypeError):
+        return None
+    return next((row.path for row in (*its_set.test, *its_set.train) if row.path.is_file()), None)
+
+
 def open_run(run_id: str) -> None:
     """Look at a run; it stands in the page's address, so that a refresh and a second tab show it again."""
     st.session_state["opened_run"] = run_id
     if st.query_params.get("run") != run_id:
         st.query_params["run"] = run_id
+
+
+def close_run() -> None:
+    """Look at no run in particular."""
+    st.session_state.pop("opened_run", None)
+    st.query_params.pop("run", None)
+
+
+def remember_compared(names: Sequence[str]) -> None:
+    """Compare, of the runs with these ids, those that the address names, else those that were compared last."""
+    named = st.query_params.get(COMPARED)
+    if named is not None and COMPARED not in st.session_state:
+        st.session_state[COMPARED] = named.split(",")
+    st.session_state[COMPARED] = [name for name in st.session_state.get(COMPARED, []) if name in names]
+    keep_compared()
+
+
+def keep_compared() -> None:
+    """Put the runs that are compared into the address."""
+    if compared := ",".join(st.session_state[COMPARED]):
+        st.query_params[COMPARED] = compared
+    else:
+        st.query_params.pop(COMPARED, None)
+
+
+def go(page: str) -> None:
+    """Show another page next; for callbacks, which cannot switch themselves."""
+    st.session_state["go"] = page
+
+
+def gone_to() -> str | None:
+    """The page that a callback asked for."""
+    page: str | None = st.session_state.pop("go", None)
+    return page
+
+
+def watch_training(job: Job) -> None:
+    """Look at a training on the page that shows it, on its own data set."""
+    if (its_set := chosen_by(job)) is not None:
+        choose(its_set)
+    go("train")
 
 
 def opened_run(among: Sequence[Run]) -> Run | None:

@@ -8,24 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from app import ui_charts_training, ui_live, ui_resources
-from app.ui_words import NOTHING, SWITCHES, count, duration, fold_plan, plain
+from app.ui_words import BADGES, NOTHING, SWITCHES, VERDICTS, count, duration, fold_plan, plain
 from core.events import FitFinished, FoldScored, LeakGapFound, Recorded, RoundsScored, TrainingStarted, Warned
 from core.runs import Run
 
-_BADGES = {  # colour, icon, definition
-    "nested": (
-        "green",
-        ":material/verified:",
-        "Every choice too (weights, feature sets, epochs) was made without the scored fold.",
-    ),
-    "out-of-fold": ("blue", ":material/check:", "No fitted part saw the row's label or its group."),
-    "in-sample": ("orange", ":material/warning:", "Something that was fitted has seen these rows: on new clips expect worse."),
-}
-_VERDICTS = {
-    "helps": ("green", ":material/trending_down:"),
-    "hurts": ("red", ":material/trending_up:"),
-    "cannot tell": ("gray", ":material/question_mark:"),
-}
 _NOT_CHOSEN = ", which was not chosen"
 _RECORDING = ("identical audio", "near-identical")  # kinds of groups that are one recording
 _LITTLE = 0.02  # of the error: groups that change it less than this make no difference worth a warning
@@ -261,7 +247,7 @@ def _figure(scores: dict[str, Any], name: str, label: str, *notes: str, percent:
         with st.container(horizontal=True, vertical_alignment="top", horizontal_alignment="distribute"):
             st.metric(label, shown, width="content")
             if badge is not None:
-                colour, icon, definition = _BADGES[badge]
+                colour, icon, definition = BADGES[badge]
                 st.badge(badge, icon=icon, color=colour, help=definition)  # type: ignore[arg-type]
         st.caption("  \n".join(plain(note) for note in notes if note))
 
@@ -280,7 +266,7 @@ def _judged(scores: dict[str, Any]) -> None:
         return
     st.markdown("**Switches**")
     for name, one in judged.items():
-        colour, icon = _VERDICTS[one["verdict"]]
+        colour, icon = VERDICTS[one["verdict"]]
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(one["verdict"], icon=icon, color=colour)  # type: ignore[arg-type]
             told = one["sentence"].removeprefix(one["verdict"]).strip()  # the badge has said it

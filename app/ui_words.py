@@ -1,6 +1,7 @@
 """What is said on the screen: numbers, times and errors in words."""
 
 import logging
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,20 @@ SWITCHES = {
     "tta": "Test-time augmentation",
     "pseudo_labels": "Pseudo-labels",
     "self_test": "Self-test",
+}
+BADGES = {  # colour, icon, definition
+    "nested": (
+        "green",
+        ":material/verified:",
+        "Every choice too (weights, feature sets, epochs) was made without the scored fold.",
+    ),
+    "out-of-fold": ("blue", ":material/check:", "No fitted part saw the row's label or its group."),
+    "in-sample": ("orange", ":material/warning:", "Something that was fitted has seen these rows: on new clips expect worse."),
+}
+VERDICTS = {
+    "helps": ("green", ":material/trending_down:"),
+    "hurts": ("red", ":material/trending_up:"),
+    "cannot tell": ("gray", ":material/question_mark:"),
 }
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:])")
 
@@ -77,6 +92,17 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def decimals(error: float) -> int:
+    """Digits after the point that a figure deserves whose error is known: as many as give the error two.
+
+    Examples
+    --------
+    >>> decimals(0.74), decimals(0.031), decimals(12.3), decimals(250), decimals(0)
+    (2, 3, 0, 0, 4)
+    """
+    return max(0, min(10, 1 - math.floor(math.log10(error)))) if error > 0 else 4
+
+
 def fold_plan(settings: dict[str, Any]) -> str:
     """The folds of an ensemble's settings.
 
@@ -95,7 +121,7 @@ def run_label(run: Run, best: Run | None = None) -> str:
     """A run by its error, its data set, its folds and its name."""
     mark = " · best here" if best is not None and run.id == best.id else ""
     folds = fold_plan(run.record["settings"]["ensemble"])
-    return f"RMSE {run.scores['oof_rmse']:.4f} · {run.record['dataset']['name']} · {folds} · {run.id}{mark}"
+    return f"RMSE {run.scores['oof_rmse']:.4f} · {run.record['dataset']['name']} · {folds} · {run.name}{mark}"
 
 
 def changed_since(what: str) -> None:

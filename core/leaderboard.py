@@ -19,6 +19,7 @@ _NAMED = 3  # members that a row names; the others are counted
 _COLUMNS = (  # title, name in the row
     ("", "best"),
     ("run", "run_id"),
+    ("name", "name"),
     ("created", "created"),
     ("data set", "dataset"),
     ("clips", "clips"),
@@ -65,12 +66,15 @@ def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
     Returns
     -------
-    rows : list of dict, fit for JSON: run_id, created, dataset, clips, members (text), plan (text), oof_rmse and its badge,
+    rows : list of dict, fit for JSON: run_id, name, notes, created, dataset,
+        clips, members (text), plan (text), oof_rmse and its badge,
         constant_rmse, leak_gap, seconds, best (no run on the same data and grouping has a lower OOF RMSE)
     """
     return [
         {
             "run_id": run.id,
+            "name": run.about.get("name"),
+            "notes": run.notes or None,
             "created": run.record["created"],
             "dataset": run.record["dataset"].get("name"),
             "clips": run.record["dataset"].get("train_clips"),
@@ -94,7 +98,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     --------
     >>> rows = [{"run_id": "a", "oof_rmse": 0.5, "best": True}, {"run_id": "b", "oof_rmse": 12.25, "best": False}]
     >>> [line.split() for line in table_lines(rows)][1]
-    ['*', 'a', '-', '-', '-', '-', '-', '0.5000', '-', '-', '-', '-']
+    ['*', 'a', '-', '-', '-', '-', '-', '-', '0.5000', '-', '-', '-', '-']
     """
     lines = [[title for title, _ in _COLUMNS], *([_cell(name, row.get(name)) for _, name in _COLUMNS] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

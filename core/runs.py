@@ -5,6 +5,7 @@
                                         means over the repeats
                   oof_repeats.npz       the same predictions in each repeat
                   matrix.npz            what was trained on: X, y, names, filenames, groups
+                  about.json            the name and the notes that people gave it; may be missing
                   test_predictions.csv  filename, prediction and its interval, where the data set has a test table
                   models/               ensemble.json, and repeat<r>/fold<k>/ with two files for each member
 
@@ -14,15 +15,20 @@
 import json
 import math
 import re
+import secrets
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cache import content_hash
-from core.errors import RunError
+from core.errors import ParameterError, RunError
+from core.jobs import ACTIVE, list_jobs, status
 from core.matrix import Matrix, load_matrix
+from core.workspace import make_folder, write_json
 
 if TYPE_CHECKING:
     from core.trained import Ensemble
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
 RECORD = "run.json"
 OOF = "oof_repeats.npz"
 MATRIX = "matrix.npz"
+ABOUT = "about.json"
+NAME_CHARACTERS, NOTE_CHARACTERS = 80, 20_000
 _VERSIONS_OF = ("numpy", "scipy", "scikit-learn", "xgboost", "lightgbm", "catboost", "librosa", "soxr", "soundfile", "skops")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -42,14 +50,25 @@ class Run:
     ----------
     folder : Path
     record : dict, the content of run.json
+    about : dict, ``name`` and ``notes`` where somebody gave some
     """
 
     folder: Path
     record: dict[str, Any]
+    about: dict[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         return str(self.record["run_id"])
+
+    @property
+    def name(self) -> str:
+        """The name that somebody gave it, else its id."""
+        return self.about.get("name") or self.id
+
+    @property
+    def notes(self) -> str:
+        return self.about.get("notes", "")
 
     @property
     def scores(self) -> dict[str, Any]:
@@ -130,7 +149,7 @@ def read_run(folder: Path) -> Run:
         raise RunError(f"{path}: cannot be read ({error}); train again") from None
     if problem := next(_problems(record), None):
         raise RunError(f"{path}: expected {problem}; it is not the record of a run, or it is damaged: train again")
-    return Run(folder.absolute(), record)
+    return Run(folder.absolute(), record, _about(folder))
 
 
 def model_hashes(models: Path) -> dict[str, str]:
@@ -150,6 +169,66 @@ def list_runs(jobs: Path) -> list[Run]:
         except RunError:
             continue
     return sorted(runs, key=lambda run: (run.record["created"], run.id))
+
+
+def unreadable_runs(jobs: Path) -> list[tuple[str, str]]:
+    """Folder and reason of each finished run whose record is damaged."""
+    found = []
+    for record in sorted(jobs.glob(f"*/{RECORD}")) if jobs.is_dir() else []:
+        try:
+            read_run(record.parent)
+        except RunError as error:
+            found.append((record.parent.name, str(error)))
+    return found
+
+
+def describe_run(run: Run, *, name: str | None = None, notes: str | None = None) -> Run:
+    """Give a run another name or other notes; an empty name takes the id again.
+
+    Raises
+    ------
+    ParameterError
+        They are too long, or the name has more than one line.
+    """
+    about = dict(run.about)
+    if name is not None:
+        about["name"] = " ".join(name.split())
+        if len(about["name"]) > NAME_CHARACTERS:
+            raise ParameterError(
+                f"the name has {len(about['name'])} characters; at most {NAME_CHARACTERS} are kept, notes may be longer"
+            )
+    if notes is not None:
+        about["notes"] = notes.strip()
+        if len(about["notes"]) > NOTE_CHARACTERS:
+            raise ParameterError(f"the notes have {len(about['notes']):,} characters; at most {NOTE_CHARACTERS:,} are kept")
+    if not run.folder.is_dir():
+        raise RunError(f"{run.folder}: the run is gone; somebody deleted it meanwhile")
+    write_json(run.folder / ABOUT, about)
+    return Run(run.folder, run.record, about)
+
+
+def delete_run(run: Run) -> None:
+    """Remove a run's folder: record, predictions, models, explanation. The submission beside it stays.
+
+    The folder is moved out of sight in one step, so that a run is there as a whole or not at all, whatever stops the rest.
+
+    Raises
+    ------
+    RunError
+        Work on it is under way.
+    """
+    for job in list_jobs(run.folder.parent):
+        if (job.request.get("run") in (run.id, str(run.folder)) or job.id == run.id) and status(job) in ACTIVE:
+            raise RunError(f"run {run.id}: a job ({job.kind}) works on it; cancel it first, then delete the run")
+    away = make_folder(run.folder.parents[1] / ".deleted")
+    with suppress(FileNotFoundError):  # another tab was faster
+        run.folder.rename(away / f"{run.id}-{secrets.token_hex(4)}")
+    shutil.rmtree(away, ignore_errors=True)  # with what an earlier attempt left that was stopped
+
+
+def size_bytes(run: Run) -> int:
+    """What a run takes on the disk."""
+    return sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())
 
 
 def best_run(runs: Sequence[Run]) -> Run:
@@ -191,6 +270,16 @@ def find_run(name: str, jobs: Path) -> Run:
         return read_run(folder)
     known = ", ".join(run.id for run in list_runs(jobs)[-3:]) or "none yet"
     raise RunError(f"run {name!r} is not an id, latest, best or a run's folder; last runs in {jobs}: {known}")
+
+
+def _about(folder: Path) -> dict[str, str]:
+    """Name and notes; nothing where there are none or the file is damaged: they are only words beside the record."""
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    known = about if isinstance(about, dict) else {}
+    return {name: known[name] for name in ("name", "notes") if isinstance(known.get(name), str)}
 
 
 def _check_files(models: Path, expected: dict[str, str]) -> None:

@@ -25,6 +25,8 @@ def test_a_row_says_what_was_trained_and_how_well_it_scored(tmp_path):
     assert leaderboard([run]) == [
         {
             "run_id": "one",
+                "name": None,
+                "notes": None,
             "created": "2026-11-23T10:00:00.000000+00:00",
             "dataset": "loudness",
             "clips": 6,
@@ -64,7 +66,7 @@ def test_a_run_of_an_earlier_version_has_a_row_with_what_it_says(tmp_path):
     assert row["members"] == "xgboost, lightgbm"
     assert row["plan"] == "5 folds"
     assert [row[name] for name in ("dataset", "clips", "badge", "constant_rmse", "leak_gap", "seconds")] == [None] * 6
-    assert " ".join(table_lines([row])[1].split()) == "* old 2025-01-02 03:04 - - xgboost, lightgbm 5 folds 1.2500 - - - -"
+    assert " ".join(table_lines([row])[1].split()) == "* old - 2025-01-02 03:04 - - xgboost, lightgbm 5 folds 1.2500 - - - -"
 
 
 def test_the_table_is_aligned_figures_to_the_right_and_texts_to_the_left(tmp_path):
