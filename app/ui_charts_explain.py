@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.ui_marks import ACCENT, QUIET, SECOND, Layers, names_axis, value_range
+from app.ui_marks import ACCENT, QUIET, SECOND, Layers, names_axis, sensible, value_range
 
 FEW, MANY = "#3f8fd6", "#e0733d"  # a low value of a column, a high one: readable on light and on dark
 _SCALE = [[0.0, FEW], [0.5, QUIET], [1.0, MANY]]
@@ -68,14 +68,14 @@ def beeswarm(contributions: np.ndarray, values: np.ndarray, columns: Sequence[st
         custom += [(clips[row], f"{_text(clips[row])}</b><br>{name} = {_number(values[row, place])}") for row in shown.tolist()]
     figure = go.Figure(
         go.Scattergl(
-            x=np.concatenate(x).round(5),
-            y=np.concatenate(y).round(3),
+            x=np.concatenate(x).astype(np.float32),
+            y=np.concatenate(y).astype(np.float32),
             mode="markers",
             customdata=np.array(custom, dtype=object),  # a list is looked through entry by entry
             marker={
                 "size": 5,
                 "opacity": 0.75,
-                "color": np.concatenate(colour).round(3),
+                "color": np.concatenate(colour).astype(np.float32),
                 "colorscale": _SCALE,
                 "cmin": 0,
                 "cmax": 1,
@@ -239,4 +239,4 @@ def _text(name: str) -> str:
 
 
 def _number(value: float) -> str:
-    return "undefined" if value != value else f"{value:.5g}"
+    return "undefined" if value != value else sensible(value)

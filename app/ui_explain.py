@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from app import ui_charts_explain, ui_state
+from app.ui_marks import sensible
 from app.ui_words import count, errors_in_words, plain
 from core.associations import average_ranks
 from core.explain import CHECKED_COLUMNS, Explanation, family_shares
@@ -22,6 +23,12 @@ BLEND = "Blend"
 _VIEWS = ("Columns", "One column", "One clip")
 _STEPS = 12
 _HALF = 0.5
+_LOOKED_AT = 10  # columns that move most, whose rise is told where it is none
+Kind = Literal["csv", "parquet"]
+_KINDS: tuple[tuple[Kind, str, str], ...] = (
+    ("csv", "CSV", "text/csv"),
+    ("parquet", "Parquet", "application/vnd.apache.parquet"),
+)
 _CONFIG = {"displayModeBar": False}
 
 
@@ -61,6 +68,24 @@ def summary(found: Explanation) -> str:
         f"Half of all movement comes from {count(half, 'column')} of {len(found.columns)}, most of all {first}; the family "
         f"{family} makes {share:.0%}."
     )
+
+
+def agreement(found: Explanation) -> str:
+    """How far shuffling agrees with the mean change, over the columns that were shuffled.
+
+    Named are columns among the ten that move most whose rise is below twice its spread over the shuffles: others say the same.
+    """
+    checked = np.flatnonzero(np.isfinite(found.permutation))
+    moved, rise = found.importance[checked], found.permutation[checked]
+    if len(checked) < 2 or np.ptp(moved) == 0 or np.ptp(rise) == 0:
+        return ""
+    r = float(np.corrcoef(average_ranks(moved), average_ranks(rise))[0, 1])
+    top = checked[np.argsort(-moved, kind="stable")[:_LOOKED_AT]]
+    idle = [found.columns[place] for place in top if found.permutation[place] < 2 * found.permutation_std[place]]
+    said = f"The ranks of both, over {count(len(checked), 'column')}, have a Spearman correlation of {r:.2f}."
+    if idle:
+        said += f" Much moved, yet hardly missed, as others say the same: {', '.join(idle)}."
+    return said
 
 
 def columns(found: Explanation, known: dict[str, Column]) -> None:
@@ -110,7 +135,7 @@ def columns(found: Explanation, known: dict[str, Column]) -> None:
             )
             st.caption(
                 f"The whole blend predicts held-out clips again with one column shuffled; done for the {CHECKED_COLUMNS} columns "
-                "that move most. A column that moves much and rises little has others that say the same."
+                f"that move most. {plain(agreement(found))}"
             )
         with st.container():
             st.markdown("**By family**")
@@ -180,7 +205,7 @@ def one_column(run: Run, found: Explanation, known: dict[str, Column]) -> None:
 def one_clip(run: Run, found: Explanation, known: dict[str, Column]) -> None:
     """What makes the prediction of a clip."""
     clip = ui_state.explained_clip(found.filenames)
-    st.selectbox("Clip", found.filenames, key=ui_state.EXPLAINED_CLIP, persist_state="session", bind="query-params", width=420)
+    st.selectbox("Clip", found.filenames, key=ui_state.EXPLAINED_CLIP, persist_state="session", width=420)
     row = found.filenames.index(clip)
     label, scored = float(found.labels[row]), float(found.oof_prediction[row])
     with st.grid(4, min_column_width=170):
@@ -195,6 +220,7 @@ def one_clip(run: Run, found: Explanation, known: dict[str, Column]) -> None:
     st.altair_chart(
         ui_charts_explain.waterfall(steps), key="explain_waterfall", alt=f"From the base value to the prediction of {clip}"
     )
+    st.caption("Orange raises the prediction, green lowers it; the diamonds are the base and what all of it sums to.")
     if abs(found.prediction[row] - scored) > 1e-3:
         st.caption(
             f"The sum is {found.prediction[row]:.3f}. What the run says, {scored:.3f}, is inside the range of the labels: each "
@@ -260,22 +286,35 @@ def interacts_most(found: Explanation, place: int) -> int:
 def downloads(run: Run, found: Explanation) -> None:
     """All contributions to take away."""
 
-    def table() -> bytes:
-        frame = pd.DataFrame(found.contributions, columns=list(found.columns))
-        about = {"filename": found.filenames, "label": found.labels, "oof_prediction": found.oof_prediction, "base": found.base}
-        return pd.concat([pd.DataFrame(about), frame], axis=1).to_csv(index=False).encode()
-
-    st.download_button(
-        "Contributions",
-        table,
-        f"contributions_{run.id}.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-        key="download_contributions",
-        help="One row a clip, one column a column: base and contributions sum to the prediction.",
-    )
+    with st.container(horizontal=True):
+        for kind, label, mime in _KINDS:
+            st.download_button(
+                f"Contributions, {label}",
+                partial(contribution_table, found, kind),
+                f"contributions_{run.id}.{kind}",
+                mime,
+                icon=":material/download:",
+                on_click="ignore",
+                key=f"download_contributions_{kind}",
+                help="One row a clip: base and contributions sum to the prediction, before it is kept inside the labels.",
+            )
     st.caption("Contributions say what these models do with a column. They do not say that the column causes the label.")
+
+
+def contribution_table(found: Explanation, kind: Kind) -> bytes:
+    """Filename, label, prediction out of fold, base, then the contribution of each column, a row a clip."""
+    about = {
+        "filename": [name.encode(errors="backslashreplace").decode() for name in found.filenames],
+        "label": found.labels,
+        "oof_prediction": found.oof_prediction,
+        "base": found.base,
+    }
+    table = pd.concat([pd.DataFrame(about), pd.DataFrame(found.contributions, columns=list(found.columns))], axis=1)
+    if kind == "csv":
+        return table.to_csv(index=False).encode()
+    file = BytesIO()
+    table.to_parquet(file, index=False)
+    return file.getvalue()
 
 
 def _steps(found: Explanation, row: int, order: np.ndarray, known: dict[str, Column]) -> list[tuple[Any, ...]]:
@@ -298,15 +337,14 @@ def _value(found: Explanation, row: int, place: int, known: dict[str, Column]) -
     if value != value:
         return "undefined"
     unit = known[name].unit if name in known else "1"
-    return f"{value:.4g}" if unit == "1" else f"{value:.4g} {unit}"
+    return sensible(value) if unit == "1" else f"{sensible(value)} {unit}"
 
 
 def _player(run: Run, clip: str) -> None:
     path: Path | None = ui_state.clips_of(run).get(clip)
     if path is None or not path.is_file():
-        st.caption(
-            f"The clip is not to be heard: the data set {plain(str(run.record['dataset'].get('path')))} is not there any more."
-        )
+        where = run.record["dataset"].get("path") or run.record["dataset"]["name"]
+        st.caption(f"The clip is not to be heard: it is not, or not any more, in the data set {plain(str(where))}.")
     else:
         st.audio(str(path))
 
