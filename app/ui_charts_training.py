@@ -7,7 +7,20 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from app.ui_marks import ACCENT, COLOURS_OF_THEME, QUIET, SECOND, TALL, Layers, figure_tooltip, legend, names_axis, value_range
+from app.ui_marks import (
+    ACCENT,
+    COLOURS_OF_THEME,
+    QUIET,
+    SECOND,
+    TALL,
+    Layers,
+    around,
+    clip_points,
+    figure_tooltip,
+    legend,
+    names_axis,
+    value_range,
+)
 from core.events import FitFinished, RoundsScored
 
 
@@ -129,21 +142,76 @@ def verdicts(table: pd.DataFrame) -> Layers:
 
 
 def oof_scatter(oof: pd.DataFrame) -> Layers:
-    """Out-of-fold prediction by label; on the diagonal the two are equal."""
+    """Out-of-fold prediction by label; on the diagonal the two are equal. A click picks the point ``clip`` by its ``clip``."""
     low, high = value_range(np.concatenate([oof["label"], oof["oof_prediction"]]))
     scale = alt.Scale(domain=[low, high], nice=False)
     x = alt.X("label:Q", scale=scale, title="Label", axis=alt.Axis(tickCount=6))
     y = alt.Y("oof_prediction:Q", scale=scale, title="Prediction out of fold", axis=alt.Axis(tickCount=6))
     ends = pd.DataFrame({"label": [low, high], "oof_prediction": [low, high]})
     diagonal = alt.Chart(ends).mark_line(color=QUIET, strokeDash=[4, 4]).encode(x, y)
-    shown = [name for name in ("filename", "label", "oof_prediction", "low", "high", "fold") if name in oof]
-    interval = [figure_tooltip(name) for name in ("low", "high") if name in oof]
-    points = (
-        alt.Chart(oof[shown])
-        .mark_circle(size=40, opacity=0.55, color=ACCENT)
-        .encode(x, y, tooltip=["filename:N", "label:Q", figure_tooltip("oof_prediction"), *interval, "fold:O"])
+    shown = [name for name in ("label", "oof_prediction", "low", "high", "fold") if name in oof]
+    return alt.layer(diagonal, clip_points(oof[shown].assign(clip=oof["filename"]), x, y))
+
+
+def error_by_label(oof: pd.DataFrame, means: pd.DataFrame) -> Layers:
+    """Prediction less label, one point a clip, with the mean of each bin.
+
+    Parameters
+    ----------
+    oof : pd.DataFrame with ``filename``, ``label``, ``oof_prediction``
+    means : pd.DataFrame with ``label``, ``error``, ``clips``
+    """
+    frame = pd.DataFrame({"clip": oof["filename"], "label": oof["label"], "error": oof["oof_prediction"] - oof["label"]})
+    most = float(frame["error"].abs().max()) * 1.05 or 1.0
+    x = alt.X("label:Q", title="Label", scale=around(frame["label"]), axis=alt.Axis(tickCount=6))
+    y = alt.Y("error:Q", title="Prediction less label", scale=alt.Scale(domain=[-most, most]), axis=alt.Axis(tickCount=6))
+    tooltip = [alt.Tooltip("clip:N"), alt.Tooltip("label:Q"), alt.Tooltip("error:Q", format="+.4f")]
+    points = alt.Chart(frame, height=300).mark_circle(size=30, opacity=0.35, color=ACCENT).encode(x, y, tooltip=tooltip)
+    zero = alt.Chart(pd.DataFrame({"error": [0.0]})).mark_rule(color=QUIET, strokeDash=[4, 4]).encode(y="error:Q")
+    of_bin = [alt.Tooltip("error:Q", title="Mean error", format="+.4f"), alt.Tooltip("clips:Q", title="Clips")]
+    line = alt.Chart(means).mark_line(color=SECOND, point={"color": SECOND, "size": 60}, strokeWidth=2.5)
+    return alt.layer(zero, points, line.encode(x="label:Q", y="error:Q", tooltip=of_bin))
+
+
+def coverage_by_label(table: pd.DataFrame, level: float) -> Layers:
+    """Share of labels inside their interval by label, beside the share that was asked for.
+
+    Parameters
+    ----------
+    table : pd.DataFrame with ``label``, ``share``, ``clips``
+    level : float, the share that was asked for
+    """
+    bars = (
+        alt.Chart(table, height=26 * len(table) + 50)
+        .mark_bar(color=ACCENT, height={"band": 0.7})
+        .encode(
+            names_axis("label"),
+            alt.X("share:Q", title="Share inside", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)),
+            tooltip=["label:N", alt.Tooltip("share:Q", format=".1%"), "clips:Q"],
+        )
     )
-    return alt.layer(diagonal, points, height=360)
+    asked = alt.Chart(pd.DataFrame({"share": [level]})).mark_rule(color=SECOND, strokeWidth=2).encode(x="share:Q")
+    return alt.layer(bars, asked)
+
+
+def errors_by_group(table: pd.DataFrame) -> Layers:
+    """RMSE by group as a bar, its mean error as a point: far from 0 where a whole group is misjudged.
+
+    Parameters
+    ----------
+    table : pd.DataFrame with ``group``, ``rmse``, ``mean_error``, ``clips``
+    """
+    tooltip = [
+        alt.Tooltip("group:N", title="Group"),
+        alt.Tooltip("rmse:Q", title="RMSE", format=".4f"),
+        alt.Tooltip("mean_error:Q", title="Mean error", format="+.4f"),
+        alt.Tooltip("clips:Q", title="Clips"),
+    ]
+    title = "RMSE (bar) and mean error (point)"
+    base = alt.Chart(table).encode(names_axis("group"), tooltip=tooltip)
+    bars = base.mark_bar(color=ACCENT, height={"band": 0.7}, opacity=0.75).encode(alt.X("rmse:Q", title=title))
+    points = base.mark_point(color=SECOND, filled=True, size=70, opacity=1).encode(alt.X("mean_error:Q"))
+    return alt.layer(bars, points, height=22 * len(table) + 60)
 
 
 def place(repeat: int, fold: int, repeats: int) -> str:

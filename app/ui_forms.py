@@ -1,16 +1,18 @@
 """Widgets that return a settings object of the library. What is chosen stays chosen while one looks at other pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
 from app import ui_state
-from app.ui_words import SWITCHES, count, plain, run_label
+from app.ui_words import SWITCHES, about, count, plain, run_label
 from core.dataset import Dataset
+from core.engine import cores
 from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError
 from core.extract import FEATURE_SETS, ExtractSettings
 from core.features import columns, parse_set
+from core.forecast import forecast
 from core.matrix import group_labels, table_values
 from core.members import parse_member, parse_members
 from core.models import CATALOGUE, PRESETS
@@ -139,14 +141,27 @@ def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSett
     return settings
 
 
-def work_ahead(settings: EnsembleSettings) -> str:
-    """How many models these settings fit, in words."""
+def work_ahead(settings: EnsembleSettings, extraction: ExtractSettings, clips: int, known: Mapping[tuple[str, str], float]) -> str:
+    """How many models these settings fit, and about how long that takes, in words.
+
+    Parameters
+    ----------
+    settings, extraction : what the training would do
+    clips : number of labelled clips
+    known : seconds of earlier fits, as ``core.forecast.known_fits``
+    """
+    width = sum(len(columns(name)) if parse_set(name).of_audio else 1 for name in extraction.features)
+    ahead = forecast(settings, clips, width, known, cores() if settings.workers is None else max(1, settings.workers))
     one = len(settings.members) * settings.folds
     parts = [count(one * settings.repeats, "fit")]
     parts += [f"as many without {SWITCHES[name].lower()}" for name in ("augment", "pseudo_labels") if getattr(settings, name)]
     if settings.self_test:
         parts.append(f"{_PERMUTATIONS} x {one:,} on permuted labels")
-    return ", then ".join(parts)
+    if ahead.measured == 1:
+        rests = "as earlier fits here took"
+    else:
+        rests = "partly as earlier fits here took" if ahead.measured else "as on an ordinary machine; known better after the first"
+    return f"{', then '.join(parts)} · {about(ahead.seconds)}, {rests}"
 
 
 def repeating_columns(dataset: Dataset) -> list[str]:
@@ -176,6 +191,22 @@ def choose_run(runs: Sequence[Run], best: Run | None) -> Run:
     if best is None:
         st.caption(f":orange[No run on {plain(ui_state.choice().name)} yet: these are of other data sets.]")
     return opened
+
+
+def choose_result(here: Sequence[Run]) -> Run:
+    """One of the runs on a data set, at first the newest; the address names it."""
+    run = ui_state.result_run(here)
+    if len(here) > 1:
+        by_id = {one.id: one for one in reversed(here)}
+        st.session_state["result_box"] = run.id
+        st.selectbox(
+            "Result of",
+            list(by_id),
+            format_func=lambda one: run_label(by_id[one]),
+            key="result_box",
+            on_change=lambda: ui_state.open_run(st.session_state["result_box"]),
+        )
+    return run
 
 
 def command(line: str) -> None:

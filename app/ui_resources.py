@@ -1,5 +1,6 @@
 """What pages share and keep: the only file with Streamlit's caches. Everything here is read, never changed, by those who get it."""
 
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,23 +10,30 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from app.ui_clips import address, routed
 from app.ui_uploads import Upload, keep
-from core import associations
+from core import associations, forecast
+from core.associations import RobustScale, robust_scale
 from core.audio import Clip, read_clip
 from core.compare import Verdict, paired_verdict
-from core.dataset import Dataset, Layout, Problem, Row, read_batch, read_dataset
+from core.dataset import Dataset, Layout, Problem, Row, named_as_copies, read_batch, read_dataset
 from core.errors import DataError, JobError
 from core.events import JobStarted, Recorded, RoundsScored, read_events
 from core.explain import EXPLANATION, Explanation, load_explanation
 from core.exported import as_npz, as_parquet, definitions, read_exported
+from core.features import Trace, set_of
+from core.features import trace as follow
 from core.jobs import RESULT, Job, by_request, read_job
 from core.jobs import result as read_result
 from core.leaderboard import comparable, load_oof
 from core.matrix import Matrix
+from core.report import kind_of
 from core.runs import ABOUT, OOF, Run, list_runs
+from core.twins import COPY_NAME, NEAR_AUDIO, Twins, near_pairs
 
 Split = Literal["train", "test"]
 Kind = Literal["npz", "parquet"]
+_TIMED_RUNS = 8  # whose fits tell how long others will take
 _RESULTS = {  # what pages read of a job's result
     "check": {"seconds", "problems", "table", "why_not", "stamp"},
     "probe": {"speed"},
@@ -141,6 +149,95 @@ def _batch(
     return read_batch(path, layout, clips=clips)
 
 
+Key = tuple[str, str]  # a clip by its table, "train" or "test", and its name there
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was heard of a data set, beside what its tables say.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    seen : dict, the result of the job
+    rows : dict of Key to Row, clips that can be used
+    table : pd.DataFrame, one row for each of them in the same order
+    problems : pd.DataFrame with ``file``, ``table``, ``kind``, ``level``, ``reason``
+    twins : tuple of Twins, clips with the same sound, and names that look like copies
+    """
+
+    dataset: Dataset
+    seen: dict[str, Any]
+    rows: dict[Key, Row]
+    table: pd.DataFrame
+    problems: pd.DataFrame
+    twins: tuple[Twins, ...]
+
+
+def looked(job: Job, dataset: Dataset) -> Looked:
+    """What a look at the clips of a data set found.
+
+    Raises
+    ------
+    JobError
+        As ``result``.
+    """
+    return _looked(job.id, _changed_ns(job.folder / RESULT), id(dataset), job, dataset)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading what was heard ...")
+def _looked(job_id: str, changed_ns: int, dataset_id: int, _job: Job, _dataset: Dataset) -> Looked:
+    seen = result(_job)
+    rows = {("train", row.name): row for row in _dataset.train} | {("test", row.name): row for row in _dataset.test}
+    names = ["split", "file", "seconds", "sample_rate_hz", "channels", "peak_dbfs", "rms_dbfs"]
+    table = pd.DataFrame(seen["table"], columns=names)
+    table = table.astype(dict.fromkeys(names[2:], float) | {"split": str, "file": str})
+    keys = list(zip(table["split"], table["file"], strict=True))
+    there = [key in rows for key in keys]
+    table = table.loc[there].reset_index(drop=True)
+    keys = [key for key in keys if key in rows]
+    reasons: dict[Key, list[str]] = {}
+    for one in seen["problems"]:
+        for split in [one["split"]] if one["split"] else ["train", "test"]:
+            reasons.setdefault((split, one["file"]), []).append(one["reason"])
+    table.insert(2, "label", [rows[key].label for key in keys])
+    table["problem"] = ["; ".join(reasons.get(key, [])) for key in keys]
+    if routed():
+        table.insert(0, "play", [address(rows[key].path) for key in keys])
+    problems = pd.DataFrame(
+        [(one["file"], one["split"], kind_of(one["reason"]), one["level"], one["reason"]) for one in seen["problems"]],
+        columns=["file", "table", "kind", "level", "reason"],
+    )
+    split_of = {id(row): split for (split, _), row in rows.items()}
+    copies = [
+        Twins(COPY_NAME, split_of.get(id(of), "train"), of.name, split_of.get(id(copy), "train"), copy.name)
+        for of, copy in named_as_copies([*_dataset.train, *_dataset.test])
+    ]
+    twins = tuple([Twins(**one) for one in seen.get("twins", [])] + copies)
+    return Looked(_dataset, seen, {key: rows[key] for key in keys}, table, problems, twins)
+
+
+def trace(path: Path) -> Trace:
+    """Pauses and pitch along a clip.
+
+    Raises
+    ------
+    AudioError, JobError
+        As ``clip`` and ``core.features.trace``.
+    """
+    return _trace(str(path), _changed_ns(path))
+
+
+def can_trace() -> bool:
+    """Whether pauses and pitch come at once: what follows them is loaded, which takes seconds the first time."""
+    return "core.features.pitch" in sys.modules
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _trace(path: str, changed_ns: int) -> Trace:
+    return follow(clip(Path(path)))
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """What an extraction exported, and what it was made of.
@@ -224,6 +321,64 @@ def _column_correlations(key: str, _features: Features) -> tuple[np.ndarray, np.
     return associations.correlations(np.concatenate([one.X for one in (_features.train, _features.test) if one is not None]))
 
 
+def typical(features: Features) -> RobustScale:
+    """Median and spread of each column over the clips to train on, or to test where there are no others."""
+    return _typical(features.key, features)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Comparing the clips ...")
+def _typical(key: str, _features: Features) -> RobustScale:
+    return robust_scale(_features.whole.X)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Clips of both tables on the two directions along which they differ most.
+
+    Attributes
+    ----------
+    points : pd.DataFrame with ``table``, ``clip``, ``label``, ``x``, ``y``
+    shares : share of the variance along x, and along y
+    columns : int, that vary
+    """
+
+    points: pd.DataFrame
+    shares: tuple[float, float]
+    columns: int
+
+
+def clip_map(features: Features, of: str | None = None) -> Map:
+    """A map of the clips by their columns, or by those of one feature set."""
+    return _clip_map(features.key, of, features)
+
+
+@st.cache_resource(max_entries=6, show_spinner="Drawing the map ...")
+def _clip_map(key: str, of: str | None, _features: Features) -> Map:
+    tables = _tables_of(_features)
+    take = [place for place, name in enumerate(_features.whole.names) if of is None or set_of(name) == of]
+    axes = associations.principal_axes(np.concatenate([one.X for _, one in tables])[:, take])
+    points = pd.concat([pd.DataFrame({"table": split, "clip": one.filenames, "label": one.y}) for split, one in tables])
+    points["x"], points["y"] = axes.points.T.round(4)
+    return Map(points.reset_index(drop=True), (float(axes.shares[0]), float(axes.shares[1])), axes.columns)
+
+
+def near_twins(features: Features) -> list[Twins]:
+    """Clips of both tables whose features are all but another's."""
+    return _near_twins(features.key, features)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Looking for clips that are nearly the same ...")
+def _near_twins(key: str, _features: Features) -> list[Twins]:
+    tables = _tables_of(_features)
+    keys = [(split, name) for split, one in tables for name in one.filenames]
+    pairs = near_pairs(np.concatenate([one.X for _, one in tables]))
+    return [Twins(NEAR_AUDIO, *keys[one], *keys[other]) for one, other in pairs]
+
+
+def _tables_of(features: Features) -> list[tuple[str, Matrix]]:
+    return [(split, one) for split, one in (("train", features.train), ("test", features.test)) if one is not None]
+
+
 def packed(features: Features, split: Split, kind: Kind) -> bytes:
     """A matrix as a file to take away."""
     return _packed(features.key, split, kind, features)
@@ -272,6 +427,17 @@ def explanation(run: Run) -> Explanation | None:
 @st.cache_resource(max_entries=4, show_spinner="Reading the explanation ...")
 def _explanation(run_id: str, path: str, changed_ns: int, _run: Run) -> Explanation | None:
     return load_explanation(_run)
+
+
+def known_fits(jobs: Path) -> dict[tuple[str, str], float]:
+    """How long fits took in this workspace, by model and preset."""
+    found = runs(jobs)[-_TIMED_RUNS:]
+    return _known_fits(str(jobs), tuple(run.id for run in found), found)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _known_fits(jobs: str, ids: tuple[str, ...], _runs: list[Run]) -> dict[tuple[str, str], float]:
+    return forecast.known_fits((run, read_events(run.folder / "events.jsonl")[0]) for run in _runs)
 
 
 def judged(run: Run, other: Run) -> tuple[Verdict | None, str | None]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -191,6 +191,34 @@ def explained_clip(names: Sequence[str]) -> str:
     return name
 
 
+def listen_to(split: str, name: str) -> None:
+    """Hear and see a clip of the data set; it stands in the page's address, so that a refresh shows it again."""
+    st.session_state["listened"] = (split, name)
+
+
+def listened(among: Container[tuple[str, str]]) -> tuple[str, str] | None:
+    """The clip that was chosen to be heard, else the one that the page's address names, where it is among these."""
+    chosen = st.session_state.get("listened")
+    if chosen not in among:
+        named = st.query_params.get("clip", "")
+        chosen = next(
+            ((split, named) for split in (st.query_params.get("table", "train"), "test") if (split, named) in among), None
+        )
+    if chosen is not None:
+        st.session_state["listened"] = chosen
+        for key, value in {"clip": chosen[1], "table": chosen[0]}.items():
+            if st.query_params.get(key) != value:
+                st.query_params[key] = value
+    return chosen
+
+
+def uploader(name: str, *, empty: bool = False) -> str:
+    """The key of a box for files; a new one where it is to be emptied."""
+    number: int = st.session_state.get(f"uploader_{name}", 0) + int(empty)
+    st.session_state[f"uploader_{name}"] = number
+    return f"{name}_{number}"
+
+
 def picked(key: str) -> Any:
     """What is selected in a chart or a table of this key."""
     return st.session_state[key]["selection"]
@@ -258,6 +286,38 @@ def close_run() -> None:
     """Look at no run in particular."""
     st.session_state.pop("opened_run", None)
     st.query_params.pop("run", None)
+
+
+def result_run(here: Sequence[Run]) -> Run:
+    """The run whose result is looked at: one that has come since the last look, else the opened one, else the newest."""
+    newest = here[-1]
+    fresh = st.session_state.get("newest_result") not in (None, newest.id)
+    st.session_state["newest_result"] = newest.id
+    run = newest if fresh else opened_run(here) or newest
+    open_run(run.id)
+    return run
+
+
+def stamp_of(run: Run) -> str:
+    """The state of the data set that a run was trained on.
+
+    Raises
+    ------
+    JobError
+        It was not kept, or is damaged.
+    """
+    stamp: str = ui_resources.result(read_job(run.folder))["stamp"]
+    return stamp
+
+
+def columns_of(run: Run) -> dict[str, dict[str, str]]:
+    """Columns of the table that a run was trained on: the value of each clip; none where its data set is gone."""
+    try:
+        layout = build(Layout, run.record["settings"]["layout"])
+        rows = ui_resources.dataset(str(run.record["dataset"]["path"]), layout).train
+    except (EarmarkError, KeyError, TypeError):
+        return {}
+    return {name: {row.name: row.columns[name] for row in rows} for name in (rows[0].columns if rows else ())}
 
 
 def remember_compared(names: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from app import ui_forms, ui_live, ui_resources, ui_state, ui_training
+from app import ui_forms, ui_live, ui_resources, ui_result, ui_state, ui_training
 from app.ui_words import changed_since, count, errors_in_words, plain
 from core import commands, jobs
 from core.dataset import why_not_trainable
@@ -52,8 +52,10 @@ with st.container(border=True):
             args=(extraction, ensemble),
             disabled=not possible or active,
         )
-        if ensemble is not None and possible:
-            st.caption(ui_forms.work_ahead(ensemble), width="content")
+        if ensemble is not None and extraction is not None and possible:
+            st.caption(
+                ui_forms.work_ahead(ensemble, extraction, len(dataset.train), ui_resources.known_fits(ws.jobs)), width="content"
+            )
 if ensemble is not None and extraction is not None:
     ui_forms.command(commands.train_command(chosen.path, chosen.layout, extraction, ensemble, ws.root))
 
@@ -62,14 +64,18 @@ if job is not None and active:
     runs = ui_state.runs_like(plan.get("groups"))
     best = best_run(runs) if runs else None
     ui_live.show_job(job, draw_training)
-elif job is not None and not ui_live.show_end(job):
-    try:
-        if ui_resources.result(job)["stamp"] != dataset.stamp():
-            changed_since("this was trained")
-        ui_training.show_run(read_run(job.folder), ui_forms.repeating_columns(dataset))
-        if st.button("Score new clips", type="primary", icon=":material/arrow_forward:", key="next_step"):
-            st.switch_page(ui_state.PAGES["predict"])
-    except (RunError, JobError) as error:
-        st.error(plain(str(error)), icon=":material/error:")
-elif job is None:
-    st.caption("Nothing is fitted on clips that it is scored on. Features that are not there yet are extracted first.")
+else:
+    if job is not None and not ui_live.show_end(job):
+        with errors_in_words():
+            read_run(job.folder)  # what is damaged is not among the runs
+    here = ui_state.runs_here()
+    if here:
+        try:
+            run = ui_forms.choose_result(here)
+            if ui_state.stamp_of(run) != dataset.stamp():
+                changed_since("this was trained")
+            ui_result.show_run(run, ui_forms.repeating_columns(dataset))
+        except (RunError, JobError) as error:
+            st.error(plain(str(error)), icon=":material/error:")
+    elif job is None:
+        st.caption("Nothing is fitted on clips that it is scored on. Features that are not there yet are extracted first.")

@@ -1,0 +1,102 @@
+"""Settings of a training in, about how long it will take out. Times in seconds of one process for a fit, and of the clock for all.
+
+What earlier trainings of the workspace took says most; a model that was never fitted here is reckoned from its cost beside others.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from core.ensemble import EnsembleSettings
+from core.events import FitFinished, Recorded
+from core.members import parse_members
+from core.models import CATALOGUE
+from core.runs import Run
+from core.trials import PERMUTATIONS
+
+START_S = 6.0  # processes, leaks, the last tables
+COST_S = 1.0  # of a fit of cost 1 with the preset fast on 400 rows of 289 columns, sets chosen inside; two cores of 2024
+_CLASSIC = 5.0  # times as long as fast
+_CELLS = 400 * 289
+_FLOOR = 0.3  # of a fit's time that does not grow with the rows
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """About how long a training takes.
+
+    Attributes
+    ----------
+    seconds : float, extraction left out
+    fits : int, models that are fitted
+    measured : float, share of the fits whose time rests on earlier fits in this workspace
+    """
+
+    seconds: float
+    fits: int
+    measured: float
+
+
+def known_fits(runs: Iterable[tuple[Run, Iterable[Recorded]]]) -> dict[tuple[str, str], float]:
+    """Seconds of a fit for each model and preset, brought to 400 rows of 289 columns: the median over runs.
+
+    Parameters
+    ----------
+    runs : finished runs with their events
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    for run, recorded in runs:
+        size = scale(run.record["dataset"]["train_clips"], len(run.record["columns"]))
+        preset = run.record["settings"]["ensemble"].get("preset", "fast")
+        by_model: dict[str, list[float]] = {}
+        for one in recorded:
+            if isinstance(one.event, FitFinished):
+                by_model.setdefault(one.event.model.split(":")[0], []).append(one.event.seconds)
+        for model, seconds in by_model.items():
+            found.setdefault((model, preset), []).append(statistics.fmean(seconds) / size)
+    return {key: statistics.median(values) for key, values in found.items()}
+
+
+def forecast(settings: EnsembleSettings, rows: int, columns: int, known: Mapping[tuple[str, str], float], workers: int) -> Forecast:
+    """How long a training will take.
+
+    Parameters
+    ----------
+    settings : EnsembleSettings
+    rows, columns : of the matrix
+    known : as ``known_fits``
+    workers : int >= 1, processes side by side
+    """
+    one_plan, rests, fits = 0.0, 0.0, 0
+    longest = 0.0
+    members = parse_members(settings.members)
+    for member in members:
+        key = (member.model, settings.preset)
+        cost = (
+            CATALOGUE[member.model].cost
+            * COST_S
+            * (_CLASSIC if settings.preset == "classic" and CATALOGUE[member.model].cost >= 1 else 1)
+        )
+        seconds = known.get(key, cost) * scale(rows * (1 + settings.augment), columns) * (2 if settings.pseudo_labels else 1)
+        seconds *= 1 + (settings.trials or 0) / 3
+        one_plan += seconds * settings.folds
+        longest = max(longest, seconds)
+        rests += key in known
+    again = sum((bool(settings.augment), settings.pseudo_labels))  # all is fitted once more without each switch
+    times = settings.repeats * (1 + again) + (PERMUTATIONS if settings.self_test else 0)
+    fits = len(members) * settings.folds * settings.repeats
+    seconds = START_S + max(longest, one_plan * times / max(1, workers))
+    if settings.minutes is not None:
+        seconds = min(seconds, START_S + 60 * settings.minutes)
+    return Forecast(seconds, fits, rests / len(members))
+
+
+def scale(rows: int, columns: int) -> float:
+    """Time of a fit beside that of one on 400 rows of 289 columns: a part of it is the same whatever the size.
+
+    Examples
+    --------
+    >>> scale(400, 289)
+    1.0
+    """
+    return _FLOOR + (1 - _FLOOR) * rows * columns / _CELLS
