@@ -1,6 +1,7 @@
 """Errors in, figures out: folds, rounds, members, predictions out of fold. Errors are in the unit of the label."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import altair as alt
@@ -23,14 +24,28 @@ from app.ui_marks import (
 )
 from core.events import FitFinished, RoundsScored
 
+_ROUNDS_DRAWN = 60  # of a curve
+_RUNNING = ("oof_rmse", "constant_rmse")
+_LINES = ("members so far", "constant (mean label)", "best run before")
+
 
 def fold_scores(fits: Sequence[FitFinished], members: Sequence[str], folds: int, repeats: int = 1) -> alt.Chart:
     """RMSE of each member on each fold, as far as they are fitted, repeat after repeat; the axes stand still while it fills."""
+    return fold_chart(fold_table(fits, repeats), tuple(members), folds, repeats)
+
+
+def fold_table(fits: Sequence[FitFinished], repeats: int) -> pd.DataFrame:
+    """What ``fold_chart`` draws: a row for each fit."""
     rows = [(place(fit.repeat, fit.fold, repeats), fit.repeat + 1, fit.rmse, fit.model) for fit in fits]
+    return pd.DataFrame(rows, columns=["fold", "repeat", "rmse", "member"])
+
+
+def fold_chart(table: pd.DataFrame, members: tuple[str, ...], folds: int, repeats: int) -> alt.Chart:
+    """RMSE by fold and member."""
     places = [place(repeat, fold, repeats) for repeat in range(repeats) for fold in range(folds)]
     title = "Fold" if repeats == 1 else "Repeat and fold"
     return (
-        alt.Chart(pd.DataFrame(rows, columns=["fold", "repeat", "rmse", "member"]), height=TALL)
+        alt.Chart(table, height=TALL)
         .mark_line(point=alt.OverlayMarkDef(size=70 if len(places) <= 10 else 35, filled=True), strokeWidth=1.5)
         .encode(
             alt.X("fold:O", scale=alt.Scale(domain=places), title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
@@ -51,33 +66,58 @@ def running_error(fits: Sequence[FitFinished], total: int, best: float | None = 
     total : int, fits in the end
     best : float, RMSE of the best run so far, drawn as a rule
     """
-    names = {"oof_rmse": "members so far", "constant_rmse": "constant (mean label)"}
-    rows = [(number + 1, name, getattr(fit, key)) for number, fit in enumerate(fits) for key, name in names.items()]
-    marks, last = list(names.values()), max(2, total)
+    return running_chart(running_table(fits, total, best), total, best is not None)
+
+
+def running_table(fits: Sequence[FitFinished], total: int, best: float | None) -> pd.DataFrame:
+    """What ``running_chart`` draws: a row for each fit and line."""
+    rows = [
+        (number + 1, name, getattr(fit, key))
+        for number, fit in enumerate(fits)
+        for key, name in zip(_RUNNING, _LINES, strict=False)
+    ]
     if best is not None:
-        marks.append("best run before")
-        rows += [(at, marks[-1], best) for at in (1, last)]
-    colours = alt.Scale(domain=marks, range=[ACCENT, QUIET, SECOND][: len(marks)])
-    base = alt.Chart(pd.DataFrame(rows, columns=["fits", "what", "rmse"])).encode(
-        alt.X("fits:Q", scale=alt.Scale(domain=[1, last]), title="Fits finished", axis=alt.Axis(tickMinStep=1, format="d")),
+        rows += [(at, _LINES[-1], best) for at in (1, max(2, total))]
+    return pd.DataFrame(rows, columns=["fits", "what", "rmse"])
+
+
+def running_chart(table: pd.DataFrame, total: int, with_best: bool) -> Layers:
+    """RMSE by the number of fits."""
+    marks = _LINES if with_best else _LINES[:-1]
+    colours = alt.Scale(domain=list(marks), range=[ACCENT, QUIET, SECOND][: len(marks)])
+    ends = alt.Scale(domain=[1, max(2, total)])
+    base = alt.Chart(table).encode(
+        alt.X("fits:Q", scale=ends, title="Fits finished", axis=alt.Axis(tickMinStep=1, format="d")),
         alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE out of fold"),
         alt.Color("what:N", scale=colours, title=None, legend=legend(marks)),
         tooltip=["what:N", "fits:Q", figure_tooltip("rmse")],
     )
-    points = base.transform_filter(alt.datum.what != "best run before").mark_point(size=25, filled=True)
+    points = base.transform_filter(alt.datum.what != _LINES[-1]).mark_point(size=25, filled=True)
     return alt.layer(base.mark_line(strokeWidth=2), points, height=TALL)
 
 
 def round_curves(rounds: Sequence[RoundsScored], folds: int) -> alt.Chart:
     """RMSE of a boosted member by round on the rows that early stopping looks at, a line for each fold of each repeat."""
-    rows = {(one.repeat + 1, one.fold + 1, one.rounds): one.rmse for one in rounds}  # a fit that was begun anew tells them again
-    frame = pd.DataFrame([(*key, rmse) for key, rmse in rows.items()], columns=["repeat", "fold", "rounds", "rmse"])
+    return round_chart(round_table(rounds), folds)
+
+
+def round_table(rounds: Sequence[RoundsScored]) -> pd.DataFrame:
+    """What ``round_chart`` draws: a row for each point, at most about 60 of a curve."""
+    curves: dict[tuple[int, int], dict[int, float]] = {}
+    for one in rounds:  # a fit that was begun anew tells its rounds again
+        curves.setdefault((one.repeat + 1, one.fold + 1), {})[one.rounds] = one.rmse
+    rows = [(*of, number, rmse) for of, curve in curves.items() for number, rmse in _thinned(sorted(curve.items()))]
+    return pd.DataFrame(rows, columns=["repeat", "fold", "rounds", "rmse"])
+
+
+def round_chart(table: pd.DataFrame, folds: int) -> alt.Chart:
+    """RMSE by round and fold."""
     numbers = list(range(1, folds + 1))
     scale = alt.Scale(domain=numbers)
     if folds > COLOURS_OF_THEME:
         scale = alt.Scale(domain=numbers, scheme=alt.SchemeParams(name="viridis", extent=[0.3, 0.85]))
     return (
-        alt.Chart(frame, height=300)
+        alt.Chart(table, height=300)
         .mark_line(strokeWidth=1.5, opacity=0.85)
         .encode(
             alt.X("rounds:Q", title="Round", axis=alt.Axis(tickMinStep=1, tickCount=5, format="d")),
@@ -87,6 +127,25 @@ def round_curves(rounds: Sequence[RoundsScored], folds: int) -> alt.Chart:
             tooltip=["repeat:O", "fold:O", "rounds:Q", figure_tooltip("rmse")],
         )
     )
+
+
+@lru_cache(maxsize=64)
+def ticking_spec(chart: Callable[..., alt.Chart | Layers], *shape: Hashable) -> dict[str, Any]:
+    """A chart without its data, as Vega-Lite: to build and check one is most of what drawing costs, and only the data tick.
+
+    Parameters
+    ----------
+    chart : function of a table and of ``shape``
+    shape : what else the chart depends on
+    """
+    drawn = chart(pd.DataFrame(), *shape).to_dict()
+    return {name: part for name, part in drawn.items() if name not in ("data", "datasets")}
+
+
+def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most about 60 of the points, the first and the last among them."""
+    step = max(1, len(points) // _ROUNDS_DRAWN)
+    return [*points[:-1:step], points[-1]]
 
 
 def member_weights(table: pd.DataFrame) -> alt.Chart:

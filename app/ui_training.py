@@ -1,8 +1,10 @@
 """A training drawn while it is at work: its errors as they come. Errors are in the unit of the label."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from copy import deepcopy
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from app import ui_charts_training, ui_live
@@ -50,15 +52,15 @@ def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | 
         st.caption("The first fits are under way ...")
     else:
         with st.grid(2, min_column_width=320):
-            st.altair_chart(
-                ui_charts_training.fold_scores(fits, plan["members"], folds, repeats),
-                key="fold_scores",
-                alt="RMSE by member and fold",
-            )
-            st.altair_chart(
-                ui_charts_training.running_error(fits, total, best),
+            table, shape = ui_charts_training.fold_table(fits, repeats), (tuple(plan["members"]), folds, repeats)
+            _draw(table, ui_charts_training.fold_chart, *shape, key="fold_scores", what="RMSE by member and fold")
+            _draw(
+                ui_charts_training.running_table(fits, total, best),
+                ui_charts_training.running_chart,
+                total,
+                best is not None,
                 key="running_error",
-                alt="RMSE so far, beside the constant's and the best run's",
+                what="RMSE so far, beside the constant's and the best run's",
             )
     if any(isinstance(event, RoundsScored) for event in ours):
         st.markdown("**Rounds of boosting**")
@@ -75,8 +77,14 @@ def draw_rounds(events: Sequence[object], members: Sequence[str], folds: int) ->
             if member in told:
                 with st.container():
                     st.caption(plain(member))
-                    curves = ui_charts_training.round_curves([one for one in rounds if one.model == member], folds)
-                    st.altair_chart(curves, key=f"rounds_{number}", alt=f"RMSE of {member} by round, on the early-stopping rows")
+                    table = ui_charts_training.round_table([one for one in rounds if one.model == member])
+                    what = f"RMSE of {member} by round, on the early-stopping rows"
+                    _draw(table, ui_charts_training.round_chart, folds, key=f"rounds_{number}", what=what)
+
+
+def _draw(table: pd.DataFrame, chart: Callable[..., Any], *shape: Hashable, key: str, what: str) -> None:
+    """A chart that ticks: what it looks like is built once, only the table is new."""
+    st.vega_lite_chart(table, deepcopy(ui_charts_training.ticking_spec(chart, *shape)), key=key, alt=what)
 
 
 def leak_words(random_rmse: float, grouped_rmse: float, groups: str, *, chosen: bool) -> None:
