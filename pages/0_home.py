@@ -6,9 +6,17 @@ from app import ui_live, ui_resources, ui_state
 from app.ui_words import NOTHING, count, errors_in_words, plain
 from core import jobs
 from core.errors import DataError
-from core.runs import best_run
+from core.runs import Run, best_run
 
 ws = ui_state.workspace()
+
+
+def grouping(run: Run) -> str:
+    """What clips of the best run are new to the models that score them."""
+    groups = run.record["settings"]["ensemble"].get("groups")
+    return f"on a {plain(groups)} that is new" if groups and groups != "auto" else "without groups" if not groups else "with groups"
+
+
 chosen = ui_state.choice()
 try:
     dataset, trouble = ui_resources.dataset(chosen.path, chosen.layout), None
@@ -22,6 +30,14 @@ best = best_run(runs) if runs else None
 
 st.title("Earmark")
 st.caption("Learns to grade sound from labelled clips, and says how far off it will be on clips that it has not heard.")
+if not recent_work and not ui_state.recent():
+    with st.container(border=True):
+        st.markdown("**New here? A minute is enough**")
+        st.markdown(
+            "1. **Dataset**: the bundled piano notes are open; each says how hard its key was struck. Listen.\n"
+            "2. **Train**: press the button. Each clip is scored by models that have not heard it; errors draw themselves.\n"
+            "3. **Explain** and **Predict**: see what the models listen to, then bring a clip of your own."
+        )
 
 with st.grid(4, min_column_width=190):
     with st.container(border=True, height="stretch"):
@@ -40,19 +56,22 @@ with st.grid(4, min_column_width=190):
         else:
             st.caption("With the training" if runs else "Not yet")
     with st.container(border=True, height="stretch"):
-        names = {"extract": "Extraction", "train": "Training", "predict": "Scoring"}
+        names = {"extract": "Extraction", "train": "Training", "predict": "Scoring", "explain": "Explanation"}
         st.metric("At work", names.get(running[0].kind, running[0].kind) if running else NOTHING, icon=":material/bolt:")
         st.caption(plain(ui_state.request_name(running[0])) if running else "Nothing is running")
     with st.container(border=True, height="stretch"):
         st.metric("Best run", f"{best.scores['oof_rmse']:.3f}" if best else NOTHING, icon=":material/trophy:")
-        st.caption(f"RMSE out of fold; constant {best.scores['constant_rmse']:.3f}" if best else "No run on this data set yet")
+        if best is None:
+            st.caption("No run on this data set yet")
+        else:
+            st.caption(f"RMSE out of fold {grouping(best)}; constant {best.scores['constant_rmse']:.3f}")
 
 if running:
     ui_live.show_job(running[0])
 
 st.subheader("Next step")
 if running:
-    page = {"extract": "features", "train": "train"}.get(running[0].kind, "predict")
+    page = {"extract": "features", "train": "train", "explain": "explain"}.get(running[0].kind, "predict")
     text, label = "Work goes on when this page is closed. Watch it as it happens.", "Watch"
 elif trouble is not None:
     page, text, label = "dataset", trouble, "Choose a data set"
@@ -77,6 +96,16 @@ with st.container(horizontal=True):
             ui_state.choose(its_set)  # the page shows the work on its own data set
         if running and running[0].kind == "predict":
             ui_state.watch(running[0])
+        if running and running[0].kind == "explain":
+            ui_state.open_run(str(running[0].request["run"]))
         st.switch_page(ui_state.PAGES[page])
     if page != "dataset" and st.button("Look at the data", icon=":material/library_music:", key="look_at_data"):
         st.switch_page(ui_state.PAGES["dataset"])
+    if best is not None and st.button("See its result", icon=":material/model_training:", key="see_result"):
+        ui_state.open_run(best.id)
+        st.switch_page(ui_state.PAGES["train"])
+    if best is not None and st.button("Explain it", icon=":material/lightbulb:", key="explain_best"):
+        ui_state.open_run(best.id)
+        st.switch_page(ui_state.PAGES["explain"])
+    if runs and st.button("All runs", icon=":material/leaderboard:", key="all_runs"):
+        st.switch_page(ui_state.PAGES["runs"])
