@@ -7,10 +7,22 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from app.ui_marks import ACCENT, HEIGHT, QUIET, Layers, bars, clips_axis, figure_tooltip, value_range
+from app.ui_marks import (
+    ACCENT,
+    HEIGHT,
+    MANY_POINTS,
+    MAX_BARS,
+    QUIET,
+    TALL,
+    Layers,
+    bars,
+    clips_axis,
+    figure_tooltip,
+    value_range,
+)
 
 
-def predictions_on_labels(labels: Sequence[float], predictions: pd.DataFrame) -> Layers:
+def predictions_on_labels(labels: np.ndarray | Sequence[float], predictions: pd.DataFrame) -> Layers:
     """Where predictions stand among the labels that were trained on: each a point with its interval, the lowest at the bottom.
 
     Parameters
@@ -46,3 +58,60 @@ def predictions_on_labels(labels: Sequence[float], predictions: pd.DataFrame) ->
     points = base.mark_point(color=ACCENT, filled=True, size=110, opacity=1).encode(alt.X("prediction:Q", scale=x))
     height = max(HEIGHT, min(4 * HEIGHT, 14 * len(ordered)))
     return alt.layer(histogram, alt.layer(intervals, points), height=height).resolve_scale(y="independent")
+
+
+def predictions_beside_labels(labels: np.ndarray | Sequence[float], predictions: np.ndarray) -> Layers:
+    """How many predictions fall where, before the labels that were trained on, each as a share of its own clips.
+
+    Parameters
+    ----------
+    labels : of the training clips
+    predictions : np.ndarray [shape=(n,)]
+    """
+    values = np.asarray(labels, float)
+    low, high = value_range(np.concatenate([values, predictions]))
+    edges = np.linspace(low, high, MAX_BARS + 1)
+    x = alt.Scale(domain=[low, high], nice=False)
+    layers = []
+    for some, colour, opacity in ((values, QUIET, 0.35), (predictions, ACCENT, 0.6)):
+        counts, _ = np.histogram(some, bins=edges)
+        frame = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "share": counts / len(some), "clips": counts})
+        layers.append(
+            alt.Chart(frame)
+            .mark_bar(color=colour, opacity=opacity, binSpacing=1)
+            .encode(
+                alt.X("from:Q", scale=x, title="Label", axis=alt.Axis(tickCount=10)),
+                alt.X2("to"),
+                alt.Y("share:Q", title="Share of clips", axis=alt.Axis(format="%")),
+                y2=alt.datum(0),
+                tooltip=[figure_tooltip("from"), figure_tooltip("to"), "clips:Q"],
+            )
+        )
+    return alt.layer(*layers, height=HEIGHT)
+
+
+def predictions_by_label(frame: pd.DataFrame) -> Layers:
+    """Prediction against label with its interval, and the line where both are equal.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame with ``clip``, ``label``, ``prediction``, ``low``, ``high``
+    """
+    low, high = value_range(frame[["label", "prediction", "low", "high"]].to_numpy(float).ravel())
+    scale = alt.Scale(domain=[low, high], nice=False)
+    x = alt.X("label:Q", title="Label", scale=scale, axis=alt.Axis(tickCount=10))
+    line = (
+        alt.Chart(pd.DataFrame({"label": [low, high], "prediction": [low, high]}))
+        .mark_line(color=QUIET, strokeDash=[5, 5])
+        .encode(x, alt.Y("prediction:Q", title="Prediction", scale=scale))
+    )
+    tooltip: list[Any] = ["clip:N", *(figure_tooltip(name) for name in ("label", "prediction", "low", "high"))]
+    base = alt.Chart(frame).encode(x, tooltip=tooltip)
+    many = len(frame) > MANY_POINTS
+    points = base.mark_circle(color=ACCENT, size=14 if many else 60, opacity=0.3 if many else 0.8).encode(
+        alt.Y("prediction:Q", scale=scale)
+    )
+    if many:
+        return alt.layer(line, points, height=TALL)
+    ends = base.mark_rule(color=ACCENT, opacity=0.25).encode(alt.Y("low:Q", scale=scale), alt.Y2("high"))
+    return alt.layer(line, ends, points, height=TALL)

@@ -13,7 +13,7 @@ import streamlit as st
 from app.ui_clips import address, routed
 from app.ui_uploads import Upload, keep
 from core import associations, forecast
-from core.associations import RobustScale, robust_scale
+from core.associations import Usual, usual
 from core.audio import Clip, read_clip
 from core.compare import Verdict, paired_verdict
 from core.dataset import Dataset, Layout, Problem, Row, named_as_copies, read_batch, read_dataset
@@ -321,14 +321,14 @@ def _column_correlations(key: str, _features: Features) -> tuple[np.ndarray, np.
     return associations.correlations(np.concatenate([one.X for one in (_features.train, _features.test) if one is not None]))
 
 
-def typical(features: Features) -> RobustScale:
-    """Median and spread of each column over the clips to train on, or to test where there are no others."""
+def typical(features: Features) -> Usual:
+    """Median and percentiles of each column over the clips to train on, or to test where there are no others."""
     return _typical(features.key, features)
 
 
 @st.cache_resource(max_entries=2, show_spinner="Comparing the clips ...")
-def _typical(key: str, _features: Features) -> RobustScale:
-    return robust_scale(_features.whole.X)
+def _typical(key: str, _features: Features) -> Usual:
+    return usual(_features.whole.X)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,9 @@ _REPEATS_NAMED = 4
 _WORST = 50
 _MOST_GROUPS = 30
 _NEXT = (
-    ("predict", "Score new clips", ":material/target:"),
-    ("explain", "Explain this run", ":material/lightbulb:"),
-    ("runs", "Compare runs", ":material/leaderboard:"),
+    ("predict", "Score new clips", ":material/target:", "next_step"),
+    ("explain", "Explain this run", ":material/lightbulb:", "go_explain"),
+    ("runs", "Compare runs", ":material/leaderboard:", "go_runs"),
 )
 
 
@@ -67,15 +67,9 @@ def show_run(run: Run, repeating: Sequence[str]) -> None:
     _member_table(scores, settings, run.record["settings"]["extract"]["features"])
     _downloads(run)
     with st.container(horizontal=True):
-        for page, label, icon in _NEXT:
-            st.button(
-                label,
-                icon=icon,
-                key=f"go_{page}",
-                on_click=_go,
-                args=(run.id, page),
-                type="primary" if page == "predict" else "secondary",
-            )
+        for page, label, icon, key in _NEXT:
+            kind: Literal["primary", "secondary"] = "primary" if key == "next_step" else "secondary"
+            st.button(label, icon=icon, key=key, type=kind, on_click=_go, args=(run.id, page))
     events = [one.event for one in ui_resources.events(run.folder / "events.jsonl")]
     if any(isinstance(event, RoundsScored) for event in events):
         with st.expander("Rounds of boosting", icon=":material/show_chart:", expanded=True):

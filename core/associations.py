@@ -4,9 +4,13 @@ A missing value is NaN: each correlation is over the rows where both values are 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+_NORMAL_MAD = 1.4826  # times the median distance from the median: the standard deviation of what is spread normally
+_NORMAL_P95 = 1.645  # standard deviations from the mean to the 95th percentile of what is spread normally
+_LIMIT = 6.0  # robust standard deviations: one odd clip does not make an axis of its own
 _VARIES = 1e-9  # of a column's whole variance: below that, what is left on the common rows is rounding
 
 
@@ -24,6 +28,161 @@ class LabelCorrelations:
     pearson: np.ndarray
     spearman: np.ndarray
     rows: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class RobustScale:
+    """Columns on a scale that odd rows do not move.
+
+    Attributes
+    ----------
+    Z : np.ndarray [shape=(n, d)], distance from the median in spreads; NaN where there is no value, and in columns that do not vary
+    centre : np.ndarray [shape=(d,)], medians
+    spread : np.ndarray [shape=(d,)], NaN where a column does not vary
+    """
+
+    Z: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Rows on the directions along which they differ most.
+
+    Attributes
+    ----------
+    points : np.ndarray [shape=(n, k)]
+    shares : np.ndarray [shape=(k,)], of the variance of all columns, in [0, 1]
+    columns : int, that vary
+    """
+
+    points: np.ndarray
+    shares: np.ndarray
+    columns: int
+
+
+def robust_scale(X: np.ndarray, *, spread: Literal["mad", "quartiles"] = "mad") -> RobustScale:
+    """Take each column's median off and divide by its spread.
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n, d)]
+    spread : "mad" (1.4826 times the median distance from the median, which is the standard deviation of normal values) or
+        "quartiles" (their distance); where more than half of the values are equal and it is 0, the standard deviation
+
+    Returns
+    -------
+    scale : RobustScale
+    """
+    X = np.asarray(X, np.float64)
+    centre, spreads = np.full(X.shape[1], np.nan), np.full(X.shape[1], np.nan)
+    for column, values in enumerate(X.T):
+        there = values[np.isfinite(values)]
+        if len(there) == 0:
+            continue
+        centre[column] = np.median(there)
+        if np.ptp(there) == 0:
+            continue
+        if spread == "mad":
+            width = _NORMAL_MAD * np.median(np.abs(there - centre[column]))
+        else:
+            lower, upper = np.percentile(there, [25, 75])
+            width = upper - lower
+        spreads[column] = width or there.std() or np.nan
+    Z = (X - centre) / spreads
+    Z[~np.isfinite(Z)] = np.nan
+    return RobustScale(Z, centre, spreads)
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """Where most rows stand in each column.
+
+    Attributes
+    ----------
+    p5, p25, median, p75, p95 : np.ndarray [shape=(d,)], percentiles; NaN where there is no value
+    std : np.ndarray [shape=(d,)]
+    """
+
+    p5: np.ndarray
+    p25: np.ndarray
+    median: np.ndarray
+    p75: np.ndarray
+    p95: np.ndarray
+    std: np.ndarray
+
+    def distance(self, values: np.ndarray) -> np.ndarray:
+        """Distance of values [shape=(d,)] from the medians, in spreads of their side: 1.645 is the 95th percentile, -1.645 the 5th.
+
+        For what is spread normally that is the number of standard deviations; a long tail on one side makes nothing on the other
+        look odd. Where a side has no spread the standard deviation is taken; NaN where nothing varies.
+        """
+        above = values >= self.median
+        side = np.where(above, self.p95 - self.median, self.median - self.p5) / _NORMAL_P95
+        spread = np.where(side > 0, side, self.std)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            z = (values - self.median) / spread
+        return np.where(np.isfinite(z), z, np.nan)
+
+
+def usual(X: np.ndarray) -> Usual:
+    """Percentiles of each column over the rows that have a value [shape=(n, d)]."""
+    found = np.full((6, X.shape[1]), np.nan)
+    for column, values in enumerate(np.asarray(X, np.float64).T):
+        there = values[np.isfinite(values)]
+        if len(there):
+            found[:5, column] = np.percentile(there, [5, 25, 50, 75, 95])
+            found[5, column] = there.std()
+    return Usual(*found)
+
+
+def principal_axes(X: np.ndarray, *, count: int = 2) -> Axes:
+    """Principal components of columns on a robust scale; what is missing is the median, what is further out than 6 is put at 6.
+
+    The sign of an axis is such that the column with the largest weight rises along it.
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n, d)]
+    count : int >= 1, of axes; those that rows do not differ along are 0
+
+    Returns
+    -------
+    axes : Axes
+    """
+    Z = robust_scale(X).Z
+    varies = np.isfinite(Z).any(axis=0)
+    Z = np.clip(np.nan_to_num(Z[:, varies]), -_LIMIT, _LIMIT)
+    Z -= Z.mean(axis=0) if len(Z) else 0.0
+    points, shares = np.zeros((len(Z), count)), np.zeros(count)
+    total = float((Z**2).sum())
+    if total > 0:
+        wide = Z.shape[1] > Z.shape[0]
+        values, vectors = np.linalg.eigh(Z @ Z.T if wide else Z.T @ Z)  # the smaller of the two has the same values
+        for axis in range(min(count, len(values))):
+            value, vector = max(0.0, float(values[-1 - axis])), vectors[:, -1 - axis]
+            if value <= _VARIES * total:
+                break
+            weights = Z.T @ vector if wide else vector
+            sign = np.sign(weights[np.argmax(np.abs(weights))])
+            points[:, axis] = sign * (vector * np.sqrt(value) if wide else Z @ vector)
+            shares[axis] = value / total
+    return Axes(points, shares, int(varies.sum()))
+
+
+def below(values: np.ndarray, value: float) -> float:
+    """Share of the values that are smaller, those that are equal counted half; NaN where there is none to compare with.
+
+    Examples
+    --------
+    >>> below(np.array([1.0, 2.0, 2.0, np.nan, 5.0]), 2.0)
+    0.5
+    """
+    there = values[np.isfinite(values)]
+    if len(there) == 0 or not np.isfinite(value):
+        return float("nan")
+    return float(((there < value).sum() + 0.5 * (there == value).sum()) / len(there))
 
 
 def correlations(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

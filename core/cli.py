@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import __version__, jobs
-from core.console import Progress, explanation_record, print_explanation, print_json, print_problems, print_run
+from core.console import (
+    Progress,
+    explanation_record,
+    print_evaluation,
+    print_explanation,
+    print_json,
+    print_prediction,
+    print_problems,
+    print_run,
+)
 from core.errors import EarmarkError, JobError, ParameterError, RunError
 from core.perform import Cancelled, perform
 from core.workspace import Workspace
@@ -312,22 +321,23 @@ def app(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Score clips with a finished run."""
-    from core.predict import predict_clips
+    from core.pipeline import score
     from core.runs import find_run
 
     workspace = _workspace(options)
+    if not options.clips and options.table is None:
+        raise ParameterError("nothing to score: name clips, or a folder or CSV with --table PATH")
     run = find_run(options.run, workspace.jobs)
+    layout = {name: getattr(options, name) for name in ("filename_column", "label_column", "audio") if getattr(options, name)}
+    request = {"clips": options.clips, "table": options.table, "layout": layout, "tta": options.tta}
     with Progress() as progress:
-        predictions = predict_clips(run, options.clips, cache_path=workspace.cache, tta=options.tta, notify=progress)
-    for prediction in predictions:
-        if options.json:
-            print_json(prediction)
-        else:
-            value, ends = "not scored", ""
-            if prediction.prediction is not None:
-                value, ends = f"{prediction.prediction:.4f}", f"{prediction.low:.4f} to {prediction.high:.4f}"
-            print("  ".join([f"{value:>12}", f"{ends:>20}", prediction.file, *(f"[{warning}]" for warning in prediction.warnings)]))
-    return 0 if all(prediction.prediction is not None for prediction in predictions) else 1
+        found = score(run, request, workspace, notify=progress)
+    print_problems(found["problems"]) if not options.json else None
+    for prediction in found["predictions"]:
+        print_json(prediction) if options.json else print_prediction(prediction)
+    if not options.json:
+        print_evaluation(found["evaluation"], found.get("not_judged"))
+    return 0 if all(prediction.prediction is not None for prediction in found["predictions"]) else 1
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -461,7 +471,13 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add("predict", predict, "score clips with a finished run")
     sub.add_argument("run", metavar="RUN", help="id of a run, latest, best, or a run's folder")
-    sub.add_argument("clips", nargs="+", metavar="CLIP")
+    sub.add_argument("clips", nargs="*", metavar="CLIP")
+    sub.add_argument(
+        "--table", metavar="PATH", help="folder of clips or of a data set, or a CSV that names clips, with or without labels"
+    )
+    sub.add_argument("--filename-column", metavar="NAME", help="column with the names of the clips (default: filename)")
+    sub.add_argument("--label-column", metavar="NAME", help="column with the labels (default: label)")
+    sub.add_argument("--audio", metavar="DIR", help="folder with the clips of the table, where it is not its own")
     sub.add_argument("--tta", type=int, metavar="K", help="altered copies of each clip, averaged (default: as the run was trained)")
     add_workspace(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object a clip")

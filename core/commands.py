@@ -56,10 +56,19 @@ def train_command(
     return _line(["train", str(dataset)], [layout, extract, ensemble], workspace)
 
 
-def predict_command(run: str, clips: Sequence[str | Path], workspace: Path, *, tta: int | None = None) -> str:
-    """``earmark predict RUN CLIP...``."""
-    more = [] if tta is None else ["--tta", str(tta)]
-    return _line(["predict", run, *map(str, clips), *more], [], workspace)
+def predict_command(
+    run: str,
+    clips: Sequence[str | Path],
+    workspace: Path,
+    *,
+    tta: int | None = None,
+    table: str | Path | None = None,
+    layout: Layout | None = None,
+) -> str:
+    """``earmark predict RUN CLIP...``, or with ``--table PATH``."""
+    more = [] if table is None else ["--table", str(table)]
+    more += [] if tta is None else ["--tta", str(tta)]
+    return _line(["predict", run, *map(str, clips), *more], [] if layout is None else [layout], workspace)
 
 
 def explain_command(run: str, clips: Sequence[str], workspace: Path) -> str:

@@ -29,6 +29,7 @@ from core.workspace import to_json
 if TYPE_CHECKING:
     from core.dataset import Problem
     from core.explain import Explanation
+    from core.predict import Evaluation, Prediction
     from core.runs import Run
 
 _TOP = 15  # columns named for people
@@ -114,6 +115,34 @@ def print_problems(problems: Iterable["Problem"]) -> None:
         if some:
             print(f"{len(some)} {title}:")
             _print_some([f"{problem.file}: {problem.reason}" for problem in some], out=sys.stdout)
+
+
+def print_prediction(one: "Prediction") -> None:
+    """A clip in a line: the prediction, its interval, and why to doubt it."""
+    value, ends = "not scored", ""
+    if one.prediction is not None:
+        value, ends = f"{one.prediction:.4f}", f"{one.low:.4f} to {one.high:.4f}"
+    doubts = list(one.warnings)
+    if one.trained_on:
+        doubts.append(f"trained on this clip, as {one.trained_on[0]}")
+    if (around := one.surroundings) is not None and around.outside_count > around.outside_usual:
+        named = ", ".join(far.column for far in around.outside[:3])
+        doubts.append(f"{around.outside_count} of {around.columns} columns outside of what was trained on: {named}")
+    print("  ".join([f"{value:>12}", f"{ends:>20}", one.file, *(f"[{doubt}]" for doubt in doubts)]))
+
+
+def print_evaluation(found: "Evaluation | None", why_not: str | None = None) -> None:
+    """Scores against labels, where there are any."""
+    if why_not is not None:
+        print(f"not compared with labels: {why_not}")
+    if found is None:
+        return
+    print(f"{len(found.rows)} labelled clips that the run was not trained on")
+    for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
+        print(f"  {name:14} {value:.4f}")
+    print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
+    if found.trained_on:
+        print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")
 
 
 def _print_some(lines: Sequence[str], out: Any) -> None:

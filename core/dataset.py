@@ -18,7 +18,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -27,6 +27,7 @@ from core.audio import SUFFIXES
 from core.errors import DataError, ParameterError
 
 MIN_CLIPS = 5
+MAX_FILES = 200_000  # of a folder without a table; somebody may name the root of a disk
 MAX_LABEL = 1e30  # some model libraries keep labels in single precision
 
 ERROR = "error"
@@ -178,6 +179,65 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
     problems += index.unnamed(root)
     problems += _copies([*train, *test])
     return Dataset(source, root, layout, tuple(train), tuple(test), test_names, tuple(problems))
+
+
+def read_batch(
+    source: str | Path, layout: Layout | None = None, *, clips: Sequence[str | Path] | None = None
+) -> tuple[list[Row], list[Problem]]:
+    """Clips to be scored, with the labels that their table has; no audio is decoded.
+
+    Parameters
+    ----------
+    source : folder of a data set, folder of clips without a table, or a CSV, whose column of labels may be missing
+    layout : Layout, optional
+    clips : the clips that the CSV speaks of, in place of those in its folder; one that it does not name has no label
+
+    Returns
+    -------
+    rows : list of Row, NaN where there is no label
+    problems : list of Problem
+
+    Raises
+    ------
+    DataError
+        There is no such file or folder, the table lacks the column of file names, or a folder holds no clips.
+    """
+    layout, source = layout or Layout(), Path(source).absolute()
+    if source.is_dir():
+        if (source / "csvs" / "train.csv").is_file():
+            dataset = read_dataset(source, layout)
+            return [*dataset.train, *dataset.test], list(dataset.set_aside)
+        if not any(path.suffix.lower() == ".csv" for path in source.iterdir()):
+            found = []
+            for number, path in enumerate(_walk(source)):
+                if number == MAX_FILES:
+                    raise DataError(
+                        f"{source}: more than {MAX_FILES:,} files in it; name the folder of the clips, or a CSV beside them"
+                    )
+                found += [path] if path.suffix.lower() in SUFFIXES else []
+            if not found:
+                raise DataError(f"{source}: no clips in it ({', '.join(SUFFIXES)}), and no table that names any")
+            return [Row(path.relative_to(source).as_posix(), path, float("nan")) for path in found], []
+        table, _ = _find_tables(source)
+    elif source.is_file() and source.suffix.lower() == ".csv":
+        table = source
+    else:
+        what = "a file, but no CSV" if source.is_file() else "no such folder or file"
+        raise DataError(f"{source}: {what}; name a folder of clips, of a data set, or a CSV beside its clips")
+    folder = table.parent if clips is not None else _audio_folder(table.parent, layout, True, "train")
+    brought = None if clips is None else [Path(clip).absolute() for clip in clips]
+    index = _ClipIndex(folder, brought)
+    problems: list[Problem] = []
+    lines = _read_table(table, (layout.filename_column,))
+    if not lines or layout.label_column in lines[0].cells:
+        rows = _read_train(table, layout, index, problems)
+    else:
+        rows, _ = _read_test(table, layout, index, problems)
+        there = ", ".join(name for name in lines[0].cells if name != layout.filename_column) or "none besides"
+        what = f"no column {layout.label_column!r} with labels to compare with (further columns: {there})"
+        problems.append(Problem(table.name, WARNING, what))
+    rows += [Row(path.name, path, float("nan")) for path in brought or () if path not in index.named]
+    return rows, [replace(problem, split="") for problem in problems]
 
 
 def describe_labels(labels: np.ndarray) -> dict[str, object]:
@@ -340,14 +400,19 @@ def _number(text: str) -> float | None:
     return value if abs(value) <= MAX_LABEL and "_" not in text else None
 
 
-def _copies(rows: Iterable[Row]) -> list[Problem]:
-    names = {_stem(row.name): row.name for row in rows}
+def named_as_copies(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
+    """Clips whose name looks like a copy of another's, such as ``a (1).wav`` of ``a.wav``: the other, then the copy."""
+    by_stem = {_stem(row.name): row for row in rows}
     found = []
-    for stem, name in sorted(names.items()):
+    for stem, row in sorted(by_stem.items(), key=lambda one: one[0]):
         match = _COPY.match(stem)
-        if match and match["stem"] in names:
-            found.append(Problem(name, WARNING, f"the name looks like a copy of {names[match['stem']]}"))
+        if match and match["stem"] in by_stem:
+            found.append((by_stem[match["stem"]], row))
     return found
+
+
+def _copies(rows: Iterable[Row]) -> list[Problem]:
+    return [Problem(copy.name, WARNING, f"the name looks like a copy of {of.name}") for of, copy in named_as_copies(rows)]
 
 
 def _stem(name: str) -> str:
@@ -367,13 +432,17 @@ def _plain(name: str) -> str:
 class _ClipIndex:
     """The files of a folder by name, with and without extension. Links on the user's own disk are followed."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, clips: Sequence[Path] | None = None):
         self.folder = folder
+        self.where = f"in {folder.name}" if clips is None else "among the clips"
         self.by_name: dict[str, Path] = {}
         self.by_stem: dict[str, list[Path]] = defaultdict(list)
         self.named: set[Path] = set()
-        for path in _walk(folder):
-            name = _plain(path.relative_to(folder).as_posix())
+        self.several: set[str] = set()  # names that clips from different places share
+        for path in _walk(folder) if clips is None else clips:
+            name = _plain(path.relative_to(folder).as_posix() if clips is None else path.name)
+            if name in self.by_name:
+                self.several.add(name)
             self.by_name[name] = path
             self.by_stem[name[: -len(path.suffix)] if path.suffix else name].append(path)
 
@@ -393,6 +462,8 @@ class _ClipIndex:
         if pure.is_absolute() or PureWindowsPath(name.strip()).is_absolute() or ".." in re.split(r"[\\/]", name):
             return f"the name leaves the folder {self.folder.name}; name files inside it"
         plain = _plain(name)
+        if plain in self.several:
+            return f"the name fits several files called {PurePosixPath(plain).name}"
         if plain in self.by_name:
             return self.by_name[plain]
         paths = self.by_stem.get(plain, [])
@@ -404,7 +475,7 @@ class _ClipIndex:
             return f"the name fits several files: {', '.join(sorted(path.name for path in paths))}"
         other = self.by_stem.get(pure.with_suffix("").as_posix(), []) if _has_suffix(name) else []
         hint = f"; there is {other[0].name}" if other else ""
-        return f"missing: no such file in {self.folder.name}{hint}"
+        return f"missing: no such file {self.where}{hint}"
 
     def unnamed(self, root: Path) -> list[Problem]:
         """A warning for each audio file that no row named so far."""

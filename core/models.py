@@ -10,6 +10,9 @@ Any regressor of scikit-learn's contract is added as a class below ``_Estimator`
 command line know it from there.
 """
 
+import importlib
+import sys
+import threading
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -23,6 +26,7 @@ from core.errors import ParameterError, RunError
 PRESETS = ("fast", "classic")
 SCALINGS = ("standard", "robust")  # of the columns that come in; ``preprocess.make_preprocessor`` has what they mean
 PATIENCE = 50
+_importing = threading.Lock()
 Parameters = dict[str, Any]
 Rows = np.ndarray
 OnRound = Callable[[int, float], None]
@@ -477,9 +481,7 @@ TRUSTED_TYPES = ("core.preprocess.DropRedundant", "core.preprocess.Limit", "nump
 
 def save_skops(estimator: Any, path: Path) -> None:
     """Write a scikit-learn estimator as .skops: data and type names, no code."""
-    import skops.io
-
-    skops.io.dump(estimator, path, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+    _skops_io().dump(estimator, path, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
 def load_skops(path: Path, expected: type) -> Any:
@@ -490,11 +492,11 @@ def load_skops(path: Path, expected: type) -> Any:
     RunError
         The file is damaged, holds other types, or an estimator of another kind.
     """
-    import skops.io
+    skops_io = _skops_io()
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        estimator = skops.io.load(path, trusted=list(TRUSTED_TYPES))
+        estimator = skops_io.load(path, trusted=list(TRUSTED_TYPES))
     except UntrustedTypesFoundException as error:
         raise RunError(f"{path}: holds types that Earmark does not load ({str(error).splitlines()[0]})") from None
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
@@ -502,6 +504,25 @@ def load_skops(path: Path, expected: type) -> Any:
     if not isinstance(estimator, expected):
         raise RunError(f"{path}: expected {expected.__name__}, found {type(estimator).__name__}")
     return estimator
+
+
+def _skops_io() -> Any:
+    """``skops.io``, without PyTorch: it looks into each part of scikit-learn, and one of them imports torch, which takes seconds.
+
+    A part that is marked as not to be imported is passed over.
+    """
+    import sklearn.base  # noqa: F401  (whole before a part of it is held back)
+
+    part = "sklearn.externals.array_api_compat.torch"
+    with _importing:
+        hold_back = "skops.io" not in sys.modules and part not in sys.modules
+        if hold_back:
+            sys.modules[part] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module("skops.io")
+        finally:
+            if hold_back:
+                sys.modules.pop(part, None)
 
 
 def _ignore(number: int, rmse: float) -> None:

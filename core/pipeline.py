@@ -16,9 +16,9 @@ import numpy as np
 
 from core import tracking
 from core.compare import Verdict
-from core.dataset import Dataset, Layout, Problem, Row, describe_labels, read_dataset, why_not_trainable
+from core.dataset import Dataset, Layout, Problem, Row, describe_labels, read_batch, read_dataset, why_not_trainable
 from core.ensemble import IN_SAMPLE, NESTED, EnsembleResult, EnsembleSettings, check_plan, train_ensemble
-from core.errors import DataError, ParameterError, TrackingError
+from core.errors import DataError, ParameterError, RunError, TrackingError
 from core.estimate import probe_speed
 from core.events import Notify, Warned, ignore
 from core.explain import explain_run
@@ -28,7 +28,7 @@ from core.jobs import Job, new_id
 from core.leaks import LeakGap, LeakingColumn
 from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels, save_matrix, table_values
 from core.members import parse_members
-from core.predict import describe_predictions, predict_clips, submission_rows, write_submission
+from core.predict import describe_predictions, judge, predict_clips, predict_rows, submission_rows, write_submission
 from core.report import check_dataset
 from core.runs import MATRIX, OOF, RECORD, Run, find_run, library_versions, model_hashes, read_run
 from core.settings import build
@@ -57,12 +57,7 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
     match job.kind:
         case "predict":
             run = find_run(request["run"], workspace.jobs)
-            return {
-                "run_id": run.id,
-                "predictions": predict_clips(
-                    run, request["clips"], cache_path=workspace.cache, tta=request.get("tta"), notify=notify
-                ),
-            }
+            return score(run, request, workspace, notify=notify)
         case "explain":
             run = find_run(request["run"], workspace.jobs)
             explanation = explain_run(run, clips=request["clips"], checkpoints=job.folder / CHECKPOINTS, notify=notify)
@@ -75,6 +70,7 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
                 **report.as_json(),
                 "problems": report.problems,
                 "table": report.clips,
+                "twins": report.twins,
                 "why_not": report.why_not,
                 "stamp": stamp,
             }
@@ -104,6 +100,46 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             run = train_dataset(dataset, extract, ensemble, workspace, folder=job.folder, notify=notify)
             return {"run_id": run.id, "stamp": stamp}
     raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among check, probe, extract, train, predict, explain")
+
+
+def score(run: Run, request: dict[str, Any], workspace: Workspace, *, notify: Notify = ignore) -> dict[str, Any]:
+    """Score clips, and compare with their labels where a table has them.
+
+    Parameters
+    ----------
+    run : Run
+    request : dict with ``clips`` (paths), a ``table`` (CSV or folder, or None), its ``layout``, and ``tta``; all may be missing
+    workspace : Workspace
+    notify : told of the progress
+
+    Returns
+    -------
+    result : dict with ``run_id``, ``predictions``, ``problems`` of the table, and ``evaluation`` (None without labels) or
+        ``not_judged``, why there is none in spite of labels
+
+    Raises
+    ------
+    DataError
+        The table or folder cannot be read, or names nothing to score.
+    RunError
+        A model of the run is missing or damaged.
+    """
+    clips, table, tta = request.get("clips") or [], request.get("table"), request.get("tta")
+    if table is None:
+        found = predict_clips(run, clips, cache_path=workspace.cache, tta=tta, notify=notify)
+        return {"run_id": run.id, "predictions": found, "problems": [], "evaluation": None}
+    rows, problems = read_batch(table, build(Layout, request.get("layout") or {}), clips=clips or None)
+    if not rows:
+        first = f" (first: {problems[0].file}: {problems[0].reason})" if problems else ""
+        raise DataError(f"{Path(table).name}: not one of its clips can be scored{first}")
+    found = predict_rows(run, rows, cache_path=workspace.cache, tta=tta, allow_missing_table=True, notify=notify)
+    result: dict[str, Any] = {"run_id": run.id, "predictions": found, "problems": problems, "evaluation": None}
+    if any(one.label is not None for one in found):
+        try:
+            result["evaluation"] = judge(run, found)
+        except (DataError, RunError) as error:
+            result["not_judged"] = str(error)
+    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """A finished run and clips in, predictions out, in the unit of the label; and the submission table of a data set."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import numpy as np
 from core import intervals, metrics
 from core.audio import clip_warnings, read_clip
 from core.dataset import Row
-from core.errors import AudioError, DataError, ParameterError
-from core.events import Notify, ignore
+from core.errors import AudioError, DataError, ParameterError, RunError
+from core.events import Notify, StageStarted, Warned, ignore
 from core.extract import Extraction, ExtractSettings, extract_clips
 from core.features import parse_set
 from core.leaderboard import load_oof
 from core.matrix import Matrix, build_matrix
+from core.nearest import Surrounder, Surroundings
 from core.runs import Run
 from core.workspace import write_csv
 
@@ -31,6 +33,10 @@ class Prediction:
     prediction : float, or None where the clip cannot be read
     warnings : tuple of str, why to doubt it; the reason where there is no prediction
     low, high : float or None, the interval in which the label is expected
+    path : str, absolute
+    label : float or None, what a table says
+    trained_on : tuple of str, training clips with the same bytes
+    surroundings : Surroundings, where it stands among the training clips; None where that is not known
     """
 
     file: str
@@ -38,6 +44,10 @@ class Prediction:
     warnings: tuple[str, ...]
     low: float | None = None
     high: float | None = None
+    path: str = ""
+    label: float | None = None
+    trained_on: tuple[str, ...] = ()
+    surroundings: Surroundings | None = None
 
 
 def predict_clips(
@@ -63,21 +73,63 @@ def predict_clips(
         A model of the run is missing or damaged.
     """
     rows = [Row(name, Path(name).absolute(), float("nan")) for name in files]
-    extraction, matrix = _features(run, rows, cache_path=cache_path, tta=tta, notify=notify, allow_missing_table=True)
-    ensemble = run.load_ensemble()
-    places = {name: number for number, name in enumerate(matrix.filenames)}
-    found = ensemble.score(matrix.X, matrix.names, copies=matrix.copies) if places else None
+    return predict_rows(run, rows, cache_path=cache_path, tta=tta, allow_missing_table=True, notify=notify)
+
+
+def predict_rows(
+    run: Run,
+    rows: Sequence[Row],
+    *,
+    cache_path: Path,
+    tta: int | None = None,
+    allow_missing_table: bool = False,
+    notify: Notify = ignore,
+) -> list[Prediction]:
+    """Score the clips of a table; labels are handed on, not looked at. Models are read while clips are analysed.
+
+    Parameters
+    ----------
+    run : Run
+    rows : sequence of Row, with NaN where there is no label
+    cache_path, tta, notify : as for ``predict_clips``
+    allow_missing_table : bool, a row without any further column has NaN for what is of the table
+
+    Returns
+    -------
+    predictions : list of Prediction, in the order of the rows
+
+    Raises
+    ------
+    RunError
+        A model of the run is missing or damaged.
+    """
+    with ThreadPoolExecutor(1) as beside:
+        loading = beside.submit(run.load_ensemble)
+        extraction, matrix = _features(run, rows, cache_path=cache_path, tta=tta, notify=notify, missing=allow_missing_table)
+        if not loading.done():
+            notify(StageStarted("reading the models"))
+        ensemble = loading.result()
+    scored = [row for row in rows if row.path in extraction.vectors]
+    places = {row.path: place for place, row in enumerate(scored)}
+    found = ensemble.score(matrix.X, matrix.names, copies=matrix.copies) if scored else None
+    notify(StageStarted("comparing with the training clips"))
+    seen, surroundings = _compare(run, matrix, notify)
     settings = _extract_settings(run)
-    missing = [name for name in settings.features if not parse_set(name).of_audio]
-    unknown = (f"{', '.join(missing)} is not known of a clip without its table",) if missing else ()
+    of_table = [name for name in settings.features if not parse_set(name).of_audio]
+    unknown = f"{', '.join(of_table)} is not known of a clip without its table"
     predictions = []
     for row in rows:
-        if found is None or row.name not in places:
-            predictions.append(Prediction(row.name, None, (extraction.failures[row.path],)))
+        label = None if np.isnan(row.label) else row.label
+        if found is None or row.path not in places:
+            failure = (extraction.failures[row.path],)
+            predictions.append(Prediction(row.name, None, failure, path=str(row.path), label=label))
             continue
-        place = places[row.name]
+        place = places[row.path]
         value, low, high = (float(ends[place]) for ends in (found.value, found.low, found.high))
-        predictions.append(Prediction(row.name, value, (*_doubts(row.path, settings.max_seconds), *unknown), low, high))
+        doubts = (*_doubts(row.path, settings.max_seconds), *((unknown,) if of_table and not row.columns else ()))
+        same = seen.get(extraction.contents[row.path], ())
+        around = surroundings[place] if surroundings is not None else None
+        predictions.append(Prediction(row.name, value, doubts, low, high, str(row.path), label, same, around))
     return predictions
 
 
@@ -125,26 +177,52 @@ def evaluate_run(run: Run, rows: Sequence[Row], *, cache_path: Path, tta: int | 
     RunError
         The record of the training clips, or a model, is missing or damaged.
     """
+    load_oof(run)  # without it nobody knows what the run has seen
+    return judge(run, predict_rows(run, rows, cache_path=cache_path, tta=tta, notify=notify))
+
+
+def judge(run: Run, predictions: Sequence[Prediction]) -> Evaluation:
+    """Compare predictions with the labels of their clips; those without a label are passed over.
+
+    Raises
+    ------
+    DataError
+        No labelled clip is left that the run has not seen.
+    RunError
+        The record of the training clips is missing or damaged.
+    """
     training = load_oof(run)
-    seen = set(training.contents)
-    extraction, matrix = _features(run, rows, cache_path=cache_path, tta=tta, notify=notify)
-    by_name = {row.name: row for row in rows}
-    kept = np.array([extraction.contents[by_name[name].path] not in seen for name in matrix.filenames], bool)
-    if not kept.any():
-        raise DataError(f"none of the {len(rows)} labelled clips is new to run {run.id}: all were trained on, or cannot be read")
-    copies = None if matrix.copies is None else matrix.copies[:, kept]
-    found = run.load_ensemble().score(matrix.X[kept], matrix.names, copies=copies)
-    labels = matrix.y[kept]
-    names = [name for name, new in zip(matrix.filenames, kept, strict=True) if new]
-    columns = (names, labels.tolist(), found.value.tolist(), found.low.tolist(), found.high.tolist())
+    labelled = [one for one in predictions if one.label is not None]
+    new = [one for one in labelled if one.prediction is not None and not one.trained_on]
+    if not new:
+        raise DataError(
+            f"none of the {len(labelled)} labelled clips is new to run {run.id}: all were trained on, or cannot be read"
+        )
+    labels, values, low, high = (
+        np.array([getattr(one, name) for one in new], float) for name in ("label", "prediction", "low", "high")
+    )
+    columns = ([one.file for one in new], labels.tolist(), values.tolist(), low.tolist(), high.tolist())
     return Evaluation(
-        scores=metrics.evaluate(labels, found.value),
-        coverage=intervals.coverage(labels, found.low, found.high),
+        scores=metrics.evaluate(labels, values),
+        coverage=intervals.coverage(labels, low, high),
         constant_rmse=metrics.rmse(labels, np.full(len(labels), training.labels.mean())),
         rows=list(zip(*columns, strict=True)),
-        trained_on=tuple(name for name, new in zip(matrix.filenames, kept, strict=True) if not new),
-        unreadable={row.name: extraction.failures[row.path] for row in rows if row.path in extraction.failures},
+        trained_on=tuple(one.file for one in labelled if one.prediction is not None and one.trained_on),
+        unreadable={one.file: one.warnings[0] for one in labelled if one.prediction is None},
     )
+
+
+def _compare(run: Run, matrix: Matrix, notify: Notify) -> tuple[dict[str, tuple[str, ...]], list[Surroundings] | None]:
+    """Training clips by the hash of their bytes, and where each row stands among them; less of a run of an earlier version."""
+    seen: dict[str, tuple[str, ...]] = {}
+    try:
+        training = load_oof(run)
+        for name, content in zip(training.filenames, training.contents, strict=True):
+            seen[content] = (*seen.get(content, ()), name)
+        return seen, Surrounder(run.load_matrix()).look(matrix.X, matrix.names)
+    except RunError as error:
+        notify(Warned(f"not compared with the training clips: {error}"))
+        return seen, None
 
 
 def submission_rows(
@@ -204,14 +282,14 @@ def _features(
     cache_path: Path,
     tta: int | None,
     notify: Notify,
-    allow_missing_table: bool = False,
+    missing: bool,
 ) -> tuple[Extraction, Matrix]:
     settings = _extract_settings(run)
     copies = run.record["settings"]["ensemble"].get("tta", 0) if tta is None else tta
     if copies < 0:
         raise ParameterError(f"tta={copies} must be 0 or more")
     extraction = extract_clips([row.path for row in rows], settings, cache_path=cache_path, copies=copies, notify=notify)
-    matrix = build_matrix(rows, extraction, settings.features, copies=copies, allow_missing_table=allow_missing_table)
+    matrix = build_matrix(rows, extraction, settings.features, copies=copies, allow_missing_table=missing)
     return extraction, matrix
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from core.audio import clip_deadline_s, clip_warnings, read_clip
 from core.dataset import ERROR, WARNING, Dataset, Problem, Row, describe_labels, why_not_trainable
 from core.engine import map_unordered
 from core.events import CheckStarted, ClipChecked, Notify, ignore
+from core.twins import SAME_AUDIO, Twins
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class ClipFacts:
     sample_rate_hz : int
     channels : int
     peak_dbfs : float or None, level of its loudest sample in the first 45 s; None for digital silence
+    rms_dbfs : float or None, root of the mean squared sample there, over all channels; a sine at full scale has -3.0
     """
 
     file: str
@@ -35,6 +38,7 @@ class ClipFacts:
     sample_rate_hz: int
     channels: int
     peak_dbfs: float | None
+    rms_dbfs: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,13 @@ class Report:
     clips : tuple of ClipFacts, each usable clip once for each table that names it
     labels : np.ndarray [shape=(train_clips,)]
     problems : tuple of Problem
+    twins : tuple of Twins, clips with the same sound, each with the first that has it
     """
 
     clips: tuple[ClipFacts, ...]
     labels: np.ndarray
     problems: tuple[Problem, ...]
+    twins: tuple[Twins, ...] = ()
 
     @property
     def train_clips(self) -> int:
@@ -110,7 +116,8 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
             heard[outcome.item] = outcome.value
         notify(ClipChecked(outcome.item.name))
 
-    first: dict[bytes, str] = {}
+    first: dict[bytes, tuple[str, str]] = {}
+    twins: list[Twins] = []
     clips: list[ClipFacts] = []
     told: set[Path] = set()
     for split, rows in (("train", dataset.train), ("test", dataset.test)):
@@ -119,16 +126,19 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
                 reasons = [(ERROR, failed[row.path])]
             else:
                 clip = heard[row.path]
-                clips.append(ClipFacts(row.name, split, clip.seconds, clip.sample_rate_hz, clip.channels, clip.peak_dbfs))
+                clips.append(
+                    ClipFacts(row.name, split, clip.seconds, clip.sample_rate_hz, clip.channels, clip.peak_dbfs, clip.rms_dbfs)
+                )
                 reasons = [(WARNING, reason) for reason in clip.warnings]
                 if row.path not in told and clip.sound in first:
-                    reasons.append((WARNING, f"the same audio as {first[clip.sound]}"))
-                first.setdefault(clip.sound, row.name)
+                    reasons.append((WARNING, f"the same audio as {first[clip.sound][1]}"))
+                    twins.append(Twins(SAME_AUDIO, *first[clip.sound], split, row.name))
+                first.setdefault(clip.sound, (split, row.name))
             if row.path not in told:
                 problems += [Problem(row.name, level, reason, split) for level, reason in reasons]
             told.add(row.path)
     labels = np.array([row.label for row in dataset.train if row.path in heard])
-    return Report(tuple(clips), labels, tuple(problems))
+    return Report(tuple(clips), labels, tuple(problems), tuple(twins))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +148,11 @@ class _Heard:
     sample_rate_hz: int
     channels: int
     peak_dbfs: float | None
+    rms_dbfs: float | None
     warnings: tuple[str, ...]
+
+    def facts(self, file: str, split: str) -> ClipFacts:
+        return ClipFacts(file, split, self.seconds, self.sample_rate_hz, self.channels, self.peak_dbfs, self.rms_dbfs)
 
 
 def _hear(path: Path) -> _Heard:
@@ -147,14 +161,20 @@ def _hear(path: Path) -> _Heard:
         clip.samples.tobytes(), digest_size=16, key=f"{clip.sample_rate_hz} Hz, {clip.duration_s:.6f} s".encode()
     )
     peak = float(np.abs(clip.samples).max())
+    rms = math.sqrt(float(np.mean(np.square(clip.samples, dtype=np.float64))))
     return _Heard(
         digest.digest(),
         clip.duration_s,
         clip.sample_rate_hz,
         clip.samples.shape[1],
-        20 * math.log10(peak) if peak > 0 else None,
+        _dbfs(peak),
+        _dbfs(rms),
         tuple(clip_warnings(clip)),
     )
+
+
+def _dbfs(amplitude: float) -> float | None:
+    return 20 * math.log10(amplitude) if amplitude > 0 else None
 
 
 def _each_clip(rows: Iterable[Row]) -> Iterable[Row]:
@@ -164,6 +184,30 @@ def _each_clip(rows: Iterable[Row]) -> Iterable[Row]:
         if row.path not in seen:
             seen.add(row.path)
             yield row
+
+
+KINDS = (  # of problems, with what their reasons look like
+    ("no such file", r"^missing:|^the row names no file|^not a file name|^the name (leaves|fits)"),
+    ("label", r"^label|with different labels|^the row has"),
+    ("named twice", r"^named \d+ times with the same"),
+    ("same audio", r"^the same audio as"),
+    ("name of a copy", r"^the name looks like a copy"),
+    ("silent", r"^silent"),
+    ("clipped", r"^clipped"),
+    ("long", r"^longer than"),
+    ("in no table", r"^no table names"),
+)
+
+
+def kind_of(reason: str) -> str:
+    """The kind of a problem, by its reason.
+
+    Examples
+    --------
+    >>> kind_of("clipped: 1.3 % of the samples are at full scale"), kind_of("the file is empty (0 bytes)")
+    ('clipped', 'unreadable')
+    """
+    return next((kind for kind, pattern in KINDS if re.search(pattern, reason)), "unreadable")
 
 
 def _few(workers: int | None, items: int) -> int | None:

@@ -1,15 +1,19 @@
-"""Dataset: point at a folder, see what is in it, listen."""
+"""Dataset: point at a folder or upload one, see what is in it, listen."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
-import pandas as pd
+import numpy as np
 import streamlit as st
 
-from app import ui_charts_clips, ui_clips, ui_forms, ui_live, ui_resources, ui_state
+from app import ui_charts_clips, ui_forms, ui_listen, ui_live, ui_resources, ui_state
+from app.ui_resources import Looked
+from app.ui_uploads import Upload, bring
 from app.ui_words import changed_since, count, duration, errors_in_words, plain
 from core import commands, jobs
+from core.audio import SUFFIXES
 from core.dataset import Dataset, Layout
-from core.errors import AudioError, EarmarkError, ParameterError
+from core.ensemble import EnsembleSettings
+from core.errors import EarmarkError, ParameterError
 
 ws = ui_state.workspace()
 
@@ -59,16 +63,21 @@ def look() -> None:
 
 
 def path_box() -> None:
-    """The form that names a data set."""
+    """The form that names a data set, or takes one."""
     chosen = ui_state.choice()
-    for name, value in {"path": chosen.path, **vars_of(chosen.layout)}.items():
-        st.session_state.setdefault(f"dataset_{name}", value or "")
     with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
+        by_path, by_upload = st.tabs(["On this machine", "Upload"], key="dataset_source")
+        with by_upload:
+            upload_box()
+        for name, value in {"path": chosen.path, **vars_of(chosen.layout)}.items():
+            st.session_state.setdefault(f"dataset_{name}", value or "")
+        with by_path, st.container(horizontal=True, vertical_alignment="bottom"):
             st.text_input("Folder or CSV", key="dataset_path", on_change=open_typed, persist_state="session")
             st.button("Open", type="primary", icon=":material/folder_open:", key="dataset_open", on_click=open_typed)
         if said := ui_state.said("dataset"):
             st.error(plain(said), icon=":material/folder_off:")
+        if said := ui_state.said("dataset_skipped"):
+            st.caption(plain(said))
         with st.container(horizontal=True, vertical_alignment="bottom"):
             with st.popover("Columns and audio folder", icon=":material/tune:"):
                 st.text_input("Column with the file names", key="dataset_filename_column", persist_state="session")
@@ -89,108 +98,119 @@ def path_box() -> None:
                     on_change=open_recent,
                     width=360,
                 )
+        if not ui_state.recent():
+            st.caption("The bundled example is open. Name your own folder, or upload it.")
     ui_forms.command(commands.check_command(chosen.path, chosen.layout))
 
 
-def report(dataset: Dataset, seen: dict[str, object]) -> None:
-    """Counts, histograms and problems."""
-    table = pd.DataFrame(seen["table"])
-    problems = pd.DataFrame(seen["problems"], columns=["file", "split", "level", "reason"]).rename(columns={"split": "table"})
-    errors = int((problems["level"] == "error").sum())
-    usable = {one["file"] for one in seen["table"] if one["split"] == "train"}
-    labels = [row.label for row in dataset.train if row.name in usable]
+def upload_box() -> None:
+    """Takes a zip, or a table with its clips, and opens it."""
+    limit_mb = st.get_option("server.maxUploadSize")
+    uploads = st.file_uploader(
+        "A zip of a data set, or one CSV with its clips",
+        type=["zip", "csv", *(suffix[1:] for suffix in SUFFIXES)],
+        accept_multiple_files=True,
+        key=ui_state.uploader("dataset_uploads"),
+    )
+    st.caption(
+        f"Up to {limit_mb:,} MB a file; a folder on this machine has no limit. In the zip: csvs/train.csv with columns filename "
+        "and label and the clips in audios/train, or one CSV beside its clips. Uploads stay in the workspace."
+    )
+    if st.button("Open the upload", type="primary", icon=":material/upload:", key="dataset_take", disabled=not uploads):
+        with st.spinner("Unpacking ..."):
+            take(uploads)
+        st.rerun()
+
+
+def take(uploads: Sequence[Upload]) -> None:
+    """Keep what was uploaded, and work on it."""
+    ui_state.say("dataset_skipped", None)
+    try:
+        done = bring(uploads, ws.root / "uploads")
+    except (EarmarkError, OSError) as error:
+        ui_state.say("dataset", jobs.refusal(error) if isinstance(error, OSError) else str(error))
+        return
+    ui_state.uploader("dataset_uploads", empty=True)
+    if done.skipped:
+        some = ", ".join(done.skipped[:5]) + (", ..." if len(done.skipped) > 5 else "")
+        ui_state.say("dataset_skipped", f"{count(len(done.skipped), 'file')} left out, neither clips nor tables: {some}")
+    layout = Layout()
+    open_choice(ui_state.Choice(str(done.folder), layout))
+    if ui_state.choice().path != str(done.folder):  # refused: the columns can be named and the path opened again
+        st.session_state["dataset_path"] = str(done.folder)
+
+
+def open_bundled() -> None:
+    """Work on the example."""
+    open_choice(ui_state.Choice(str(ui_state.BUNDLED)))
+
+
+def require_dataset() -> Dataset:
+    """The chosen data set; where it cannot be read, the page says so and ends."""
+    chosen = ui_state.choice()
+    try:
+        return ui_resources.dataset(chosen.path, chosen.layout)
+    except EarmarkError as error:
+        st.error(plain(str(error)), icon=":material/folder_off:")
+        if chosen.path != str(ui_state.BUNDLED):
+            st.button("Open the bundled example", icon=":material/piano:", key="dataset_bundled", on_click=open_bundled)
+        st.stop()
+
+
+def cards(looked: Looked) -> None:
+    """How many clips, how long, which labels, what is wrong: at a glance."""
+    table, problems = looked.table, looked.problems
+    train = int((table["split"] == "train").sum())
+    labels = table["label"].dropna()
+    aside = int((problems["level"] == "error").sum())
+    seconds = table["seconds"]
     with st.grid(4, min_column_width=170):
-        st.metric(
-            "Usable clips",
-            f"{len(table):,}",
-            border=True,
-            help=f"{len(usable):,} to train on, {len(table) - len(usable):,} to test",
+        below("Usable clips", f"{len(table):,}", f"{train:,} to train on, {len(table) - train:,} to test")
+        below("Length", duration(float(seconds.sum())), f"{seconds.median():.1f} s the median clip" if len(table) else "")
+        span = f"{labels.min():.10g} to {labels.max():.10g}" if len(labels) else "none"
+        below("Labels", span, f"{labels.nunique():,} different, mean {labels.mean():.4g}" if len(labels) else "")
+        kept = len(problems) - aside
+        below(
+            "Problems", f"{len(problems):,}", f"{aside:,} set aside, {kept:,} kept" if len(problems) else "every clip can be used"
         )
-        st.metric("Length", duration(float(seen["seconds"])), border=True)
-        st.metric("Labels", f"{min(labels):.10g} to {max(labels):.10g}" if labels else "none", border=True)
-        st.metric("Problems", f"{len(problems):,}", border=True, help=f"{errors:,} set aside, {len(problems) - errors:,} kept")
-    if seen["why_not"]:
-        st.error(plain(f"Training is not possible: {seen['why_not']}."), icon=":material/error:")
-    if len(problems):
-        with st.expander(
-            f"{count(len(problems), 'problem')}: {errors:,} set aside, {len(problems) - errors:,} kept", icon=":material/warning:"
-        ):
-            st.dataframe(problems, hide_index=True, alt="Problems by file, with their reason", key="dataset_problems")
-    grid = st.grid(2, min_column_width=320)
-    if labels:
-        with grid.cell():
-            st.markdown("**Labels**")
-            st.altair_chart(ui_charts_clips.label_histogram(labels), key="labels", alt="Histogram of the labels")
-    if len(table):
-        with grid.cell():
+
+
+def below(label: str, value: str, told: str) -> None:
+    """A figure with what stands below it."""
+    st.metric(label, value, delta=told or None, delta_color="off", delta_arrow="off", border=True, height="stretch")
+
+
+def histograms(looked: Looked) -> None:
+    """How labels, lengths and levels are spread."""
+    table = looked.table
+    labels = table["label"].dropna().to_numpy()
+    if len(table) == 0:
+        return
+    with st.grid(3, min_column_width=300):
+        if len(labels):
+            with st.container():
+                st.markdown("**Labels**")
+                folds = ui_state.usual(ui_state.newest_job("train"), EnsembleSettings, "ensemble").folds
+                chart = ui_charts_clips.label_histogram(labels, least=folds)
+                st.altair_chart(chart, key="labels", alt="Histogram of the labels")
+                if rare := ui_charts_clips.rare_labels(labels, least=folds):
+                    st.caption(
+                        f"Orange: {count(rare, 'bar')} of fewer than {folds} clips, too few for one in each of {folds} folds."
+                    )
+        with st.container():
             st.markdown("**Length**")
             st.altair_chart(ui_charts_clips.duration_histogram(table["seconds"]), key="durations", alt="Histogram of the lengths")
-
-
-@st.fragment
-@errors_in_words()
-def clip_table(dataset: Dataset, seen: dict[str, object]) -> None:
-    """All clips; the one that is clicked is heard and seen below."""
-    rows = {("train", row.name): row for row in dataset.train} | {("test", row.name): row for row in dataset.test}
-    table = pd.DataFrame(seen["table"], columns=["file", "split", "seconds", "sample_rate_hz", "channels", "peak_dbfs"])
-    known = [(split, file) in rows for split, file in zip(table["split"], table["file"], strict=True)]
-    table = table.loc[known].reset_index(drop=True)
-    keys = list(zip(table["split"], table["file"], strict=True))
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for problem in seen["problems"]:
-        reasons.setdefault((problem["split"], problem["file"]), []).append(problem["reason"])
-    table.insert(2, "label", [rows[key].label for key in keys])
-    table["problem"] = ["; ".join(reasons.get(key, [])) for key in keys]
-    columns = {
-        "file": st.column_config.TextColumn("Clip", pinned=True),
-        "split": "Table",
-        "label": st.column_config.NumberColumn("Label", format="%.10g"),
-        "seconds": st.column_config.NumberColumn("Seconds", format="%.2f"),
-        "sample_rate_hz": st.column_config.NumberColumn("Rate (Hz)", format="%d"),
-        "channels": "Channels",
-        "peak_dbfs": st.column_config.NumberColumn("Peak (dBFS)", format="%.1f"),
-        "problem": "Problem",
-    }
-    if ui_clips.routed():
-        table.insert(0, "play", [ui_clips.address(rows[key].path) for key in keys])
-        columns["play"] = st.column_config.AudioColumn("Play", help="Double click to hear it here")
-    st.markdown("**Clips**")
-    st.caption("Click a row to hear and see the clip.")
-    event = st.dataframe(
-        table,
-        hide_index=True,
-        height=320,
-        column_config=columns,
-        on_select="rerun",
-        selection_mode="single-cell",
-        key="dataset_clips",
-        alt="Clips with label, length, rate and level",
-    )
-    picked = [row for row, _ in event.selection.cells if row < len(keys)]
-    if keys:
-        row = rows[keys[picked[0] if picked else 0]]
-        show_clip(row.path, row.name, row.label)
-
-
-def show_clip(path: Path, name: str, label: float) -> None:
-    """Player, waveform and spectrogram of one clip."""
-    with st.container(border=True):
-        st.markdown(f"**{plain(name)}**" + (f" · label {label:.10g}" if label == label else ""))
-        try:
-            clip = ui_resources.clip(path)
-        except AudioError as error:
-            st.error(plain(error.reason), icon=":material/volume_off:")
-            return
-        st.audio(str(path))
-        st.altair_chart(ui_charts_clips.waveform(clip), key="waveform", alt=f"Waveform of {name}")
-        st.plotly_chart(
-            ui_charts_clips.spectrogram(clip), key="spectrogram", alt=f"Spectrogram of {name}", config={"displayModeBar": False}
-        )
+        with st.container():
+            st.markdown("**Level**")
+            chart = ui_charts_clips.level_histogram(table["peak_dbfs"], table["rms_dbfs"])
+            st.altair_chart(chart, key="levels", alt="Histogram of peak and RMS levels")
+            if silent := int(np.isnan(table["peak_dbfs"]).sum()):
+                st.caption(f"Without {count(silent, 'clip')} of digital silence.")
 
 
 st.title("Dataset")
 path_box()
-dataset = ui_state.require_dataset()
+dataset = require_dataset()
 job = ui_state.newest_job("check")
 if job is None:
     look()
@@ -198,12 +218,24 @@ if job is None:
 if job is not None and jobs.status(job) in jobs.ACTIVE:
     ui_live.show_job(job)
 elif job is not None and not ui_live.show_end(job):
-    seen = ui_resources.result(job)
-    if seen["stamp"] != dataset.stamp():
+    looked = ui_resources.looked(job, dataset)
+    features = ui_listen.newest_features(looked)
+    if looked.seen["stamp"] != dataset.stamp():
         with st.container(horizontal=True, vertical_alignment="center"):
             changed_since("this was looked at")
             st.button("Look again", icon=":material/refresh:", key="look_again", on_click=look)
-    report(dataset, seen)
-    clip_table(dataset, seen)
-    if st.button("Extract its features", type="primary", icon=":material/arrow_forward:", key="next_step"):
+    if looked.seen["why_not"]:
+        st.error(plain(f"Training is not possible: {looked.seen['why_not']}."), icon=":material/error:")
+    cards(looked)
+    if len(looked.problems):
+        ui_listen.problems(looked)
+    ui_listen.twins(looked, features)
+    histograms(looked)
+    ui_listen.clips(looked, features)
+    if st.button(
+        "Extract its features" if features is None else "Look at its features",
+        type="primary",
+        icon=":material/arrow_forward:",
+        key="next_step",
+    ):
         st.switch_page(ui_state.PAGES["features"])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from core.associations import alike, average_ranks, correlations, with_label
+from core.associations import alike, average_ranks, correlations, principal_axes, usual, with_label
 
 ROUNDING = 1e-12  # sums in another order
 
@@ -77,3 +77,48 @@ def test_ranks_are_those_of_scipy(rng):
     values = rng.integers(0, 9, 40).astype(float)
     assert (average_ranks(values) == rankdata(values)).all()
     assert len(average_ranks(np.empty(0))) == 0
+
+
+def test_the_first_axis_is_the_direction_of_what_varies_together(rng):
+    t = rng.normal(size=300)
+    X = np.column_stack([t, 2 * t, -3 * t + 5, rng.normal(size=300)])
+    axes = principal_axes(X)
+    assert abs(np.corrcoef(axes.points[:, 0], t)[0, 1]) > 0.99
+    assert axes.shares == pytest.approx([0.75, 0.25], abs=0.03)  # three of four columns say the same
+    assert axes.columns == 4
+    shifted = principal_axes(100 * X + 7)
+    assert np.allclose(shifted.points, axes.points)
+
+
+def test_axes_are_the_same_with_more_columns_than_rows_and_with_holes_they_are_finite(rng):
+    X = rng.normal(size=(12, 40))
+    wide, tall = principal_axes(X), principal_axes(np.vstack([X, X, X, X, X]))
+    assert np.allclose(np.abs(wide.points), np.abs(tall.points[:12]), atol=1e-9)
+    X[3, :7] = np.nan
+    X[:, 8] = np.nan
+    X[:, 9] = 1.0
+    holed = principal_axes(X)
+    assert np.isfinite(holed.points).all()
+    assert holed.columns == 38
+    assert np.abs(holed.points).max() < 100
+
+
+@pytest.mark.parametrize("X", [np.ones((5, 3)), np.zeros((0, 3)), np.full((4, 2), np.nan), np.zeros((3, 0))])
+def test_where_nothing_varies_all_points_are_one(X):
+    axes = principal_axes(X)
+    assert axes.points.shape == (len(X), 2)
+    assert not axes.points.any()
+    assert not axes.shares.any()
+
+
+def test_distances_are_standard_deviations_of_what_is_spread_normally_and_tails_stay_on_their_side(rng):
+    X = np.column_stack(
+        [rng.normal(5, 2, size=20_000), np.exp(rng.normal(size=20_000)), np.r_[np.zeros(19_999), 1], np.ones(20_000)]
+    )
+    most = usual(X)
+    assert most.distance(np.array([11.0, 1, 1, 1]))[0] == pytest.approx(3, abs=0.1)
+    assert most.distance(most.p95)[:2] == pytest.approx([1.645, 1.645])
+    assert most.distance(most.p5)[:2] == pytest.approx([-1.645, -1.645])
+    assert most.distance(np.array([0, 0, 1.0, 1]))[2] > 50
+    assert np.isnan(most.distance(X[0])[3])
+    assert np.isnan(usual(np.full((3, 1), np.nan)).distance(np.array([1.0]))).all()

@@ -112,17 +112,13 @@ def test_train_then_predict(earmark, make_dataset, tmp_path):
     code, out, _ = earmark("predict", "latest", clip, tmp_path / "nowhere.wav", "--json")
     assert code == 1
     first, second = (json.loads(line) for line in out.splitlines())
-    assert set(first) == {"file", "prediction", "warnings", "low", "high"}
+    assert {"file", "prediction", "warnings", "low", "high", "path", "surroundings"} <= set(first)
+    assert len(first["surroundings"]["nearest"]) == 5
     assert first["low"] <= first["prediction"] <= first["high"]
     assert first["file"] == str(clip)
     assert isinstance(first["prediction"], float)
-    assert second == {
-        "file": str(tmp_path / "nowhere.wav"),
-        "prediction": None,
-        "warnings": ["no such file"],
-        "low": None,
-        "high": None,
-    }
+    assert (second["file"], second["prediction"], second["low"]) == (str(tmp_path / "nowhere.wav"), None, None)
+    assert second["warnings"] == ["no such file"]
     code, out, _ = earmark("predict", line["run_id"], clip)
     assert code == 0
     assert str(clip) in out
@@ -433,3 +429,14 @@ def test_runs_are_listed_compared_and_evaluated(earmark, make_dataset, tmp_path)
     errors = [row["prediction"] - row["label"] for row in line["predictions"]]
     assert line["rmse"] == pytest.approx((sum(error**2 for error in errors) / 4) ** 0.5)
     assert "18 clips left out" in earmark("evaluate", runs[0], root)[1]
+
+    code, out, _ = earmark("predict", runs[0], "--table", root, "--json")
+    scored = [json.loads(line) for line in out.splitlines()]
+    assert (code, len(scored)) == (0, 24)  # both tables
+    assert [one["file"] for one in scored if one["label"] is not None and not one["trained_on"]] == ["new0", "new1", "new2", "new3"]
+    code, out, _ = earmark("predict", "latest", "--table", root)
+    assert "4 labelled clips that the run was not trained on" in out
+    assert f"{line['rmse']:.4f}" in out
+    code, _, err = earmark("predict", runs[0])
+    assert code == 1
+    assert "nothing to score: name clips" in err

@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 
-from core.dataset import Layout, describe_labels, read_dataset, why_not_trainable
+from core.dataset import Layout, describe_labels, read_batch, read_dataset, why_not_trainable
 from core.errors import DataError, ParameterError
 from core.report import check_dataset
 from tests.conftest import tone, write_clip, write_table
@@ -262,3 +262,58 @@ def test_labels_are_described():
     assert len(many["distribution"]) == 10
     assert sum(many["distribution"].values()) == 100
     assert describe_labels(np.zeros(0))["count"] == 0
+
+
+def test_a_batch_is_a_folder_of_clips_a_data_set_or_a_table_with_or_without_labels(make_dataset, tmp_path):
+    root = make_dataset(4, test=2)
+    rows, problems = read_batch(root)
+    assert ([row.name for row in rows], problems) == (["traina0x", "trainb0x", "trainc0x", "traind0x", "testa0x", "testb0x"], [])
+    assert [row.label for row in rows[:4]] == [1, 2, 3, 4]
+    assert all(np.isnan(row.label) for row in rows[4:])
+    rows, problems = read_batch(root / "audios/train")
+    assert ([row.name for row in rows], problems) == (["traina0x.wav", "trainb0x.wav", "trainc0x.wav", "traind0x.wav"], [])
+    assert all(np.isnan(row.label) for row in rows)
+    table = write_table(root / "audios/train/some.csv", ["filename", "score"], [["traina0x", 3], ["gone", 4]])
+    for source in (table, table.parent):
+        rows, problems = read_batch(source)
+        assert [(row.name, row.path.name) for row in rows] == [("traina0x", "traina0x.wav")]
+        told = {one.file: (one.level, one.reason) for one in problems}
+        assert told["gone"] == ("error", "missing: no such file in train")
+        assert told["some.csv"] == ("warning", "no column 'label' with labels to compare with (further columns: score)")
+    [row], _ = read_batch(table, Layout(label_column="score"))
+    assert row.label == 3
+
+
+def test_a_batch_that_cannot_be_read_says_what_to_name(tmp_path):
+    for source, says in [
+        (tmp_path / "nowhere", "no such folder or file"),
+        (write_clip(tmp_path / "a" / "a.wav", tone(440)), "a file, but no CSV"),
+        (write_table(tmp_path / "b" / "b.csv", ["name", "label"], [["a", 1]]), "expected a column 'filename', found name, label"),
+    ]:
+        with pytest.raises(DataError, match=says):
+            read_batch(source)
+    (tmp_path / "c").mkdir()
+    with pytest.raises(DataError, match="no clips in it"):
+        read_batch(tmp_path / "c")
+
+
+def test_a_folder_of_too_many_files_is_not_walked_through(tmp_path, monkeypatch):
+    monkeypatch.setattr("core.dataset.MAX_FILES", 2)
+    for name in "ab":
+        (tmp_path / f"{name}.wav").write_bytes(b"")
+    assert len(read_batch(tmp_path)[0]) == 2
+    (tmp_path / "c.txt").write_bytes(b"")
+    with pytest.raises(DataError, match="more than 2 files in it; name the folder of the clips"):
+        read_batch(tmp_path)
+
+
+def test_a_table_of_uploads_names_clips_wherever_they_are(tmp_path):
+    table = write_table(tmp_path / "t" / "t.csv", ["filename", "label"], [["a", 1], ["b.wav", 2], ["c", 3]])
+    clips = [write_clip(tmp_path / folder / f"{name}.wav", tone(440)) for folder, name in ["1a", "2b", "3b", "4d"]]
+    rows, problems = read_batch(table, clips=clips)
+    assert [(row.name, row.path.parent.name, row.label) for row in rows[:1]] == [("a", "1", 1.0)]
+    assert [(row.name, np.isnan(row.label)) for row in rows[1:]] == [("b.wav", True), ("b.wav", True), ("d.wav", True)]
+    assert {one.file: one.reason for one in problems} == {
+        "b.wav": "the name fits several files called b.wav",
+        "c": "missing: no such file among the clips",
+    }

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -7,6 +9,7 @@ import skops.io
 from core.errors import ParameterError, RunError
 from core.models import CATALOGUE, PATIENCE, load_skops, make_model, save_skops
 from core.preprocess import DropRedundant, make_preprocessor
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -110,6 +113,18 @@ def test_a_stored_estimator_holds_no_pickle_and_only_trusted_types(tmp_path, rng
     path.write_bytes(b"not a zip")
     with pytest.raises(RunError, match="not a readable model"):
         load_skops(path, object)
+
+
+def test_reading_a_stored_estimator_does_not_import_torch_nor_keep_others_from_it(tmp_path, rng):
+    path = tmp_path / "a.skops"
+    save_skops(make_preprocessor().fit(rng.normal(size=(10, 3))), path)
+    code = (
+        "import sys; from pathlib import Path; from sklearn.pipeline import Pipeline; from core.models import load_skops\n"
+        f"load_skops(Path({str(path)!r}), Pipeline)\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert 'sklearn.externals.array_api_compat.torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 class _Stranger:

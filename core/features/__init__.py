@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "WINDOWS_VERSION",
     "Column",
     "FeatureSet",
+    "Trace",
     "columns",
     "extract",
     "is_compiled",
@@ -39,6 +41,7 @@ __all__ = [
     "parse_set",
     "prepare",
     "set_of",
+    "trace",
 ]
 
 COMPILE_WAIT_S = 300.0
@@ -65,6 +68,44 @@ def extract(clip: Clip, sets: tuple[str, ...]) -> dict[str, np.ndarray]:
     """
     prepare()
     return _extract(clip, sets)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What the columns of pauses and of pitch are made of, along a clip.
+
+    Attributes
+    ----------
+    pauses_s : np.ndarray [shape=(k, 2)], begin and end of each pause of at least 0.2 s
+    pitch_times_s : np.ndarray [shape=(t,)]
+    f0_hz : np.ndarray [shape=(t,)], NaN where nothing is voiced
+    """
+
+    pauses_s: np.ndarray
+    pitch_times_s: np.ndarray
+    f0_hz: np.ndarray
+
+
+def trace(clip: Clip) -> Trace:
+    """Follow pauses and pitch of a clip, with the thresholds of the columns; the first time on a machine it compiles for seconds.
+
+    Raises
+    ------
+    JobError
+        As ``prepare``.
+    """
+    from core.features.frames import HOP_LENGTH, Frames, runs
+    from core.features.pitch import track_pitch
+    from core.features.silence import MIN_PAUSE_S, silent_frames
+
+    frames = Frames(clip)
+    with nullcontext() if _prepared.is_set() or is_compiled() else _alone(), _threads().limit(limits=1):
+        silent = runs(silent_frames(frames.level_db))
+        track = track_pitch(frames.y, sr=frames.sr)
+    hop_s = HOP_LENGTH / frames.sr
+    # A frame stands for the hop around its centre.
+    pauses_s = np.array([(start - 0.5, end - 0.5) for start, end in silent if (end - start) * hop_s >= MIN_PAUSE_S]) * hop_s
+    return Trace(np.clip(pauses_s.reshape(-1, 2), 0, frames.seconds), track.times_s, track.f0_hz)
 
 
 def prepare(first: bool = True) -> None:

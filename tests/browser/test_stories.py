@@ -108,13 +108,13 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
     page.locator("input[type=file]").first.set_input_files([clip, tmp_path / "rubbish.wav"])
     page.get_by_role("button", name="Score 2 clips").click()
     page.get_by_text("rubbish.wav: not audio that can be read").wait_for()
-    page.get_by_text("Each point is a clip that was scored").wait_for()
+    page.get_by_text("Nearest training clips").wait_for()
     [job] = of_kind(server, "predict")
     number = next(one["prediction"] for one in jobs.result(job)["predictions"] if one["prediction"] is not None)
     submitted = next(float(row["label"]) for row in rows if clip.stem in row["filename"])
     assert number == pytest.approx(submitted, rel=1e-6)  # the same models, the same clip
     page.reload()
-    page.get_by_text("Each point is a clip that was scored").wait_for()
+    page.get_by_text("Nearest training clips").wait_for()
 
 
 def test_the_server_answers_this_machine_only_and_serves_only_clips_that_were_shown(server):

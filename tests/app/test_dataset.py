@@ -1,0 +1,380 @@
+"""The Dataset page in each of its states: what it shows, what it can be asked, and what it says when something is wrong."""
+
+import io
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from app import ui_charts_clips, ui_listen, ui_resources
+from app.ui_uploads import bring
+from core import features, jobs
+from core.audio import read_clip
+from core.dataset import read_dataset
+from core.errors import DataError
+from core.events import JobDone
+from core.features import Trace
+from core.report import ClipFacts
+from core.twins import SAME_AUDIO, Twins
+from core.workspace import write_json
+from tests.app.conftest import Place, render, text
+from tests.conftest import tone, write_clip, write_dataset, write_table
+
+MANY = 10_000
+
+
+class Sent:
+    """A file as the browser sends it."""
+
+    def __init__(self, name: str, content: bytes):
+        self.name, self.file_id, self.content = name, name, content
+
+    def getbuffer(self) -> memoryview:
+        return memoryview(self.content)
+
+
+def zipped(folder: Path, inside: str = "") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, inside + path.relative_to(folder).as_posix())
+    return file.getvalue()
+
+
+def table(at, key: str) -> pd.DataFrame:
+    return at.dataframe(key=key).value
+
+
+def problem_table(at) -> pd.DataFrame:
+    """It cannot be clicked, so it has no key here."""
+    return next(one.value for one in at.dataframe if "reason" in one.value)
+
+
+def heard(place: Place, **result: object) -> jobs.Job:
+    """A look at the clips that is done, as its worker would leave it, with no clip decoded."""
+    dataset = read_dataset(place.dataset)
+    rows = [("train", row) for row in dataset.train] + [("test", row) for row in dataset.test]
+    facts = [ClipFacts(row.name, split, 2.0, 16000, 1, -3.0, -20.0) for split, row in rows]
+    job = place.claim("check")
+    found = {"seconds": 2.0 * len(facts), "problems": dataset.problems, "table": facts, "twins": [], "why_not": None}
+    write_json(job.folder / jobs.RESULT, found | {"stamp": dataset.stamp()} | result)
+    place.end(job, JobDone())
+    return job
+
+
+# ------------------------------------------------------------------------------------------------- states
+
+
+def test_an_empty_workspace_has_the_bundled_example_open_and_says_so(place, no_workers):
+    (place.root / "recent.json").unlink()
+    at = render("dataset")
+    assert "The bundled example is open" in text(at)
+    assert [job.kind for job in no_workers] == ["check"]
+
+
+def test_a_folder_that_is_gone_is_told_with_the_bundled_example_as_the_way_on(place, no_workers):
+    shutil.rmtree(place.dataset)
+    at = render("dataset")
+    assert "no such folder" in text(at)
+    at.button(key="dataset_bundled").click().run()
+    assert "no such folder" not in text(at)
+    assert no_workers[-1].request["dataset"].endswith("piano-touch")
+
+
+def test_a_table_without_the_column_is_told_where_columns_can_be_named(place):
+    (place.dataset / "csvs/train.csv").write_text("name,score\na,1\n")
+    assert "expected a column 'filename', found name, score" in text(render("dataset"))
+
+
+def test_a_set_of_which_no_clip_can_be_read_has_cards_and_reasons(place):
+    for path in place.dataset.glob("audios/*/*"):
+        path.write_bytes(b"")
+    place.do("check")
+    at = render("dataset")
+    assert "Training is not possible: 0 labelled clips can be used" in text(at)
+    assert "Usable clips 0" in text(at)
+    assert "15 problems: 15 set aside, 0 kept" in [one.label for one in at.expander]
+    assert set(problem_table(at)["kind"]) == {"unreadable"}
+
+
+def test_cards_say_tables_lengths_labels_and_problems_at_a_glance(place):
+    place.do("check")
+    at = render("dataset")
+    told = {metric.label: (metric.value, metric.delta) for metric in at.metric}
+    assert told["Usable clips"] == ("15", "12 to train on, 3 to test")
+    assert told["Length"] == ("8 s", "0.5 s the median clip")
+    assert told["Labels"] == ("1 to 6", "6 different, mean 3.5")
+    assert told["Problems"] == ("0", "every clip can be used")
+    assert "Orange: 6 bars of fewer than 5 clips, too few for one in each of 5 folds." in text(at)
+
+
+def test_ten_thousand_clips_are_filtered_and_found(tmp_path, place):
+    clip = write_clip(tmp_path / "one.wav", tone(440, seconds=0.1))
+    place.dataset = tmp_path / "many"
+    (place.dataset / "audios/train").mkdir(parents=True)
+    names = [f"clip_{number:05d}" for number in range(MANY)]
+    for name in names:
+        (place.dataset / f"audios/train/{name}.wav").symlink_to(clip)
+    write_table(
+        place.dataset / "csvs/train.csv", ["filename", "label"], [[name, number % 100] for number, name in enumerate(names)]
+    )
+    place.choose()
+    heard(place)
+    at = render("dataset")
+    assert "10,000 of 10,000 clips." in text(at)
+    assert "clip\\_00000" in "".join(one.value for one in at.markdown)
+    at.text_input(key="dataset_search").set_value("0777").run()
+    assert table(at, "dataset_clips")["file"].tolist() == ["clip_00777", *(f"clip_0777{digit}" for digit in range(10))]
+    at.slider[0].set_value((70.0, 77.0)).run()
+    assert table(at, "dataset_clips")["label"].tolist() == [77, *range(70, 78)]
+    at.text_input(key="dataset_search").set_value("nothing like it").run()
+    assert "No clip passes these filters." in text(at)
+
+
+# ------------------------------------------------------------------------------------------- problems, twins
+
+
+def test_problems_are_filtered_by_kind(place):
+    write_clip(place.dataset / "audios/train/trainb0x.wav", np.zeros(22050))
+    (place.dataset / "audios/train/trainc0x.wav").write_bytes(b"")
+    write_clip(place.dataset / "audios/train/extra.wav", tone(440))
+    place.do("check")
+    at = render("dataset")
+    assert set(problem_table(at)["kind"]) == {"silent", "unreadable", "in no table"}
+    at.session_state["dataset_kinds"] = ["silent"]
+    at.run()
+    assert problem_table(at)["file"].tolist() == ["trainb0x"]
+    at.toggle(key="dataset_odd").set_value(True).run()
+    assert table(at, "dataset_clips")["file"].tolist() == ["trainb0x"]
+
+
+def test_equal_audio_with_different_labels_stands_out(place):
+    for name in ("trainb0x", "traing0x"):  # labels 2 and 1, against 1
+        shutil.copy(place.dataset / "audios/train/traina0x.wav", place.dataset / f"audios/train/{name}.wav")
+    place.do("check")
+    at = render("dataset")
+    assert "1 pair with the same audio has different labels: at most one of the two can be right." in text(at)
+    pairs = table(at, "dataset_twins")
+    assert pairs["other_file"].tolist() == ["trainb0x", "traing0x"]
+    assert pairs["difference"].tolist() == [1, 0]
+    assert len(at.get("audio")) == 3  # the first pair, and the chosen clip
+    assert [one.label for one in at.expander if "pairs" in one.label] == [
+        "2 pairs of clips that say the same: 1 with different labels"
+    ]
+
+
+def test_names_of_copies_are_shown_beside_what_they_copy(place):
+    shutil.move(place.dataset / "audios/train/trainb0x.wav", place.dataset / "audios/train/traina0x (1).wav")
+    rows = (place.dataset / "csvs/train.csv").read_text().replace("trainb0x", "traina0x (1)")
+    (place.dataset / "csvs/train.csv").write_text(rows)
+    heard(place)
+    [pair] = table(render("dataset"), "dataset_twins").to_dict("records")
+    assert (pair["kind"], pair["file"], pair["other_file"]) == ("name of a copy", "traina0x", "traina0x (1)")
+
+
+def test_a_result_from_before_twins_were_looked_for_is_still_read(place):
+    job = heard(place)
+    found = jobs.result(job)
+    found.pop("twins")
+    for one in found["table"]:
+        one.pop("rms_dbfs")
+    write_json(job.folder / jobs.RESULT, found)
+    at = render("dataset")
+    assert "Usable clips 15" in text(at)
+    assert not at.error
+
+
+# ------------------------------------------------------------------------------------------- map, chosen clip
+
+
+def test_without_features_the_map_leads_to_the_features_page(place):
+    heard(place)
+    at = render("dataset", dataset_view="Map")
+    assert "They are not extracted yet" in "".join(one.value for one in at.info)
+    assert [link.label for link in at.get("page_link")] == ["Extract features"]
+
+
+def test_the_map_lays_out_all_clips_of_the_chosen_features(finished):
+    at = render("dataset", dataset_view="Map")
+    [of_all] = re.findall(r"Principal components of (\d+) columns", text(at))
+    assert at.button(key="next_step").label == "Look at its features"
+    at.session_state["dataset_map_of"] = "mfcc"
+    at.run()
+    [of_mfcc] = re.findall(r"Principal components of (\d+) columns", text(at))
+    assert int(of_mfcc) < int(of_all)
+
+
+def test_the_address_names_the_clip_and_a_refresh_shows_it_again(finished):
+    at = render("dataset", clip="trainc0x", table="train")
+    assert "**trainc0x** · label 3" in text(at)
+    test = render("dataset", clip="testb0x", table="test")
+    assert "**testb0x** · test table" in text(test)
+    assert test.query_params["clip"] in ("testb0x", ["testb0x"])
+    nonsense = render("dataset", clip="../../etc/passwd", table="train")
+    assert "**traina0x** · label 1" in text(nonsense)
+    assert "Most unusual columns" in text(nonsense)
+
+
+def test_a_clip_that_the_extraction_did_not_know_has_no_columns_but_is_heard(finished):
+    write_clip(finished.dataset / "audios/train/new.wav", tone(500))
+    with (finished.dataset / "csvs/train.csv").open("a") as file:
+        file.write("new,3,speaker1\n")
+    finished.do("check")
+    at = render("dataset", clip="new", table="train")
+    assert "The last extraction has no features of this clip." in text(at)
+    assert len(at.get("audio")) == 1
+
+
+def test_a_clip_that_is_gone_since_is_told_at_its_place(place):
+    heard(place)
+    (place.dataset / "audios/train/traina0x.wav").unlink()
+    at = render("dataset", clip="traina0x", table="train")
+    assert "Clips or tables have changed since this was looked at" in text(at)
+    assert at.button(key="look_again")
+
+
+def test_pauses_are_where_the_columns_count_them_and_pitch_is_the_tones(tmp_path):
+    gap = np.zeros(11025)
+    y = np.concatenate([tone(220), gap, tone(220), gap[:2000]])  # 1 s, a pause of 0.5 s, 1 s, one that is too short
+    found = features.trace(read_clip(write_clip(tmp_path / "a.wav", y)))
+    assert found.pauses_s == pytest.approx(np.array([[1.0, 1.5]]), abs=0.06)  # two frames
+    voiced = found.f0_hz[np.isfinite(found.f0_hz)]
+    assert np.median(voiced) == pytest.approx(220, rel=0.005)
+    inside = (found.pitch_times_s > 1.1) & (found.pitch_times_s < 1.4)
+    assert np.isnan(found.f0_hz[inside]).all()
+
+
+def test_where_pitch_cannot_be_followed_the_clip_is_drawn_all_the_same(place, monkeypatch):
+    heard(place)
+    at = render("dataset")
+    assert "F0 over the spectrogram where it is voiced" in text(at)
+
+    def refuse(path: Path) -> Trace:
+        raise jobs.JobError("another process has been compiling")
+
+    monkeypatch.setattr(ui_resources, "trace", refuse)
+    at.run()
+    assert "Pauses and pitch could not be followed: another process" in text(at)
+    assert len(at.get("plotly_chart")) == 1
+
+
+# ------------------------------------------------------------------------------------------------- uploads
+
+
+@pytest.mark.parametrize("inside", ["", "mine/"])
+def test_an_uploaded_zip_is_unpacked_opened_and_looked_at(place, make_dataset, no_workers, inside):
+    other = make_dataset(6, test=0, name="other")
+    (other / "notes.txt").write_text("x")
+    heard(place)
+    at = render("dataset")
+    assert "Up to 500 MB a file; a folder on this machine has no limit" in text(at)
+    assert at.button(key="dataset_take").disabled
+    at.file_uploader[0].upload("my_set.zip", zipped(other, inside), "application/zip").run()
+    at.button(key="dataset_take").click().run()
+    assert not at.exception
+    opened = Path(no_workers[-1].request["dataset"])
+    assert (opened.name, opened.parent.parent) == ("my_set", place.root / "uploads")
+    assert len(read_dataset(opened).train) == 6
+    assert f"1 file left out, neither clips nor tables: {inside}notes.txt" in text(at)
+    assert at.text_input(key="dataset_path").value == str(opened)
+
+
+def test_an_upload_whose_columns_have_other_names_can_be_opened_once_they_are_named(place, make_dataset, no_workers):
+    other = make_dataset(6, test=0, name="other")
+    rows = (other / "csvs/train.csv").read_text().replace("label", "score", 1)
+    (other / "csvs/train.csv").write_text(rows)
+    heard(place)
+    at = render("dataset")
+    at.file_uploader[0].upload("set.zip", zipped(other), "application/zip").run()
+    at.button(key="dataset_take").click().run()
+    assert "expected a column 'label', found filename, score, speaker" in text(at)
+    at.text_input(key="dataset_label_column").set_value("score")
+    at.button(key="dataset_open").click().run()
+    assert no_workers[-1].request["layout"]["label_column"] == "score"
+    assert no_workers[-1].request["dataset"].endswith("/set")
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"a.zip": b"no"}, "no zip archive"),
+        ({"a.zip": b"no", "b.csv": b""}, "bring one zip by itself"),
+        ({"b.csv": b"filename,label\n"}, "you brought 1 CSV and 0 clips"),
+    ],
+)
+def test_an_upload_that_is_no_data_set_is_told_in_words_and_the_open_one_stays(place, files, says):
+    heard(place)
+    at = render("dataset")
+    at.file_uploader[0].set_value([(name, content, "") for name, content in files.items()]).run()
+    at.button(key="dataset_take").click().run()
+    assert says in text(at)
+    assert "Usable clips 15" in text(at)
+
+
+def test_a_table_and_its_clips_make_a_data_set_which_is_kept_once(tmp_path):
+    folder = write_dataset(tmp_path / "set", 6, test=0, seconds=0.1)
+    sent = [Sent("../../table.csv", (folder / "csvs/train.csv").read_bytes())]
+    sent += [Sent(path.name, path.read_bytes()) for path in folder.glob("audios/train/*")]
+    done = bring([*sent, Sent("notes.txt", b"")], tmp_path / "uploads")
+    assert (done.folder.name, done.files, done.skipped) == ("table", 7, ("notes.txt",))
+    assert len(read_dataset(done.folder).train) == 6
+    assert bring([*sent[::-1], Sent("notes.txt", b"")], tmp_path / "uploads").folder == done.folder
+    assert [path.name for path in done.folder.parent.iterdir()] == ["table"]
+    with pytest.raises(DataError, match=r"two files are called 'traina0x\.wav'"):
+        bring([*sent, Sent("x/traina0x.wav", b"")], tmp_path / "uploads")
+
+
+# ------------------------------------------------------------------------------------------------- pictures
+
+
+def test_bars_of_few_clips_are_marked_as_rare():
+    labels = [1] * 9 + [2] * 4 + [3] * 5
+    [rows] = ui_charts_clips.label_histogram(labels, least=5).to_dict()["datasets"].values()
+    assert [(row["label"], row["rare"]) for row in rows] == [("1", False), ("2", True), ("3", False)]
+    assert ui_charts_clips.rare_labels(labels, least=5) == 1
+    spread = np.r_[np.random.default_rng(0).uniform(size=200), 9.0]
+    assert ui_charts_clips.rare_labels(spread, least=5) == 1  # empty bars are not rare, they are empty
+
+
+def test_levels_leave_digital_silence_out():
+    chart = ui_charts_clips.level_histogram([-3.0, -6.0, np.nan], [-10.0, -12.0, np.nan])
+    [rows] = chart.to_dict()["datasets"].values()
+    assert {level: sum(row["clips"] for row in rows if row["level"] == level) for level in ("Peak", "RMS")} == {"Peak": 2, "RMS": 2}
+    assert ui_charts_clips.level_histogram([np.nan], [np.nan]).to_dict()
+
+
+def test_filters_let_through_what_they_say():
+    clips = pd.DataFrame(
+        {
+            "file": ["a(1).wav", "B.wav", "c.wav"],
+            "split": ["train", "train", "test"],
+            "label": [1.0, 2.0, np.nan],
+            "problem": ["", "x", ""],
+        }
+    )
+    everything = {"wanted": "", "of": "all", "low": None, "high": None, "odd": False}
+    for change, left in [
+        ({}, "a(1).wav B.wav c.wav"),
+        ({"wanted": "b"}, "B.wav"),
+        ({"wanted": "(1)"}, "a(1).wav"),
+        ({"of": "test"}, "c.wav"),
+        ({"low": 1.5, "high": 3.0}, "B.wav"),
+        ({"odd": True}, "B.wav"),
+    ]:
+        take = ui_listen.chosen_rows(clips, **everything | change)
+        assert " ".join(clips["file"][take]) == left
+
+
+def test_pairs_stand_by_the_difference_of_their_labels_those_without_one_last(place):
+    looked = ui_resources.looked(heard(place), read_dataset(place.dataset))
+    pairs = [
+        Twins(SAME_AUDIO, "train", "traina0x", "test", "testa0x"),
+        Twins(SAME_AUDIO, "train", "traina0x", "train", "traing0x"),
+        Twins(SAME_AUDIO, "train", "traina0x", "train", "trainf0x"),
+    ]
+    assert ui_listen.twins_table(looked, pairs)["other_file"].tolist() == ["trainf0x", "traing0x", "testa0x"]

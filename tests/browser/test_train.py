@@ -1,0 +1,61 @@
+"""A training in a browser: charts stay as they are while it ticks, it is stopped and gone on with, its errors are heard."""
+
+import zipfile
+
+import pytest
+
+from core import jobs
+from core.runs import list_runs
+from tests.browser.conftest import click, go, settle
+from tests.browser.test_stories import TRAINING, choose_members, of_kind
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_live_chart_is_not_drawn_anew_while_it_ticks(ready_server, open_page):
+    """A mark on the chart's own element would be gone with it: so zoom, hover and focus stay."""
+    page = open_page(ready_server.url)
+    go(page, "Train")
+    choose_members(page, "xgboost", "catboost", "random_forest")
+    click(page, "train")
+    page.get_by_text(TRAINING).wait_for()
+    page.get_by_test_id("stVegaLiteChart").first.locator("svg").wait_for(timeout=180_000)
+    page.evaluate("document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark = 'mine'")
+    before = page.get_by_text("fits ·").first.inner_text()
+    page.wait_for_function("was => !document.body.innerText.includes(was)", arg=before)
+    still = page.evaluate("document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark")
+    assert still == "mine"
+    [job] = of_kind(ready_server, "train")
+    click(page, f"cancel_{job.id}")
+    page.get_by_text("It was cancelled").wait_for()
+    assert jobs.status(job) == jobs.CANCELLED
+
+    click(page, f"resume_{job.id}")
+    page.get_by_text("Prediction by label").wait_for(timeout=180_000)
+    [run] = list_runs(ready_server.workspace / "jobs")
+    assert run.id == job.id
+    assert f"run={run.id}" in page.url
+
+
+def test_errors_are_heard_and_models_taken_away(ready_server, open_page, tmp_path):
+    page = open_page(ready_server.url)
+    go(page, "Train")
+    choose_members(page, "ridge", "svr")
+    click(page, "train")
+    page.get_by_text("Prediction by label").wait_for(timeout=180_000)
+    points = page.locator(".st-key-oof_scatter g.mark-symbol path")
+    points.nth(4).click(force=True)
+    page.locator("audio").first.wait_for()
+    assert " · error " in page.locator("body").inner_text()
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Models", exact=True).click()
+    download.value.save_as(tmp_path / "models.zip")
+    [run] = list_runs(ready_server.workspace / "jobs")
+    with zipfile.ZipFile(tmp_path / "models.zip") as archive:
+        assert {f"{run.id}/run.json", f"{run.id}/models/ensemble.json"} <= set(archive.namelist())
+
+    click(page, "go_runs")
+    page.get_by_role("heading", name="Runs", exact=True).wait_for()
+    settle(page)
+    assert f"run={run.id}" in page.url
