@@ -25,8 +25,8 @@ def test_a_row_says_what_was_trained_and_how_well_it_scored(tmp_path):
     assert leaderboard([run]) == [
         {
             "run_id": "one",
-                "name": None,
-                "notes": None,
+            "name": None,
+            "notes": None,
             "created": "2026-11-23T10:00:00.000000+00:00",
             "dataset": "loudness",
             "clips": 6,
