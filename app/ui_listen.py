@@ -288,6 +288,7 @@ def clip_map(features: Features | None, chosen: Key) -> None:
     st.caption(
         f"Principal components of {count(found.columns, 'column')}, each on a robust scale. Near points sound alike to these "
         "features. Click to hear and see the nearest clip."
+        + (" Grey: without a label." if found.points["label"].isna().any() else "")
     )
     points = found.points
     st.altair_chart(

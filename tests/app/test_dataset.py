@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from app import ui_charts_clips, ui_listen, ui_resources
+from app.ui_marks import QUIET
 from app.ui_uploads import bring
 from core import features, jobs
 from core.audio import read_clip
@@ -339,6 +340,19 @@ def test_bars_of_few_clips_are_marked_as_rare():
     assert ui_charts_clips.rare_labels(labels, least=5) == 1
     spread = np.r_[np.random.default_rng(0).uniform(size=200), 9.0]
     assert ui_charts_clips.rare_labels(spread, least=5) == 1  # empty bars are not rare, they are empty
+
+
+def test_clips_without_a_label_are_on_the_map_in_grey_and_the_chosen_one_has_a_ring():
+    points = pd.DataFrame(
+        {"table": ["train", "test"], "clip": ["a", "b"], "label": [1.0, np.nan], "x": [0.0, 1.0], "y": [0.0, 2.0]}
+    )
+    spec = ui_charts_clips.clip_map(points, (0.5, 0.25), ("test", "b")).to_dict()
+    assert spec["config"]["scale"]["invalid"] == {"color": {"value": QUIET}}
+    dots, ring = spec["layer"]
+    assert dots["mark"]["invalid"] == "show"
+    assert dots["encoding"]["x"]["title"] == "Component 1 (50% of the variance)"
+    assert [row["clip"] for row in spec["datasets"][dots["data"]["name"]]] == ["a", "b"]
+    assert [row["clip"] for row in spec["datasets"][ring["data"]["name"]]] == ["b"]
 
 
 def test_levels_leave_digital_silence_out():
