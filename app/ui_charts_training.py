@@ -21,6 +21,7 @@ from app.ui_marks import (
     legend,
     names_axis,
     value_range,
+    zoom,
 )
 from core.events import FitFinished, RoundsScored
 
@@ -93,7 +94,7 @@ def running_chart(table: pd.DataFrame, total: int, with_best: bool) -> Layers:
         tooltip=["what:N", "fits:Q", figure_tooltip("rmse")],
     )
     points = base.transform_filter(alt.datum.what != _LINES[-1]).mark_point(size=25, filled=True)
-    return alt.layer(base.mark_line(strokeWidth=2), points, height=TALL)
+    return alt.layer(base.mark_line(strokeWidth=2).add_params(zoom()), points, height=TALL)
 
 
 def round_curves(rounds: Sequence[RoundsScored], folds: int) -> alt.Chart:
@@ -126,6 +127,7 @@ def round_chart(table: pd.DataFrame, folds: int) -> alt.Chart:
             alt.Detail("repeat:O"),
             tooltip=["repeat:O", "fold:O", "rounds:Q", figure_tooltip("rmse")],
         )
+        .add_params(zoom())
     )
 
 

@@ -10,9 +10,10 @@ from core.dataset import Dataset
 from core.engine import cores
 from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError
+from core.estimate import Speed
 from core.extract import FEATURE_SETS, ExtractSettings
 from core.features import columns, parse_set
-from core.forecast import forecast
+from core.forecast import Forecast, forecast
 from core.matrix import group_labels, table_values
 from core.members import parse_member, parse_members
 from core.models import CATALOGUE, PRESETS
@@ -28,7 +29,9 @@ _PRESETS = {"fast": "Fast", "classic": "Classic"}
 _SCALINGS = {"robust": "Robust", "standard": "Standard"}
 _BLENDS = {"auto": "Auto", "mean": "Mean", "weights": "Weights"}
 _AUTO = "auto"
+_MEMBERS = "train_members"
 _PERMUTATIONS = 3
+_QUICK_COST = 1.0  # of a fit, beside others: what is no dearer is quick
 
 
 def set_label(name: str) -> str:
@@ -141,8 +144,10 @@ def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSett
     return settings
 
 
-def work_ahead(settings: EnsembleSettings, extraction: ExtractSettings, clips: int, known: Mapping[tuple[str, str], float]) -> str:
-    """How many models these settings fit, and about how long that takes, in words.
+def time_ahead(
+    settings: EnsembleSettings, extraction: ExtractSettings, clips: int, known: Mapping[tuple[str, str], float]
+) -> Forecast:
+    """About how long a training takes once the features are there.
 
     Parameters
     ----------
@@ -151,7 +156,19 @@ def work_ahead(settings: EnsembleSettings, extraction: ExtractSettings, clips: i
     known : seconds of earlier fits, as ``core.forecast.known_fits``
     """
     width = sum(len(columns(name)) if parse_set(name).of_audio else 1 for name in extraction.features)
-    ahead = forecast(settings, clips, width, known, cores() if settings.workers is None else max(1, settings.workers))
+    return forecast(settings, clips, width, known, cores() if settings.workers is None else max(1, settings.workers))
+
+
+def work_ahead(settings: EnsembleSettings, ahead: Forecast, to_extract: int, speed: Speed | None) -> str:
+    """How many models these settings fit, and about how long that and what comes before it takes, in words.
+
+    Parameters
+    ----------
+    settings : of the training
+    ahead : Forecast of it
+    to_extract : int, clips whose features are not there yet
+    speed : how fast clips were extracted before, or None
+    """
     one = len(settings.members) * settings.folds
     parts = [count(one * settings.repeats, "fit")]
     parts += [f"as many without {SWITCHES[name].lower()}" for name in ("augment", "pseudo_labels") if getattr(settings, name)]
@@ -161,7 +178,11 @@ def work_ahead(settings: EnsembleSettings, extraction: ExtractSettings, clips: i
         rests = "as earlier fits here took"
     else:
         rests = "partly as earlier fits here took" if ahead.measured else "as on an ordinary machine; known better after the first"
-    return f"{', then '.join(parts)} · {about(ahead.seconds)}, {rests}"
+    said = f"{', then '.join(parts)} · {about(ahead.seconds)}, {rests}"
+    if to_extract:
+        how_long = about(speed.seconds(to_extract)) if speed is not None and speed.clips else "the Features page can estimate it"
+        said += f" · before that {count(to_extract, 'clip')} to extract: {how_long}"
+    return said
 
 
 def repeating_columns(dataset: Dataset) -> list[str]:
@@ -219,16 +240,27 @@ def _members(dataset: Dataset, usual: Sequence[str]) -> tuple[str, ...] | None:
     chosen = st.multiselect(
         "Members",
         list(dict.fromkeys([*CATALOGUE, *usual])),
-        default=list(usual),
+        default=None if _MEMBERS in st.session_state else list(usual),  # a button may have chosen
         accept_new_options=True,
         select_all=False,
         placeholder="svr, lightgbm:ultra,mfcc:seed=7",
-        key="train_members",
+        key=_MEMBERS,
         persist_state="session",
         help="Models that are put together. Choose one, or type one with feature sets and settings of its own and press Enter:  \n"
         "`svr:mfcc` on one set  \n`lightgbm:ultra,mfcc:seed=7` on two, with another seed  \n`catboost::depth=4` with a setting"
         "  \n" + "  \n".join(f"**{name}** takes {', '.join(model.settable)}" for name, model in CATALOGUE.items()),
     )
+    with st.container(horizontal=True):
+        for label, names_of, key in (("All models", list(CATALOGUE), "members_all"), ("Quick ones", _quick(), "members_quick")):
+            st.button(
+                label,
+                type="tertiary",
+                key=key,
+                on_click=_choose_members,
+                args=(names_of,),
+                disabled=list(chosen) == names_of,
+                help=f"Takes {', '.join(names_of)}.",
+            )
     if not chosen:
         _refuse("Choose at least one member.")
         return None
@@ -244,6 +276,14 @@ def _members(dataset: Dataset, usual: Sequence[str]) -> tuple[str, ...] | None:
         which = "Each member without sets of its own" if fixed else "Each member"
         st.caption(f"{which} chooses its feature sets inside each fold; svr:mfcc would name them.")
     return names
+
+
+def _quick() -> list[str]:
+    return [name for name, model in CATALOGUE.items() if model.cost <= _QUICK_COST]
+
+
+def _choose_members(names: list[str]) -> None:
+    st.session_state[_MEMBERS] = list(names)
 
 
 def _groups(dataset: Dataset, usual: str | None) -> str | None:

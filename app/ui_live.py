@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from app import ui_resources
-from app.ui_words import count, duration, errors_in_words, plain
+from app.ui_words import about, count, duration, errors_in_words, plain
 from core import jobs
+from core.ensemble import EnsembleSettings
+from core.errors import EarmarkError
 from core.events import (
     CheckStarted,
     ClipChecked,
@@ -23,7 +25,9 @@ from core.events import (
     StageStarted,
     TrainingStarted,
 )
+from core.forecast import all_fits
 from core.jobs import ACTIVE, CANCELLED, FAILED, LOST, QUEUED, Job
+from core.settings import build
 
 TICK_S = 1.0
 _RATE_OVER_S = {"clip": 20.0, "fit": 120.0, "part": 120.0}
@@ -42,13 +46,14 @@ _VERBS = {
 }
 
 
-def show_job(job: Job, draw: Callable[[list[Recorded]], None] | None = None) -> None:
+def show_job(job: Job, draw: Callable[[list[Recorded]], None] | None = None, *, then_s: float = 0.0) -> None:
     """Progress of a job with its cancel button; what else is to be seen of its events, ``draw`` draws.
 
     Parameters
     ----------
     job : Job
     draw : called with the events so far, inside the fragment
+    then_s : about how long a training takes after its clips are extracted; 0 where that is not known
     """
     active = jobs.status(job) in ACTIVE
 
@@ -57,7 +62,7 @@ def show_job(job: Job, draw: Callable[[list[Recorded]], None] | None = None) -> 
             state = jobs.status(job)
             if state in ACTIVE:
                 recorded = ui_resources.events(job.events)
-                _progress(job, state, recorded)
+                _progress(job, state, recorded, then_s)
                 if draw is not None:
                     draw(recorded)
             elif active:
@@ -123,7 +128,20 @@ def steps(recorded: Sequence[Recorded]) -> tuple[str, int, int] | None:
     return counted
 
 
-def _progress(job: Job, state: str, recorded: list[Recorded]) -> None:
+def fits_beside(job: Job, recorded: Sequence[Recorded]) -> int:
+    """Fits of a training that come after the ones that are counted now: without a switch, or on permuted labels."""
+    if job.kind != "train":
+        return 0
+    counted, finished = steps(recorded), sum(isinstance(one.event, FitFinished) for one in recorded)
+    left_now = counted[2] - counted[1] if counted is not None and counted[0] == "fit" else 0
+    try:
+        settings = build(EnsembleSettings, job.request["ensemble"])
+    except (EarmarkError, KeyError, TypeError):  # of another version
+        return 0
+    return max(0, all_fits(settings) - finished - left_now)
+
+
+def _progress(job: Job, state: str, recorded: list[Recorded], then_s: float) -> None:
     verb = _VERBS.get(job.kind, job.kind)
     started = next((one.at for one in recorded if isinstance(one.event, JobStarted)), time.time())
     if (beside := stage(recorded)) is not None:
@@ -146,6 +164,10 @@ def _progress(job: Job, state: str, recorded: list[Recorded]) -> None:
             parts.append(f"{rate:.1f} clips per second")
         if rate is not None and done < total:
             parts.append(f"about {duration((total - done) / rate)} left")
+            if unit == "fit" and (later := fits_beside(job, recorded)):
+                parts[-1] += f", {about((total - done + later) / rate)} with what comes after"
+        if unit == "clip" and then_s and done < total:
+            parts.append(f"then {about(then_s)} of training")
         parts.append(f"{duration(time.time() - started)} so far")
         text, share = " · ".join(parts), min(1.0, done / total)
     asked = job.cancel.exists()

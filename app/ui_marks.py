@@ -55,6 +55,11 @@ def clip_points(frame: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
     )
 
 
+def zoom() -> alt.Parameter:
+    """Ctrl with the wheel looks closer, dragging moves, a double click shows all; the wheel alone scrolls the page."""
+    return alt.selection_interval(bind="scales", zoom="wheel![event.ctrlKey]")
+
+
 def value_axis(name: str, frame: pd.DataFrame, title: str) -> alt.Y:
     """A vertical axis that reaches a little beyond the values."""
     return alt.Y(f"{name}:Q", title=title, scale=around(frame[name]))

@@ -17,10 +17,11 @@ from core.associations import Usual, usual
 from core.audio import Clip, read_clip
 from core.compare import Verdict, paired_verdict
 from core.dataset import Dataset, Layout, Problem, Row, named_as_copies, read_batch, read_dataset
-from core.errors import DataError, JobError
+from core.errors import DataError, JobError, RunError
 from core.events import JobStarted, Recorded, RoundsScored, read_events
 from core.explain import EXPLANATION, Explanation, load_explanation
 from core.exported import as_npz, as_parquet, definitions, read_exported
+from core.extract import ExtractSettings, find_cached
 from core.features import Trace, set_of
 from core.features import trace as follow
 from core.jobs import RESULT, Job, by_request, read_job
@@ -34,6 +35,7 @@ from core.twins import COPY_NAME, NEAR_AUDIO, Twins, near_pairs
 Split = Literal["train", "test"]
 Kind = Literal["npz", "parquet"]
 _TIMED_RUNS = 8  # whose fits tell how long others will take
+_OOF_FIGURES = ("label", "oof_prediction", "low", "high")
 _RESULTS = {  # what pages read of a job's result
     "check": {"seconds", "problems", "table", "why_not", "stamp"},
     "probe": {"speed"},
@@ -393,23 +395,53 @@ def _packed(key: str, split: str, kind: str, _features: Features) -> bytes:
 
 def runs(jobs: Path) -> list[Run]:
     """Finished runs, oldest first."""
+    return _runs(str(jobs), _records(jobs))[0]
+
+
+def unreadable(jobs: Path) -> list[tuple[str, str]]:
+    """Folder and reason of each finished run whose record is damaged."""
+    return _runs(str(jobs), _records(jobs))[1]
+
+
+def _records(jobs: Path) -> tuple[tuple[str, int], ...]:
     files = [path for record in jobs.glob("*/run.json") for path in (record, record.parent / ABOUT)]
-    return _runs(str(jobs), tuple(sorted((str(path), _changed_ns(path)) for path in files)))
+    return tuple(sorted((str(path), _changed_ns(path)) for path in files))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _runs(jobs: str, changed: tuple[tuple[str, int], ...]) -> list[Run]:
-    return list_runs(Path(jobs))
+def _runs(jobs: str, changed: tuple[tuple[str, int], ...]) -> tuple[list[Run], list[tuple[str, str]]]:
+    return list_runs(Path(jobs)), unreadable_runs(Path(jobs))
 
 
 def oof(run: Run) -> pd.DataFrame:
-    """Out-of-fold predictions of a run: filename, label, fold, oof_prediction, low, high and a column for each member."""
-    return _table(str(run.folder / "oof.csv"), _changed_ns(run.folder / "oof.csv"))
+    """Out-of-fold predictions of a run: filename, label, fold, oof_prediction, low, high and a column for each member.
+
+    Raises
+    ------
+    RunError
+        They are missing or damaged.
+    """
+    path = run.folder / "oof.csv"
+    try:
+        return _oof(str(path), _changed_ns(path))
+    except FileNotFoundError:
+        raise RunError(f"{path}: the out-of-fold predictions of the run are missing; train again") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: not the out-of-fold predictions of a run ({error}); train again") from None
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _table(path: str, changed_ns: int) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"filename": str})
+def _oof(path: str, changed_ns: int) -> pd.DataFrame:
+    names = list(pd.read_csv(path, nrows=0).columns)
+    if missing := [name for name in ("filename", "fold", *_OOF_FIGURES) if name not in names]:
+        raise ValueError(f"without the column {', '.join(missing)}")
+    text = {name: str for name in ("filename", "group") if name in names}
+    return pd.read_csv(
+        path,
+        dtype={**text, **dict.fromkeys(_OOF_FIGURES, float)},
+        keep_default_na=False,  # a clip or a speaker may be called NA
+        na_values={name: ["", "nan"] if name not in text else [""] for name in names if name != "filename"},
+    )
 
 
 def explanation(run: Run) -> Explanation | None:
@@ -427,6 +459,26 @@ def explanation(run: Run) -> Explanation | None:
 @st.cache_resource(max_entries=4, show_spinner="Reading the explanation ...")
 def _explanation(run_id: str, path: str, changed_ns: int, _run: Run) -> Explanation | None:
     return load_explanation(_run)
+
+
+def without_features(dataset: Dataset, settings: ExtractSettings, cache: Path) -> int:
+    """How many clips of a data set have no features of these settings in a cache yet.
+
+    Raises
+    ------
+    DataError
+        The cache is damaged.
+    """
+    changed = tuple(_changed_ns(path) for path in (cache, cache.with_name(f"{cache.name}-wal")))
+    return _without_features(str(cache), changed, id(dataset), repr(settings), dataset, settings)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Looking into the cache ...")
+def _without_features(
+    cache: str, changed_ns: tuple[int, ...], dataset_id: int, named: str, _dataset: Dataset, _settings: ExtractSettings
+) -> int:
+    paths = list(dict.fromkeys(row.path for row in (*_dataset.train, *_dataset.test)))
+    return len(paths) - len(find_cached(paths, _settings, cache_path=Path(cache)))
 
 
 def known_fits(jobs: Path) -> dict[tuple[str, str], float]:

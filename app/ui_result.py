@@ -42,7 +42,11 @@ def show_run(run: Run, repeating: Sequence[str]) -> None:
     _figures(scores, settings)
     _leak_gap(scores.get("leak"))
     _judged(scores)
-    clip_by_clip(run, repeating)
+    oof = None
+    with errors_in_words():
+        oof = ui_resources.oof(run)
+    if oof is not None:
+        clip_by_clip(run, repeating)
     with st.grid(2, min_column_width=340):
         with st.container():
             st.markdown("**Weights of the blend**")
@@ -54,15 +58,15 @@ def show_run(run: Run, repeating: Sequence[str]) -> None:
                 ui_charts_training.member_weights(table), key="member_weights", alt="Weight of each member in the blend"
             )
             st.caption(_blend_words(scores.get("blend_rules", {}), settings))
-        with st.container():
-            st.markdown("**Labels inside their interval**")
-            oof = ui_resources.oof(run)
-            st.altair_chart(
-                ui_charts_training.coverage_by_label(coverage_table(oof), scores["interval"]["level"]),
-                key="coverage_by_label",
-                alt="Share of labels inside their interval, by label",
-            )
-            st.caption(f"Asked for: {scores['interval']['level']:.0%}. Bins of about as many clips each.")
+        if oof is not None:
+            with st.container():
+                st.markdown("**Labels inside their interval**")
+                st.altair_chart(
+                    ui_charts_training.coverage_by_label(coverage_table(oof), scores["interval"]["level"]),
+                    key="coverage_by_label",
+                    alt="Share of labels inside their interval, by label",
+                )
+                st.caption(f"Asked for: {scores['interval']['level']:.0%}. Bins of about as many clips each.")
     st.markdown("**Members**")
     _member_table(scores, settings, run.record["settings"]["extract"]["features"])
     _downloads(run)

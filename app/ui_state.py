@@ -16,6 +16,8 @@ from app import ui_resources
 from app.ui_words import plain
 from core.dataset import Dataset, Layout
 from core.errors import DataError, EarmarkError, JobError
+from core.estimate import Speed, speed_of_job
+from core.extract import ExtractSettings
 from core.jobs import DONE, Job, read_job, status
 from core.runs import Run
 from core.settings import Settings, build
@@ -148,6 +150,31 @@ def newest_done(kind: str) -> Job | None:
         if same and status(job) == DONE:
             return job
     return None
+
+
+def known_speed(settings: ExtractSettings) -> Speed | None:
+    """How fast the last job with these settings extracted: an estimate, an extraction or a training."""
+    for kind in ("probe", "extract", "train"):
+        job, speed = newest_job(kind, extract=settings), None
+        if job is not None and kind != "probe":
+            speed = speed_of_job(ui_resources.events(job.events), settings)
+        elif job is not None and status(job) == DONE:
+            try:
+                speed = Speed(**ui_resources.result(job)["speed"])
+            except (JobError, TypeError):  # damaged, or of another version: it can be asked for again
+                continue
+        if speed is not None:
+            return speed
+    return None
+
+
+def unreadable() -> int:
+    """Clips that the last finished extraction on the chosen data set could not read: they stay without features."""
+    job = newest_done("extract")
+    try:
+        return int(ui_resources.result(job)["unreadable"]) if job is not None else 0
+    except JobError:  # damaged, or of another version: the Features page says so
+        return 0
 
 
 def usual(job: Job | None, kind: type[Settings], section: str) -> Settings:

@@ -62,6 +62,7 @@ def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | 
                 key="running_error",
                 what="RMSE so far, beside the constant's and the best run's",
             )
+        st.caption("Ctrl and the wheel look closer at the right one, dragging moves it, a double click shows all.")
     if any(isinstance(event, RoundsScored) for event in ours):
         st.markdown("**Rounds of boosting**")
         draw_rounds(ours, plan["members"], folds)

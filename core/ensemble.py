@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from core.blend import BLENDS, Blend, label_range, label_step, learn_blend, sett
 from core.engine import cores, map_unordered
 from core.errors import DataError, ParameterError
 from core.events import FitFinished, FoldScored, Notify, TrainingStarted, Warned, ignore
+from core.extract import ExtractSettings
 from core.fits import FitData, FitResult, FitTask, candidates, finished, fit
 from core.matrix import Matrix
 from core.members import Member, file_stems, parse_members
@@ -280,6 +281,12 @@ def train_ensemble(
                 path.unlink(missing_ok=True)
     _write_layout(folder, result, tasks, matrix.names, of_sets, settings)
     return result
+
+
+def with_sets_of(extract: ExtractSettings, ensemble: EnsembleSettings) -> ExtractSettings:
+    """The feature sets that are asked for, and those that members name."""
+    named = [name for member in parse_members(ensemble.members) for name in member.sets]
+    return replace(extract, features=tuple(dict.fromkeys([*extract.features, *named])))
 
 
 def check_plan(plan: Sequence[Fold], labels: np.ndarray) -> None:

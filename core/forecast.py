@@ -67,8 +67,7 @@ def forecast(settings: EnsembleSettings, rows: int, columns: int, known: Mapping
     known : as ``known_fits``
     workers : int >= 1, processes side by side
     """
-    one_plan, rests, fits = 0.0, 0.0, 0
-    longest = 0.0
+    one_plan, rests, longest = 0.0, 0.0, 0.0
     members = parse_members(settings.members)
     for member in members:
         key = (member.model, settings.preset)
@@ -82,13 +81,27 @@ def forecast(settings: EnsembleSettings, rows: int, columns: int, known: Mapping
         one_plan += seconds * settings.folds
         longest = max(longest, seconds)
         rests += key in known
-    again = sum((bool(settings.augment), settings.pseudo_labels))  # all is fitted once more without each switch
-    times = settings.repeats * (1 + again) + (PERMUTATIONS if settings.self_test else 0)
-    fits = len(members) * settings.folds * settings.repeats
-    seconds = START_S + max(longest, one_plan * times / max(1, workers))
+    seconds = START_S + max(longest, one_plan * _plans(settings) / max(1, workers))
     if settings.minutes is not None:
         seconds = min(seconds, START_S + 60 * settings.minutes)
-    return Forecast(seconds, fits, rests / len(members))
+    return Forecast(seconds, len(members) * settings.folds * settings.repeats, rests / len(members))
+
+
+def all_fits(settings: EnsembleSettings) -> int:
+    """How many models a training fits, with those that are fitted beside the ensemble to judge it.
+
+    Examples
+    --------
+    >>> all_fits(EnsembleSettings(members=("svr", "ridge"), folds=5, repeats=2, self_test=True))
+    50
+    """
+    return len(settings.members) * settings.folds * _plans(settings)
+
+
+def _plans(settings: EnsembleSettings) -> int:
+    """How often all members are fitted on all folds of a repeat: once more without each switch, and on permuted labels."""
+    again = sum((bool(settings.augment), settings.pseudo_labels))
+    return settings.repeats * (1 + again) + (PERMUTATIONS if settings.self_test else 0)
 
 
 def scale(rows: int, columns: int) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 from core import tracking
 from core.compare import Verdict
 from core.dataset import Dataset, Layout, Problem, Row, describe_labels, read_batch, read_dataset, why_not_trainable
-from core.ensemble import IN_SAMPLE, NESTED, EnsembleResult, EnsembleSettings, check_plan, train_ensemble
+from core.ensemble import IN_SAMPLE, NESTED, EnsembleResult, EnsembleSettings, check_plan, train_ensemble, with_sets_of
 from core.errors import DataError, ParameterError, RunError, TrackingError
 from core.estimate import probe_speed
 from core.events import Notify, Warned, ignore
@@ -27,7 +27,6 @@ from core.features import parse_set
 from core.jobs import Job, new_id
 from core.leaks import LeakGap, LeakingColumn
 from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels, save_matrix, table_values
-from core.members import parse_members
 from core.predict import describe_predictions, judge, predict_clips, predict_rows, submission_rows, write_submission
 from core.report import check_dataset
 from core.runs import MATRIX, OOF, RECORD, Run, find_run, library_versions, model_hashes, read_run
@@ -237,12 +236,6 @@ def _mirrored(run: Run, workspace: Workspace, notify: Notify) -> Run:
     except TrackingError as error:
         notify(Warned(f"the run is complete, but was not written to MLflow: {error}"))
     return run
-
-
-def with_sets_of(extract: ExtractSettings, ensemble: EnsembleSettings) -> ExtractSettings:
-    """The feature sets that are asked for, and those that members name."""
-    named = [name for member in parse_members(ensemble.members) for name in member.sets]
-    return replace(extract, features=tuple(dict.fromkeys([*extract.features, *named])))
 
 
 def _train(

@@ -28,7 +28,7 @@ from core.cache import content_hash
 from core.errors import ParameterError, RunError
 from core.jobs import ACTIVE, list_jobs, status
 from core.matrix import Matrix, load_matrix
-from core.workspace import make_folder, write_json
+from core.workspace import write_json
 
 if TYPE_CHECKING:
     from core.trained import Ensemble
@@ -39,6 +39,8 @@ MATRIX = "matrix.npz"
 ABOUT = "about.json"
 NAME_CHARACTERS, NOTE_CHARACTERS = 80, 20_000
 _VERSIONS_OF = ("numpy", "scipy", "scikit-learn", "xgboost", "lightgbm", "catboost", "librosa", "soxr", "soundfile", "skops")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # controls, turns of the writing direction
+_DELETED = ".deleted-"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -188,11 +190,15 @@ def describe_run(run: Run, *, name: str | None = None, notes: str | None = None)
     Raises
     ------
     ParameterError
-        They are too long, or the name has more than one line.
+        They are too long, or the name holds control characters.
+    RunError
+        The run was deleted meanwhile.
     """
-    about = dict(run.about)
+    about = _about(run.folder)  # as it stands now: another may have changed the other one of the two
     if name is not None:
         about["name"] = " ".join(name.split())
+        if _UNSEEN.search(about["name"]):
+            raise ParameterError("the name holds characters that cannot be seen; type it anew")
         if len(about["name"]) > NAME_CHARACTERS:
             raise ParameterError(
                 f"the name has {len(about['name'])} characters; at most {NAME_CHARACTERS} are kept, notes may be longer"
@@ -220,10 +226,11 @@ def delete_run(run: Run) -> None:
     for job in list_jobs(run.folder.parent):
         if (job.request.get("run") in (run.id, str(run.folder)) or job.id == run.id) and status(job) in ACTIVE:
             raise RunError(f"run {run.id}: a job ({job.kind}) works on it; cancel it first, then delete the run")
-    away = make_folder(run.folder.parents[1] / ".deleted")
+    root = run.folder.parents[1]
     with suppress(FileNotFoundError):  # another tab was faster
-        run.folder.rename(away / f"{run.id}-{secrets.token_hex(4)}")
-    shutil.rmtree(away, ignore_errors=True)  # with what an earlier attempt left that was stopped
+        run.folder.rename(root / f"{_DELETED}{secrets.token_hex(4)}")
+    for away in root.glob(f"{_DELETED}*"):  # with what an earlier attempt left that was stopped
+        shutil.rmtree(away, ignore_errors=True)
 
 
 def size_bytes(run: Run) -> int:

@@ -9,8 +9,8 @@ import streamlit as st
 from app import ui_explore, ui_forms, ui_live, ui_resources, ui_state
 from app.ui_words import about, changed_since, count, errors_in_words, plain
 from core import commands, jobs
-from core.errors import DataError, JobError
-from core.estimate import FEWEST, Speed, probe_size, speed_of_job
+from core.errors import DataError
+from core.estimate import FEWEST, probe_size
 from core.events import ClipSetAside, Recorded
 from core.extract import ExtractSettings, definition_hash, find_cached
 
@@ -47,7 +47,7 @@ def time_to_go(settings: ExtractSettings, to_do: int) -> None:
             help=f"Extracts {probe_size(settings)} of the clips, short and long ones, and tells how long all will take. "
             "What they give is kept.",
         )
-        if to_do and state not in jobs.ACTIVE and (speed := known_speed(settings)) is not None and speed.clips:
+        if to_do and state not in jobs.ACTIVE and (speed := ui_state.known_speed(settings)) is not None and speed.clips:
             cores = count(max(1, speed.workers), "core")
             st.markdown(f"**{about(speed.seconds(to_do)).capitalize()}** for {count(to_do, 'clip')} on {cores}")
     if probe is not None and state in jobs.ACTIVE:
@@ -55,22 +55,6 @@ def time_to_go(settings: ExtractSettings, to_do: int) -> None:
             ui_live.show_job(probe)
     elif probe is not None and state == jobs.FAILED and to_do:
         below.error(plain(f"There is no estimate: {jobs.why_failed(probe)}"), icon=":material/timer_off:")
-
-
-def known_speed(settings: ExtractSettings) -> Speed | None:
-    """What the last job with these settings measured: an estimate, or an extraction that was not finished."""
-    for kind in ("probe", "extract"):
-        job = ui_state.newest_job(kind, extract=settings)
-        if job is None:
-            continue
-        if kind == "extract":
-            return speed_of_job(ui_resources.events(job.events), settings)
-        if jobs.status(job) == jobs.DONE:
-            try:
-                return Speed(**ui_resources.result(job)["speed"])
-            except (JobError, TypeError):  # damaged, or of another version: it can be asked for again
-                continue
-    return None
 
 
 def set_aside_table(problems: list[tuple[str, str]]) -> None:

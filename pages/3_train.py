@@ -7,7 +7,7 @@ from app import ui_forms, ui_live, ui_resources, ui_result, ui_state, ui_trainin
 from app.ui_words import changed_since, count, errors_in_words, plain
 from core import commands, jobs
 from core.dataset import why_not_trainable
-from core.ensemble import EnsembleSettings
+from core.ensemble import EnsembleSettings, with_sets_of
 from core.errors import JobError, RunError
 from core.events import Recorded
 from core.extract import ExtractSettings
@@ -20,6 +20,13 @@ def train(extraction: ExtractSettings, ensemble: EnsembleSettings) -> None:
     """Start the job."""
     with errors_in_words():
         jobs.submit("train", ui_state.request(extract=extraction, ensemble=ensemble), ws.jobs)
+
+
+def time_ahead(ensemble: EnsembleSettings, extraction: ExtractSettings) -> str:
+    """How long the training will take, and the extraction before it, in words."""
+    ahead = ui_forms.time_ahead(ensemble, extraction, len(dataset.train), ui_resources.known_fits(ws.jobs))
+    missing = ui_resources.without_features(dataset, with_sets_of(extraction, ensemble), ws.cache)
+    return ui_forms.work_ahead(ensemble, ahead, max(0, missing - ui_state.unreadable()), ui_state.known_speed(extraction))
 
 
 def draw_training(recorded: list[Recorded]) -> None:
@@ -52,10 +59,9 @@ with st.container(border=True):
             args=(extraction, ensemble),
             disabled=not possible or active,
         )
-        if ensemble is not None and extraction is not None and possible:
-            st.caption(
-                ui_forms.work_ahead(ensemble, extraction, len(dataset.train), ui_resources.known_fits(ws.jobs)), width="content"
-            )
+        if ensemble is not None and extraction is not None and possible and not active:
+            with errors_in_words():  # the cache may be damaged
+                st.caption(time_ahead(ensemble, extraction), width="content")
 if ensemble is not None and extraction is not None:
     ui_forms.command(commands.train_command(chosen.path, chosen.layout, extraction, ensemble, ws.root))
 
@@ -63,7 +69,9 @@ if job is not None and active:
     plan = job.request["ensemble"]
     runs = ui_state.runs_like(plan.get("groups"))
     best = best_run(runs) if runs else None
-    ui_live.show_job(job, draw_training)
+    asked = ui_state.usual(job, EnsembleSettings, "ensemble"), ui_state.usual(job, ExtractSettings, "extract")
+    then_s = ui_forms.time_ahead(*asked, len(dataset.train), ui_resources.known_fits(ws.jobs)).seconds
+    ui_live.show_job(job, draw_training, then_s=then_s)
 else:
     if job is not None and not ui_live.show_end(job):
         with errors_in_words():

@@ -35,6 +35,20 @@ def test_too_long_a_name_or_note_is_refused_with_its_length(run):
         describe_run(run, notes="x" * 20_001)
 
 
+@pytest.mark.parametrize("name", ["a\x00b", "a\x1b[31mb", "\u202egnp.exe", "\ud800"])
+def test_a_name_with_characters_that_cannot_be_seen_is_refused(run, name):
+    with pytest.raises(ParameterError, match="characters that cannot be seen"):
+        describe_run(run, name=name)
+    assert read_run(run.folder).about == {}
+
+
+def test_two_who_write_name_and_notes_at_once_keep_both(run):
+    """Both have the run as it was before; the one writes its name, the other its notes."""
+    describe_run(run, name="five members")
+    describe_run(run, notes="first try")
+    assert read_run(run.folder).about == {"name": "five members", "notes": "first try"}
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"name": 3, "notes": null}', b"\xff\xfe"])
 def test_damaged_words_cost_only_the_words(run, damage):
     (run.folder / "about.json").write_bytes(damage)
@@ -49,7 +63,7 @@ def test_a_deleted_run_is_gone_with_all_its_files_and_its_submission_stays(run):
     delete_run(run)
     assert list_runs(run.folder.parent) == []
     assert not run.folder.exists()
-    assert not (run.folder.parents[1] / ".deleted").exists()
+    assert sorted(path.name for path in run.folder.parents[1].iterdir()) == ["jobs", "submissions"]
     assert submission.is_file()
 
 
@@ -75,7 +89,7 @@ def test_deleting_that_is_stopped_leaves_no_half_run(run, monkeypatch):
     assert not run.folder.exists()
     other = write_run(run.folder.parent / "20260101-000000-0002")
     delete_run(other)
-    assert not (run.folder.parents[1] / ".deleted").exists()
+    assert [path.name for path in run.folder.parents[1].iterdir()] == ["jobs"]
 
 
 @pytest.mark.parametrize("kind", ["predict", "explain"])

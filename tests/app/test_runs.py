@@ -44,8 +44,8 @@ def three(place):
             model_files=files,
         )
         (run.folder / "oof.csv").write_text(
-            "filename,label,fold,oof_prediction\n"
-            + "".join(f"{name},{number},1,{number + rmse}\n" for number, name in enumerate("abcdef"))
+            "filename,label,fold,oof_prediction,low,high\n"
+            + "".join(f"{name},{number},1,{number + rmse},{number - 1},{number + 1}\n" for number, name in enumerate("abcdef"))
         )
         made[run_id] = run
     return made

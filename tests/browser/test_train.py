@@ -25,7 +25,7 @@ def test_a_live_chart_is_not_drawn_anew_while_it_ticks(ready_server, open_page):
     page.get_by_text(TRAINING).wait_for()
     page.get_by_test_id("stVegaLiteChart").first.locator("svg").wait_for(timeout=180_000)
     page.evaluate("document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark = 'mine'")
-    before = page.get_by_text("fits ·").first.inner_text()
+    before = page.get_by_text("Training: ").first.inner_text()
     page.wait_for_function("was => !document.body.innerText.includes(was)", arg=before)
     still = page.evaluate("document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark")
     assert still == "mine"
