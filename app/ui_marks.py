@@ -11,6 +11,7 @@ Layers = alt.LayerChart | alt.FacetChart  # what alt.layer gives
 HEIGHT, TALL = 260, 380
 MAX_BARS = 32
 MANY_POINTS = 1500
+ZOOM = "zoom"
 COLOURS_OF_THEME = 7
 ACCENT, QUIET, SECOND = "#0f9488", "#8d9a98", "#e0733d"
 _TABLES = alt.Scale(domain=["train", "test"], range=[ACCENT, SECOND])
@@ -57,7 +58,7 @@ def clip_points(frame: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
 
 def zoom() -> alt.Parameter:
     """Ctrl with the wheel looks closer, dragging moves, a double click shows all; the wheel alone scrolls the page."""
-    return alt.selection_interval(bind="scales", zoom="wheel![event.ctrlKey]")
+    return alt.selection_interval(name=ZOOM, bind="scales", zoom="wheel![event.ctrlKey]")
 
 
 def value_axis(name: str, frame: pd.DataFrame, title: str) -> alt.Y:

@@ -29,7 +29,7 @@ from core.jobs import result as read_result
 from core.leaderboard import comparable, load_oof
 from core.matrix import Matrix
 from core.report import kind_of
-from core.runs import ABOUT, OOF, Run, list_runs
+from core.runs import ABOUT, OOF, Run, list_runs, unreadable_runs
 from core.twins import COPY_NAME, NEAR_AUDIO, Twins, near_pairs
 
 Split = Literal["train", "test"]

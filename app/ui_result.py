@@ -11,8 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from app import ui_charts_training, ui_clips, ui_resources, ui_state
-from app.ui_training import LITTLE, draw_rounds, group_noun, leak_words
-from app.ui_words import BADGES, SWITCHES, VERDICTS, count, duration, errors_in_words, fold_plan, plain
+from app.ui_training import draw_rounds, leak_words
+from app.ui_words import BADGES, SWITCHES, VERDICTS, count, duration, errors_in_words, flattered, fold_plan, plain
 from core.events import RoundsScored
 from core.runs import Run
 
@@ -92,10 +92,9 @@ def show_run(run: Run, repeating: Sequence[str]) -> None:
 def _warnings(run: Run, repeating: Sequence[str]) -> None:
     scores, record = run.scores, run.record
     leak, proposals = scores.get("leak"), record.get("proposed_groups", [])
-    flatters = leak is not None and not leak["chosen"] and leak["gap"] >= LITTLE * leak["random_rmse"]
-    if leak is not None and flatters:
-        name = group_noun(leak["groups"])
-        expect = scores["oof_rmse"] * leak["grouped_rmse"] / leak["random_rmse"]
+    flatters = flattered(scores)
+    if leak is not None and flatters is not None:
+        name, expect = flatters
         st.warning(
             plain(
                 f"These folds are random, and clips share a {name}: this error is that of a {name} that is known. "

@@ -10,20 +10,18 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import ui_charts_runs, ui_resources, ui_state
+from app import ui_charts_runs, ui_live, ui_resources, ui_state
 from app.ui_words import BADGES, VERDICTS, count, duration, errors_in_words, fold_plan, plain
+from core import jobs
 from core.doctor import size_text
 from core.errors import EarmarkError
+from core.jobs import Job
 from core.leaderboard import flatten, leaderboard
-from core.runs import NAME_CHARACTERS, NOTE_CHARACTERS, Run, delete_run, describe_run, size_bytes
+from core.runs import NAME_CHARACTERS, NOTE_CHARACTERS, Run, delete_run, describe_run, ranked_with, size_bytes
 
 _TALLEST_ROWS = 12
 _MOST_APART = 10
-
-
-def kind_of(run: Run) -> tuple[str, str]:
-    """What must be the same for two errors to be ranked: the data and the groups of the folds."""
-    return str(run.record["dataset"]["fingerprint"]), str(run.record["settings"]["ensemble"].get("groups"))
+_UNFINISHED = 5
 
 
 def matching(runs: Sequence[Run], words: str) -> list[Run]:
@@ -35,7 +33,7 @@ def matching(runs: Sequence[Run], words: str) -> list[Run]:
             run.id,
             run.name,
             run.notes,
-            str(run.record["dataset"]["name"]),
+            str(run.record["dataset"].get("name") or ""),
             *ensemble["members"],
             str(ensemble.get("groups") or ""),
         ]
@@ -44,34 +42,40 @@ def matching(runs: Sequence[Run], words: str) -> list[Run]:
     return [run for run in runs if all(word in text(run) for word in words.lower().split())]
 
 
-def table(runs: Sequence[Run], chosen: Run | None) -> None:
-    """Runs of each kind in a table of its own, the lowest error first; a click on a row opens the run."""
+def table(runs: Sequence[Run], among: Sequence[Run]) -> None:
+    """Runs of each kind in a table of its own, the lowest error first, the best of all marked; a click on a row opens the run.
+
+    Parameters
+    ----------
+    runs : to be shown; the kind of the last one comes first
+    among : all runs
+    """
+    rows = {row["run_id"]: row for row in leaderboard(among)}
     kinds: dict[tuple[str, str], list[Run]] = {}
     for run in reversed(runs):
-        kinds.setdefault(kind_of(run), []).append(run)
+        kinds.setdefault(ranked_with(run), []).append(run)
     for number, (kind, some) in enumerate(kinds.items()):
-        newest = some[0]
+        newest, key = some[0], f"runs_{number}_{kind[0][:8]}_{kind[1]}"
         ordered = sorted(some, key=lambda run: float(run.scores["oof_rmse"]))
         groups = newest.record["settings"]["ensemble"].get("groups")
         folds = f"folds grouped by {groups}" if groups else "folds without groups"
-        data = newest.record["dataset"]
-        st.markdown(
-            f"**{plain(str(data['name']))}** · {count(data['train_clips'], 'clip')} · {plain(folds)} · {count(len(some), 'run')}"
-        )
-        frame = pd.DataFrame([_row(run, row, run is ordered[0]) for run, row in zip(ordered, leaderboard(ordered), strict=True)])
+        data, clips = str(newest.record["dataset"].get("name") or "a data set"), newest.record["dataset"].get("train_clips")
+        told = [] if clips is None else [count(clips, "clip")]
+        st.markdown(" · ".join([f"**{plain(data)}**", *told, plain(folds), count(len(some), "run")]))
+        frame = pd.DataFrame([_row(run, rows[run.id]) for run in ordered])
         st.dataframe(
             frame,
             hide_index=True,
-            height=35 * (min(len(frame), _TALLEST_ROWS) + 1) + 3,
+            height=35 * (min(len(frame), _TALLEST_ROWS if len(kinds) == 1 else _TALLEST_ROWS // 2) + 1) + 3,
             column_config=_COLUMNS,
-            on_select=_opener([run.id for run in ordered], f"runs_{number}_{kind[0][:8]}_{kind[1]}"),
+            on_select=_opener([run.id for run in ordered], key),
             selection_mode="single-cell",
-            key=f"runs_{number}_{kind[0][:8]}_{kind[1]}",
+            key=key,
             alt="Finished runs, the lowest error first",
         )
     if len(kinds) > 1:
         st.caption("Errors on other data, or with other groups, are not comparable; so each kind has a table of its own.")
-    elif chosen is not None:
+    else:
         st.caption("Click a row to open a run, a heading to sort.")
 
 
@@ -94,10 +98,10 @@ _COLUMNS: dict[str, Any] = {
 }
 
 
-def _row(run: Run, row: dict[str, Any], best: bool) -> dict[str, Any]:
+def _row(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     coverage, constant = run.scores.get("interval_coverage"), run.scores.get("constant_rmse")
     return {
-        "best": "best" if best else "",
+        "best": "best" if row["best"] else "",
         "run": run.name,
         "rmse": row["oof_rmse"],
         "badge": row["badge"],
@@ -122,21 +126,39 @@ def _opener(ids: list[str], key: str) -> Any:
     return open_clicked
 
 
+def unfinished(trainings: Sequence[tuple[Job, str]], unreadable: Sequence[tuple[str, str]]) -> None:
+    """Trainings that have left no run, by their state, with the way to watch them or go on; and runs that cannot be read."""
+    for folder, reason in unreadable:
+        st.warning(plain(f"The run in {folder} cannot be read: {reason}"), icon=":material/broken_image:")
+    for job, state in trainings[:_UNFINISHED]:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.badge(state, color="blue" if state in jobs.ACTIVE else "orange")
+            why = f": {jobs.why_failed(job)}" if state == jobs.FAILED else ""
+            st.markdown(plain(f"Training on {ui_state.request_name(job)}, {job.id}{why}"), width="content")
+            if state in jobs.ACTIVE:
+                watch = ui_state.watch_training
+                st.button("Watch", icon=":material/visibility:", key=f"watch_{job.id}", on_click=watch, args=(job,))
+            else:
+                ui_live.resume_button(job)
+    if len(trainings) > _UNFINISHED:
+        st.caption(f"And {count(len(trainings) - _UNFINISHED, 'older training')} without a run.")
+
+
 def show(run: Run, trained_here: bool) -> None:
     """One run: what people call it, its figures, and what can be done with it."""
     with st.container(border=True):
         left, right = st.columns([2, 3])
         with left:
             name_key, note_key = f"run_name_{run.id}", f"run_notes_{run.id}"
-            st.session_state.setdefault(name_key, run.about.get("name", ""))
-            st.session_state.setdefault(note_key, run.notes)
+            refused = ui_state.said(run.id)
+            if refused is None:  # what is kept, as a colleague may have changed it
+                st.session_state[name_key], st.session_state[note_key] = run.about.get("name", ""), run.notes
             st.text_input(
                 "Name",
                 key=name_key,
                 placeholder=run.id,
                 max_chars=NAME_CHARACTERS,
-                on_change=_describe,
-                args=(run, name_key, note_key),
+                on_change=lambda: _describe(run, name=st.session_state[name_key]),
             )
             st.text_area(
                 "Notes",
@@ -144,11 +166,10 @@ def show(run: Run, trained_here: bool) -> None:
                 placeholder="What was tried, and why",
                 max_chars=NOTE_CHARACTERS,
                 height=105,
-                on_change=_describe,
-                args=(run, name_key, note_key),
+                on_change=lambda: _describe(run, notes=st.session_state[note_key]),
             )
-            if said := ui_state.said("runs"):
-                st.error(plain(said), icon=":material/error:")
+            if refused is not None:
+                st.error(plain(refused), icon=":material/error:")
         with right:
             _figures(run)
         with st.container(horizontal=True):
@@ -175,21 +196,15 @@ def show(run: Run, trained_here: bool) -> None:
 
 
 def _figures(run: Run) -> None:
-    scores = run.scores
-    st.caption(
-        " · ".join(
-            [
-                plain(run.id),
-                count(run.record["dataset"]["train_clips"], "clip"),
-                plain(fold_plan(run.record["settings"]["ensemble"])),
-                duration(run.record["seconds"]),
-            ]
-        )
-    )
+    scores, clips, seconds = run.scores, run.record["dataset"].get("train_clips"), run.record.get("seconds")
+    told = [plain(run.id), plain(fold_plan(run.record["settings"]["ensemble"]))]
+    told += [] if clips is None else [count(clips, "clip")]
+    told += [] if seconds is None else [duration(seconds)]
+    st.caption(" · ".join(told))
     shown = {"oof_rmse": "RMSE out of fold", "constant_rmse": "Constant", "oof_mae": "MAE", "oof_pearson": "Pearson"}
     with st.grid(2, min_column_width=180):
         for name, label in shown.items():
-            value, badge = scores.get(name), scores["badges"].get(name)
+            value, badge = scores.get(name), scores.get("badges", {}).get(name)
             with st.container(border=True):
                 st.metric(label, "undefined" if value is None else f"{value:.4f}")
                 if badge in BADGES:
@@ -197,15 +212,18 @@ def _figures(run: Run) -> None:
                     st.badge(badge, icon=icon, color=colour, help=definition)  # type: ignore[arg-type]
 
 
-def _describe(run: Run, name_key: str, note_key: str) -> None:
+def _describe(run: Run, **words: str) -> None:
     try:
-        describe_run(run, name=st.session_state[name_key], notes=st.session_state[note_key])
-        ui_state.say("runs", None)
-    except (EarmarkError, OSError) as error:
-        ui_state.say("runs", str(error))
+        describe_run(run, **words)
+        ui_state.say(run.id, None)
+    except EarmarkError as error:
+        ui_state.say(run.id, str(error))
+    except OSError as error:
+        ui_state.say(run.id, jobs.refusal(error))
 
 
 @st.dialog("Delete this run?")
+@errors_in_words()
 def ask_to_delete(run: Run) -> None:
     """Say what goes, and wait for a yes."""
     st.markdown(
@@ -215,10 +233,9 @@ def ask_to_delete(run: Run) -> None:
     st.caption("Extracted features stay, so does the submission file, and a copy in MLflow if there is one.")
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:", key="delete_yes"):
-            with errors_in_words():
-                delete_run(run)
-                ui_state.close_run()
-                st.rerun()
+            delete_run(run)
+            ui_state.close_run()
+            st.rerun()
         if st.button("Keep", key="delete_no"):
             st.rerun()
 
@@ -241,20 +258,22 @@ def whole(run: Run) -> bytes:
 @errors_in_words()
 def compare(run: Run, others: Sequence[Run]) -> None:
     """Other runs against this one."""
+    called = labels([run, *others])
     judged = [(other, *ui_resources.judged(run, other)) for other in others]
     for other, _, why_not in judged:
         if why_not is not None:
-            st.warning(plain(f"{other.name} cannot be compared with {run.name}: {why_not}."), icon=":material/compare_arrows:")
+            told = f"{called[other.id]} cannot be compared with {called[run.id]}: {why_not}."
+            st.warning(plain(told), icon=":material/compare_arrows:")
     rows = [(other, verdict) for other, verdict, _ in judged if verdict is not None]
     for other, verdict in rows:
         colour, icon = VERDICTS[verdict.verdict]
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(verdict.verdict, icon=icon, color=colour)  # type: ignore[arg-type]
             told = verdict.sentence().removeprefix(verdict.verdict).strip()
-            st.markdown(plain(f"{other.name} instead of {run.name}, {told}"), width="content")
+            st.markdown(plain(f"{called[other.id]} instead of {called[run.id]}, {told}"), width="content")
     if rows:
         frame = pd.DataFrame(
-            [(other.name, one.difference, one.low, one.high, one.verdict) for other, one in rows],
+            [(called[other.id], one.difference, one.low, one.high, one.verdict) for other, one in rows],
             columns=["run", "difference", "low", "high", "verdict"],
         )
         st.altair_chart(
@@ -271,11 +290,17 @@ def compare(run: Run, others: Sequence[Run]) -> None:
         some = [run, *(other for other, _ in rows)]
         folds, places = fold_table(some)
         st.altair_chart(
-            ui_charts_runs.folds_overlaid(folds, [one.name for one in some], places),
+            ui_charts_runs.folds_overlaid(folds, [*labels(some).values()], places),
             key="compare_folds",
             alt="RMSE by fold and run",
         )
         _clip_by_clip(run, rows[0][0])
+
+
+def labels(runs: Sequence[Run]) -> dict[str, str]:
+    """What to call each run among these, by id: its name, and its id too where another has the same name."""
+    names = [run.name for run in runs]
+    return {run.id: run.name if names.count(run.name) == 1 else f"{run.name} ({run.id})" for run in runs}
 
 
 def differing(runs: Sequence[Run]) -> pd.DataFrame:
@@ -283,26 +308,26 @@ def differing(runs: Sequence[Run]) -> pd.DataFrame:
     flat = [flatten(run.record["settings"]) for run in runs]
     names = list(dict.fromkeys(name for one in flat for name in one))
     rows = [[name, *(_said(one.get(name)) for one in flat)] for name in names if len({_said(one.get(name)) for one in flat}) > 1]
-    labels = [run.name if [one.name for one in runs].count(run.name) == 1 else run.id for run in runs]
-    return pd.DataFrame(rows, columns=["Setting", *labels])
+    return pd.DataFrame(rows, columns=["Setting", *labels(runs).values()])
 
 
 def fold_table(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
     """RMSE of each run on each fold, and the folds in order; a fold after its repeat where there are several."""
-    rows, places = [], []
+    rows, places, called = [], [], labels(runs)
     for run in runs:
         folds = run.record["settings"]["ensemble"]["folds"]
         several = len(run.scores["fold_rmse"]) > folds
         for number, error in enumerate(run.scores["fold_rmse"]):
             place = f"{number // folds + 1}.{number % folds + 1}" if several else str(number + 1)
             places.append(place)
-            rows.append((run.name, place, error))
+            rows.append((called[run.id], place, error))
     return pd.DataFrame(rows, columns=["run", "place", "rmse"]), list(dict.fromkeys(places))
 
 
 def _clip_by_clip(run: Run, other: Run) -> None:
     st.markdown("**Clip by clip**")
-    first, second = (ui_resources.oof(one).set_index("filename") for one in (run, other))
+    one, another = labels([run, other]).values()
+    first, second = (ui_resources.oof(each).set_index("filename") for each in (run, other))
     frame = pd.DataFrame(
         {
             "clip": first.index,
@@ -315,10 +340,10 @@ def _clip_by_clip(run: Run, other: Run) -> None:
     with st.grid(2, min_column_width=340):
         with st.container():
             st.altair_chart(
-                ui_charts_runs.errors_against(frame, run.name, other.name),
+                ui_charts_runs.errors_against(frame, one, another),
                 key="compare_clips",
                 on_select="rerun",
-                alt=f"Distance from the label of each clip, by {run.name} and {other.name}",
+                alt=f"Distance from the label of each clip, by {one} and {another}",
             )
         with st.container():
             apart = frame.assign(change=frame["second"] - frame["first"])
@@ -332,8 +357,8 @@ def _clip_by_clip(run: Run, other: Run) -> None:
                 column_config={
                     "clip": st.column_config.TextColumn("Clip", pinned=True),
                     "label": st.column_config.NumberColumn("Label", format="%.10g"),
-                    "first": st.column_config.NumberColumn(run.name[:24], format="%.3f"),
-                    "second": st.column_config.NumberColumn(other.name[:24], format="%.3f"),
+                    "first": st.column_config.NumberColumn(one[:24], format="%.3f"),
+                    "second": st.column_config.NumberColumn(another[:24], format="%.3f"),
                 },
             )
     picked = [point.get("clip") for point in ui_state.picked("compare_clips").get("clip", [])]

@@ -8,12 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from app import ui_charts_training, ui_live
-from app.ui_words import NOTHING, plain
+from app.ui_marks import ZOOM
+from app.ui_words import LITTLE, NOTHING, group_noun, plain
 from core.events import FitFinished, FoldScored, LeakGapFound, Recorded, RoundsScored, TrainingStarted, Warned
-
-_NOT_CHOSEN = ", which was not chosen"
-_RECORDING = ("identical audio", "near-identical")  # kinds of groups that are one recording
-LITTLE = 0.02  # of the error: groups that change it less than this make no difference worth a warning
 
 
 def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | None) -> None:
@@ -61,15 +58,16 @@ def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | 
                 best is not None,
                 key="running_error",
                 what="RMSE so far, beside the constant's and the best run's",
+                zooms=True,
             )
-        st.caption("Ctrl and the wheel look closer at the right one, dragging moves it, a double click shows all.")
+        st.caption("Ctrl and the wheel look closer at errors so far and rounds; dragging moves, a double click shows all.")
     if any(isinstance(event, RoundsScored) for event in ours):
         st.markdown("**Rounds of boosting**")
-        draw_rounds(ours, plan["members"], folds)
+        draw_rounds(ours, plan["members"], folds, ticks=True)
 
 
-def draw_rounds(events: Sequence[object], members: Sequence[str], folds: int) -> None:
-    """A small chart for each boosted member: its error by round, a line a fold."""
+def draw_rounds(events: Sequence[object], members: Sequence[str], folds: int, *, ticks: bool = False) -> None:
+    """A small chart for each boosted member: its error by round, a line a fold; ``ticks`` where more rounds are to come."""
     rounds = [event for event in events if isinstance(event, RoundsScored)]
     told = {event.model for event in rounds}
     st.caption("RMSE on the rows that early stopping looks at: training rows, not the fold's score.")
@@ -80,12 +78,19 @@ def draw_rounds(events: Sequence[object], members: Sequence[str], folds: int) ->
                     st.caption(plain(member))
                     table = ui_charts_training.round_table([one for one in rounds if one.model == member])
                     what = f"RMSE of {member} by round, on the early-stopping rows"
-                    _draw(table, ui_charts_training.round_chart, folds, key=f"rounds_{number}", what=what)
+                    key = f"rounds_{number}"
+                    _draw(table, ui_charts_training.round_chart, folds, key=key, what=what, zooms=True, ticks=ticks)
 
 
-def _draw(table: pd.DataFrame, chart: Callable[..., Any], *shape: Hashable, key: str, what: str) -> None:
+def _draw(
+    table: pd.DataFrame, chart: Callable[..., Any], *shape: Hashable, key: str, what: str, zooms: bool = False, ticks: bool = True
+) -> None:
     """A chart that ticks: what it looks like is built once, only the table is new."""
-    st.vega_lite_chart(table, deepcopy(ui_charts_training.ticking_spec(chart, *shape)), key=key, alt=what)
+    spec = deepcopy(ui_charts_training.ticking_spec(chart, *shape))
+    if zooms and ticks:  # a closer look outlasts the next table where it counts as selected
+        st.vega_lite_chart(table, spec, key=key, alt=what, on_select="rerun", selection_mode=ZOOM)
+    else:
+        st.vega_lite_chart(table, spec, key=key, alt=what)
 
 
 def leak_words(random_rmse: float, grouped_rmse: float, groups: str, *, chosen: bool) -> None:
@@ -97,18 +102,6 @@ def leak_words(random_rmse: float, grouped_rmse: float, groups: str, *, chosen: 
             st.metric("In random folds", f"{random_rmse:.3f}", width="content")
             st.metric(plain(f"Grouped by {name}"), f"{grouped_rmse:.3f}", width="content")
             st.markdown(plain(leak_sentence(random_rmse, grouped_rmse, groups, chosen=chosen)), width="content")
-
-
-def group_noun(groups: str) -> str:
-    """What one of the groups is, of which a leak gap tells.
-
-    Examples
-    --------
-    >>> group_noun("speaker, which was not chosen"), group_noun("identical audio, name stem, near-identical")
-    ('speaker', 'recording or name stem')
-    """
-    names = groups.removesuffix(_NOT_CHOSEN).split(", ")
-    return " or ".join(dict.fromkeys("recording" if name in _RECORDING else name for name in names))
 
 
 def leak_sentence(random_rmse: float, grouped_rmse: float, groups: str, *, chosen: bool) -> str:

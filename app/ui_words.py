@@ -34,6 +34,9 @@ VERDICTS = {
     "hurts": ("red", ":material/trending_up:"),
     "cannot tell": ("gray", ":material/question_mark:"),
 }
+_NOT_CHOSEN = ", which was not chosen"
+_RECORDING = ("identical audio", "near-identical")  # kinds of groups that are one recording
+LITTLE = 0.02  # of the error: groups that change it less than this make no difference worth a warning
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:])")
 
 
@@ -115,6 +118,34 @@ def fold_plan(settings: dict[str, Any]) -> str:
     kind = "stratified folds" if settings.get("stratified") else "folds"
     groups = settings["groups"]
     return f"{repeats}{settings['folds']} {kind} " + (f"grouped by {groups}" if groups else "without groups")
+
+
+def group_noun(groups: str) -> str:
+    """What one of the groups is, of which a leak gap tells.
+
+    Examples
+    --------
+    >>> group_noun("speaker, which was not chosen"), group_noun("identical audio, name stem, near-identical")
+    ('speaker', 'recording or name stem')
+    """
+    names = groups.removesuffix(_NOT_CHOSEN).split(", ")
+    return " or ".join(dict.fromkeys("recording" if name in _RECORDING else name for name in names))
+
+
+def flattered(scores: dict[str, Any]) -> tuple[str, float] | None:
+    """What clips share where a run's error flatters, and about what error to expect of a new one; None where it does not flatter.
+
+    Examples
+    --------
+    >>> leak = {"groups": "note, which was not chosen", "chosen": False, "gap": 0.5, "random_rmse": 1.0, "grouped_rmse": 1.5}
+    >>> flattered({"oof_rmse": 0.8, "leak": leak})
+    ('note', 1.2000000000000002)
+    >>> flattered({"oof_rmse": 0.8, "leak": leak | {"chosen": True}})
+    """
+    leak = scores.get("leak")
+    if leak is None or leak["chosen"] or leak["gap"] < LITTLE * leak["random_rmse"]:
+        return None
+    return group_noun(leak["groups"]), scores["oof_rmse"] * leak["grouped_rmse"] / leak["random_rmse"]
 
 
 def run_label(run: Run, best: Run | None = None) -> str:

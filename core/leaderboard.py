@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import RunError
-from core.runs import OOF, Run, best_run
+from core.runs import OOF, Run, ranked_with
 
 _NAMED = 3  # members that a row names; the others are counted
 _COLUMNS = (  # title, name in the row
@@ -70,6 +70,11 @@ def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
         clips, members (text), plan (text), oof_rmse and its badge,
         constant_rmse, leak_gap, seconds, best (no run on the same data and grouping has a lower OOF RMSE)
     """
+    best: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        other = best.setdefault(ranked_with(run), run)
+        if float(run.scores["oof_rmse"]) < float(other.scores["oof_rmse"]):
+            best[ranked_with(run)] = run
     return [
         {
             "run_id": run.id,
@@ -85,7 +90,7 @@ def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "constant_rmse": run.scores.get("constant_rmse"),
             "leak_gap": run.scores.get("leak_gap"),
             "seconds": run.record.get("seconds"),
-            "best": best_run([*runs, run]) is run,
+            "best": best[ranked_with(run)] is run,
         }
         for run in runs
     ]
@@ -260,4 +265,4 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else "none" if value is None else json.dumps(value, ensure_ascii=False)

@@ -238,6 +238,11 @@ def size_bytes(run: Run) -> int:
     return sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())
 
 
+def ranked_with(run: Run) -> tuple[str, str]:
+    """What is the same for two runs whose errors may be ranked: the data and the groups of the folds."""
+    return str(run.record["dataset"].get("fingerprint")), str(run.record["settings"]["ensemble"].get("groups"))
+
+
 def best_run(runs: Sequence[Run]) -> Run:
     """The lowest OOF RMSE among the runs that can be compared with the latest: same data, same grouping.
 
@@ -245,7 +250,7 @@ def best_run(runs: Sequence[Run]) -> Run:
     ----------
     runs : sequence of Run, at least one, oldest first
     """
-    return min((run for run in runs if _kind(run) == _kind(runs[-1])), key=lambda run: float(run.scores["oof_rmse"]))
+    return min((run for run in runs if ranked_with(run) == ranked_with(runs[-1])), key=lambda run: float(run.scores["oof_rmse"]))
 
 
 def find_run(name: str, jobs: Path) -> Run:
@@ -328,7 +333,3 @@ def _problems(record: Any) -> Iterator[str]:
         whole = all(isinstance(number, int) for number in fits) and isinstance(files, dict)
         if not whole or len(files) != 2 * math.prod(fits) + 1:
             yield "a hash at model_files for each file of the models"
-
-
-def _kind(run: Run) -> tuple[object, object]:
-    return run.record["dataset"].get("fingerprint"), run.record["settings"]["ensemble"].get("groups")

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import ui_live, ui_resources, ui_state
-from app.ui_words import NOTHING, count, errors_in_words, plain
+from app.ui_words import NOTHING, count, errors_in_words, flattered, plain
 from core import jobs
 from core.errors import DataError
 from core.runs import Run, best_run
@@ -65,6 +65,8 @@ with st.grid(4, min_column_width=190):
             st.caption("No run on this data set yet")
         else:
             st.caption(f"RMSE out of fold {grouping(best)}; constant {best.scores['constant_rmse']:.3f}")
+            if (flatters := flattered(best.scores)) is not None:
+                st.caption(f":orange[For a new {plain(flatters[0])} expect about {flatters[1]:.2f}]")
 
 if running:
     ui_live.show_job(running[0])

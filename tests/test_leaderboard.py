@@ -112,6 +112,12 @@ DIFFERENT = {
 }
 
 
+def test_folds_without_groups_are_said_to_have_none(tmp_path):
+    one, other = write_run(tmp_path / "one"), write_run(tmp_path / "other", ensemble={"groups": "speaker"})
+    change_oof(other, folds=np.zeros((2, 6), int))
+    assert "folds differ (groups none and speaker)" in comparable(one, other)
+
+
 @pytest.mark.parametrize(("reason", "arrays"), DIFFERENT.items())
 def test_what_makes_runs_incomparable_is_named(reason, arrays, tmp_path):
     one, other = write_run(tmp_path / "one"), write_run(tmp_path / "other", ensemble={"seed": 7})

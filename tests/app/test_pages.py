@@ -417,6 +417,7 @@ def test_a_run_that_flatters_says_which_column_and_what_error_to_expect(finished
     said = text(render("train"))
     assert "clips share a speaker: this error is that of a speaker that is known" in said
     assert "For a new speaker expect about 1.20 instead of 0.80" in said  # 0.8 * 0.9 / 0.6
+    assert "For a new speaker expect about 1.20" in text(render("home"))
 
 
 def test_groups_that_change_nothing_are_no_cause_for_a_warning(finished):

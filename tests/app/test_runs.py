@@ -10,7 +10,7 @@ import pytest
 from app import ui_charts_runs, ui_runs
 from core.dataset import Layout
 from core.events import JobFailed
-from core.runs import list_runs, read_run
+from core.runs import describe_run, list_runs, read_run
 from core.workspace import to_json
 from tests.app.conftest import render, text
 from tests.conftest import write_run
@@ -68,7 +68,7 @@ def test_the_best_run_here_is_opened_first_and_stands_on_top(three):
 def test_errors_on_other_data_stand_in_a_table_of_their_own(three):
     at = render("runs", runs_show="All")
     tables = [frame.value for frame in at.dataframe if "rmse" in frame.value]
-    assert sorted(table["rmse"].tolist() for table in tables) == [[0.1], [0.5, 0.7]]
+    assert [table["rmse"].tolist() for table in tables] == [[0.5, 0.7], [0.1]]  # the chosen data set first
     assert "not comparable" in text(at)
 
 
@@ -77,6 +77,9 @@ def test_search_looks_at_names_notes_and_members(three):
     at.text_input(key="runs_search").set_value("ridge").run()
     [table] = [frame.value for frame in at.dataframe if "rmse" in frame.value]
     assert table["rmse"].tolist() == [0.5]
+    at.text_input(key="runs_search").set_value(FIRST).run()
+    [table] = [frame.value for frame in at.dataframe if "rmse" in frame.value]
+    assert table["best"].tolist() == [""]  # the best one is not among what was found
     at.text_input(key="runs_search").set_value("nothing like that").run()
     assert "No run is like that" in text(at)
 
@@ -89,6 +92,31 @@ def test_a_name_and_notes_are_kept_at_once_and_shown_elsewhere(three):
     assert (kept.name, kept.notes) == ("*plain* svr", "first try")
     assert at.subheader[0].value == r"\*plain\* svr"
     assert any("*plain* svr" in option for option in render("explain").selectbox(key="run_box").options)
+
+
+def test_words_that_a_colleague_wrote_meanwhile_are_shown_and_kept(three):
+    at = render("runs", run=FIRST)
+    describe_run(three[FIRST], name="by a colleague")
+    at.text_area(key=f"run_notes_{FIRST}").set_value("first try").run()
+    kept = read_run(three[FIRST].folder)
+    assert (kept.name, kept.notes) == ("by a colleague", "first try")
+    assert at.text_input(key=f"run_name_{FIRST}").value == "by a colleague"
+
+
+def test_a_name_that_is_refused_stays_to_be_mended_with_the_reason(three):
+    at = render("runs", run=FIRST)
+    at.text_input(key=f"run_name_{FIRST}").set_value("a\x07b").run()
+    assert "characters that cannot be seen" in text(at)
+    assert at.text_input(key=f"run_name_{FIRST}").value == "a\x07b"
+    at.text_input(key=f"run_name_{FIRST}").set_value("ab").run()
+    assert "characters that cannot be seen" not in text(at)
+    assert read_run(three[FIRST].folder).name == "ab"
+
+
+def test_runs_of_the_same_name_are_told_apart_by_their_ids(three):
+    same = [describe_run(three[one], name="same") for one in (FIRST, SECOND)]
+    assert list(ui_runs.labels(same).values()) == [f"same ({FIRST})", f"same ({SECOND})"]
+    assert set(ui_runs.fold_table(same)[0]["run"]) == {f"same ({FIRST})", f"same ({SECOND})"}
 
 
 def test_a_row_that_is_clicked_is_opened(three):
@@ -134,7 +162,7 @@ def test_a_training_that_did_not_end_well_is_listed_with_its_way_on(place, three
     job = place.claim("train")
     place.end(job, JobFailed("the disk is full"))
     at = render("runs")
-    assert f"Training on loudness, {job.id}" in text(at)
+    assert f"Training on loudness, {job.id}: the disk is full" in text(at)
     assert at.button(key=f"resume_{job.id}")
 
 

@@ -1,18 +1,33 @@
 """The Train page after a training: which run is shown, its errors clip by clip and by group; and how long one will take."""
 
 import io
+import os
+import platform
 import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
-from app import ui_charts_training, ui_result
+from app import ui_charts_training, ui_live, ui_resources, ui_result
+from core import jobs
 from core.ensemble import EnsembleSettings
-from core.events import FitFinished, Recorded
-from core.forecast import COST_S, START_S, forecast, known_fits, scale
+from core.events import (
+    ClipExtracted,
+    ExtractionStarted,
+    FitFinished,
+    JobStarted,
+    Recorded,
+    RoundsScored,
+    StageStarted,
+    TrainingStarted,
+)
+from core.extract import ExtractSettings
+from core.forecast import COST_S, START_S, all_fits, forecast, known_fits, scale
+from core.models import CATALOGUE
 from core.runs import list_runs
-from tests.app.conftest import render, text
+from tests.app.conftest import EXTRACT, render, text
 from tests.conftest import write_run
 
 
@@ -89,6 +104,51 @@ def test_the_largest_errors_stand_first(finished):
     assert table["error"].abs().is_monotonic_decreasing
 
 
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [(None, "are missing"), ("", "not the out-of-fold predictions"), ("filename,label\na,1\n", "without the column fold"),
+     ("filename,label,fold,oof_prediction,low,high\na,loud,1,2,1,3\n", "not the out-of-fold predictions")],
+)  # fmt: skip
+def test_damaged_predictions_are_told_once_and_cost_only_what_is_drawn_of_them(finished, damage, says):
+    [run] = list_runs(finished.root / "jobs")
+    path = run.folder / "oof.csv"
+    path.unlink() if damage is None else path.write_text(damage)
+    at = render("train")
+    assert text(at).count(says) == 1
+    assert "train again" in text(at)
+    assert "An error of Earmark itself" not in text(at)
+    assert at.button(key="go_explain")
+    assert at.get("download_button")
+
+
+def test_a_clip_or_a_speaker_may_be_called_na(finished):
+    [run] = list_runs(finished.root / "jobs")
+    header = "filename,label,fold,oof_prediction,low,high,group"
+    (run.folder / "oof.csv").write_text(f"{header}\nNA,1,1,2,1,3,null\nb,2,2,2,1,3,\n")
+    oof = ui_resources.oof(run)
+    assert oof["filename"].tolist() == ["NA", "b"]
+    assert ui_result.group_table(oof, oof["group"])["group"].tolist() == ["null"]
+
+
+def test_where_the_clips_are_gone_their_errors_still_stand(finished):
+    [run] = list_runs(finished.root / "jobs")
+    name = pd.read_csv(run.folder / "oof.csv")["filename"].iloc[0]
+    next((finished.dataset / "audios" / "train").glob(f"{name}.*")).unlink()
+    at = render("train")
+    at.session_state["oof_scatter"] = {"selection": {"clip": [{"clip": name}]}}
+    at.run()
+    assert "no longer in its data set" in text(at)
+    assert "Clips or tables have changed since this was trained" in text(at)
+    assert not at.get("audio")
+
+
+def test_errors_are_shown_by_a_column_that_repeats(finished):
+    at = render("train")
+    at.session_state["errors_view"] = "By group"
+    at.run()
+    assert [chart for chart in at.get("vega_lite_chart") if "mean_error" in chart.proto.spec]
+
+
 def test_the_models_are_taken_away_with_their_record(finished):
     [run] = list_runs(finished.root / "jobs")
     with zipfile.ZipFile(io.BytesIO(ui_result.models_zip(run))) as archive:
@@ -127,6 +187,72 @@ def test_coverage_by_label_finds_where_intervals_are_too_narrow(oof):
     assert table["label"].tolist() == ["1", "2", "3", "4"]
     spec = ui_charts_training.coverage_by_label(table, 0.9).to_dict()
     assert spec["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0, 1]
+
+
+def members(at):
+    return at.multiselect(key="train_members").value
+
+
+def test_members_are_chosen_together_and_one_by_one(place):
+    at = render("train")
+    assert at.button(key="members_all").disabled  # as it begins
+    at.button(key="members_quick").click().run()
+    assert members(at) == ["lightgbm", "svr", "ridge"]
+    at.multiselect(key="train_members").unselect("svr").run()
+    assert members(at) == ["lightgbm", "ridge"]
+    at.button(key="members_all").click().run()
+    assert members(at) == list(CATALOGUE)
+
+
+def test_what_is_to_be_extracted_first_is_told_with_its_time(place):
+    assert "before that 15 clips to extract: the Features page can estimate it" in text(render("train"))
+    place.measured(ExtractSettings(), clip_seconds=12.0, start_seconds=0.0, workers=1, clips=6)
+    assert "before that 15 clips to extract: about 3 min" in text(render("train"))
+
+
+def test_what_is_extracted_is_not_said_to_be_missing(finished):
+    assert "to extract" not in text(render("train"))
+
+
+def test_a_training_that_still_extracts_says_what_comes_then(place):
+    job = place.claim("train")
+    with FileLock(job.lock):
+        place.tell(job, JobStarted(os.getpid(), platform.node()), ExtractionStarted(15, 0, 15), ClipExtracted("a", 0.1))
+        said = text(render("train"))
+    assert "Extracting: 1 of 15 clips" in said
+    assert "then about" in said
+    assert "of training" in said
+
+
+def test_time_left_counts_what_is_trained_beside_the_ensemble(place):
+    ensemble = EnsembleSettings(members=("svr", "ridge"), folds=3, self_test=True)
+    job, _ = jobs.claim("train", {**place.request, "extract": EXTRACT, "ensemble": ensemble}, place.root / "jobs")
+    recorded = [Recorded(0.0, TrainingStarted(6)), *fits("svr", 1.0, 2)]
+    assert ui_live.fits_beside(job, recorded) == 18  # three permutations of as many; four of the ensemble are to come
+    assert all_fits(ensemble) == 24
+    recorded += [*fits("svr", 1.0, 4), Recorded(0.0, StageStarted("self-test 1 of 3")), Recorded(0.0, TrainingStarted(6))]
+    assert ui_live.fits_beside(job, recorded) == 12
+    assert ui_live.fits_beside(job, [*recorded, *fits("svr", 1.0, 1)]) == 12
+
+
+def test_many_members_folds_repeats_and_rounds_are_drawn_with_few_points(place):
+    names = ("xgboost", "lightgbm", "catboost", "random_forest", "extra_trees", "svr", "ridge")
+    ensemble = EnsembleSettings(members=names, folds=5, repeats=3)
+    job, _ = jobs.claim("train", {**place.request, "extract": EXTRACT, "ensemble": ensemble}, place.root / "jobs")
+    rounds = [
+        RoundsScored(name, repeat, fold, 1 + number, 1.0)
+        for name in names[:3] for repeat in range(3) for fold in range(5) for number in range(120)
+    ]  # fmt: skip
+    scored = [
+        FitFinished(name, fold, 1.0, None, 1.0, 1.0, 2.0, repeat) for repeat in range(3) for fold in range(5) for name in names
+    ]
+    with FileLock(job.lock):
+        place.tell(job, JobStarted(os.getpid(), platform.node()), TrainingStarted(105), *rounds, *scored)
+        at = render("train")
+    assert "Training: 105 of 105 fits" in text(at)
+    assert len(at.get("vega_lite_chart")) == 2 + 3
+    table = ui_charts_training.round_table([one for one in rounds if one.model == "xgboost"])
+    assert table.groupby(["repeat", "fold"]).size().max() <= 61
 
 
 def fits(model, seconds, count=3):

@@ -12,6 +12,11 @@ from tests.browser.test_stories import TRAINING, choose_members, of_kind
 pytestmark = pytest.mark.slow
 
 
+def numbers(chart):
+    """What the axes of a chart say."""
+    return chart.locator(".role-axis-label").all_text_contents()
+
+
 def test_a_live_chart_is_not_drawn_anew_while_it_ticks(ready_server, open_page):
     """A mark on the chart's own element would be gone with it: so zoom, hover and focus stay."""
     page = open_page(ready_server.url)
@@ -29,10 +34,30 @@ def test_a_live_chart_is_not_drawn_anew_while_it_ticks(ready_server, open_page):
     page.wait_for_function("was => !document.body.innerText.includes(was)", arg=before)
     still = page.evaluate("document.querySelector('[data-testid=stVegaLiteChart] svg').dataset.mark")
     assert still == "mine"
+
+    running = page.get_by_test_id("stVegaLiteChart").nth(1).locator("svg")
+    running.scroll_into_view_if_needed()
+    whole, drawn = numbers(running), running.text_content()
+    box = running.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Control")
+    page.wait_for_function("([chart, was]) => chart.textContent !== was", arg=[running.element_handle(), drawn])
+    closer, before = numbers(running), page.get_by_text("Training: ").first.inner_text().split(" · ")[0]
+    assert closer != whole  # the axes show less
+    page.wait_for_function("was => !document.body.innerText.includes(was)", arg=before)  # another fit is drawn
+    assert numbers(running) == closer
+
     [job] = of_kind(ready_server, "train")
     click(page, f"cancel_{job.id}")
     page.get_by_text("It was cancelled").wait_for()
     assert jobs.status(job) == jobs.CANCELLED
+    click(page, f"resume_{job.id}")
+    page.get_by_text(TRAINING).wait_for()
+    assert of_kind(ready_server, "train") == [job]
+    click(page, f"cancel_{job.id}")
+    page.get_by_text("It was cancelled").wait_for()
 
 
 def test_errors_are_heard_and_models_taken_away(ready_server, open_page, tmp_path):
