@@ -3,25 +3,27 @@
 # make test-slow  kills and long browser stories
 # make check      format, lint, types, import rules
 # make bench      measure, and write bench/bench.md (about 15 minutes)
+# make offline    add the speaker encoder that ships its weights inside its package (16 MB)
 # make browser    install Chromium for the browser tests, where that can be done
 # EXTRAS=dev leaves out the large libraries for pretrained encoders (about 6 GB).
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-slow check bench browser format clean
+.PHONY: run test test-slow check bench browser offline format clean
 
 EXTRAS ?= deep,dev
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 INSTALLED := .venv/.installed-$(EXTRAS)
+OFFLINE := .venv/.installed-offline
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 run: $(INSTALLED)
 	.venv/bin/earmark app
 
-test: $(INSTALLED)
+test: $(INSTALLED) $(OFFLINE)
 	.venv/bin/python -m pytest -m "not slow" -n auto --dist loadfile
 
-test-slow: $(INSTALLED)
+test-slow: $(INSTALLED) $(OFFLINE)
 	.venv/bin/python -m pytest -m slow
 
 check: $(INSTALLED)
@@ -32,6 +34,8 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	.venv/bin/python -m bench
+
+offline: $(OFFLINE)
 
 browser:
 	@command -v chromium >/dev/null && exit 0; \
@@ -54,4 +58,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (some minutes the first time) ..."
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# Its metadata asks for packages that need a compiler or stand in the way, so it is no extra of this project.
+$(OFFLINE): $(INSTALLED)
+	.venv/bin/python -m pip install --quiet --no-deps Resemblyzer==0.1.4 webrtcvad-wheels==2.0.14.post1
 	@touch $@

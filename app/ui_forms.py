@@ -7,12 +7,13 @@ import streamlit as st
 from app import ui_state
 from app.ui_words import SWITCHES, about, count, plain, run_label
 from core.dataset import Dataset
+from core.device import DEVICES, probe
 from core.engine import cores
 from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError
 from core.estimate import Speed
 from core.extract import FEATURE_SETS, ExtractSettings
-from core.features import columns, parse_set
+from core.features import DEVICE_SETS, parse_set, width
 from core.forecast import Forecast, forecast
 from core.matrix import group_labels, table_values
 from core.members import parse_member, parse_members
@@ -23,7 +24,14 @@ _SETS = {
     "ultra": "energy, pauses, spectrum, voice, rhythm, harmony, quality",
     "mfcc": "20 cepstral coefficients with their changes",
     "metadata": "length, rate, channels and size of the file",
+    "torch200": "cepstra, spectrum, mel bands, voice, rhythm and level by PyTorch, on a GPU where there is one",
+    "voice256": "what a speaker encoder hears of a voice",
+    "wav2vec2": "Wav2Vec2 base, layers 7 and 8",
+    "hubert": "HuBERT base, layers 7 and 8",
+    "wavlm": "WavLM base, layers 7 and 8; of grading speech mostly the best",
 }
+_CHOICES = (*FEATURE_SETS, *DEVICE_SETS)
+_ENCODER_COLUMNS = 1536  # of a base model, mean and standard deviation of 768 units
 _SCALES = ("ultra@5s", "mfcc@5s", "ultra@2s")
 _PRESETS = {"fast": "Fast", "classic": "Classic"}
 _SCALINGS = {"robust": "Robust", "standard": "Standard"}
@@ -36,34 +44,36 @@ _QUICK_COST = 1.0  # of a fit, beside others: what is no dearer is quick
 
 def set_label(name: str) -> str:
     """A feature set with its number of columns."""
-    return f"{name} · {len(columns(name))}"
+    return f"{name} · {width(name) or _ENCODER_COLUMNS}"
 
 
 def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSettings | None:
     """Feature sets and length of analysis, ``usual`` at first, or None where they make no sense: then the page has said why."""
     sets = st.pills(
         "Feature sets",
-        FEATURE_SETS,
+        _CHOICES,
         selection_mode="multi",
-        default=[name for name in usual.features if name in FEATURE_SETS],
+        default=[name for name in usual.features if name in _CHOICES],
         format_func=set_label,
         key="extract_features",
         persist_state="session",
-        help="  \n".join(f"**{name}**: {_SETS[name]}" for name in FEATURE_SETS),
+        help="  \n".join(f"**{name}**: {_SETS[name]}" for name in _CHOICES),
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        further = [name for name in usual.features if name not in FEATURE_SETS]
+        further = [name for name in usual.features if name not in _CHOICES]
         more = st.multiselect(
             "Further sets",
             list(dict.fromkeys([*_SCALES, *numeric_columns(dataset), *further])),
             default=further,
             accept_new_options=True,
             select_all=False,
-            placeholder="ultra@5s, table:NAME",
+            placeholder="ultra@5s, encoder:FOLDER, wavlm@L5-6, table:NAME",
             key="extract_more",
             persist_state="session",
             width=420,
             help="**ultra@5s**: the set over windows of 5 s, their mean and standard deviation; any length from 1 s will do.  \n"
+            "**encoder:MODEL**: a pretrained encoder by its folder or its id of the Hugging Face hub; **wavlm@L5-6**: the mean of "
+            "its layers 5 and 6. All layers are kept, so others cost nothing.  \n"
             "**table:NAME**: the numeric column NAME of the tables. A clip without its table then has no value there.",
         )
         seconds = st.number_input(
@@ -76,13 +86,26 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             help="Only the start of a longer clip is analysed.",
             width=180,
         )
-    names = tuple(dict.fromkeys([*(name for name in FEATURE_SETS if name in (sets or ())), *more]))
+        device = "auto"
+        if probe().kind != "cpu":
+            device = str(
+                st.segmented_control(
+                    "Device",
+                    DEVICES,
+                    default=usual.device,
+                    required=True,
+                    key="extract_device",
+                    persist_state="session",
+                    help=f"Where PyTorch computes. Auto takes the GPU ({plain(probe().name)}).",
+                )
+            )
+    names = tuple(dict.fromkeys([*(name for name in _CHOICES if name in (sets or ())), *more]))
     if not names:
         _refuse("Choose at least one feature set.")
         return None
     try:
         _check_sets(dataset, names)
-        return ExtractSettings(features=names, max_seconds=float(seconds))
+        return ExtractSettings(features=names, max_seconds=float(seconds), device=device)
     except (ParameterError, DataError) as error:
         _refuse(str(error))
         return None
@@ -155,8 +178,8 @@ def time_ahead(
     clips : number of labelled clips
     known : seconds of earlier fits, as ``core.forecast.known_fits``
     """
-    width = sum(len(columns(name)) if parse_set(name).of_audio else 1 for name in extraction.features)
-    return forecast(settings, clips, width, known, cores() if settings.workers is None else max(1, settings.workers))
+    columns = sum(width(name) or _ENCODER_COLUMNS for name in extraction.features)
+    return forecast(settings, clips, columns, known, cores() if settings.workers is None else max(1, settings.workers))
 
 
 def work_ahead(settings: EnsembleSettings, ahead: Forecast, to_extract: int, speed: Speed | None) -> str:

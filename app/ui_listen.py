@@ -17,8 +17,9 @@ from core.associations import below
 from core.audio import Clip
 from core.errors import AudioError, DataError, EarmarkError, JobError
 from core.exported import definitions
-from core.extract import definition_hash
+from core.extract import ExtractSettings, definitions_of
 from core.features import Column
+from core.settings import build
 from core.twins import SAME_AUDIO, Twins
 
 _TOP = 8
@@ -45,8 +46,7 @@ def newest_features(looked: Looked) -> Features | None:
         return None
     try:
         done, of = ui_resources.result(job), job.request["extract"]
-        now = {name: definition_hash(name, of["max_seconds"]).hex() for name in of["features"]}
-        if done.get("definitions") != now:
+        if done.get("definitions") != definitions_of(build(ExtractSettings, of)):
             return None
         folder = ui_state.workspace().features
         files = [str(folder / Path(file).parent.name / Path(file).name) for file in done["files"]]

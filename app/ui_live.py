@@ -11,11 +11,13 @@ from core import jobs
 from core.ensemble import EnsembleSettings
 from core.errors import EarmarkError
 from core.events import (
+    BatchHalved,
     CheckStarted,
     ClipChecked,
     ClipExtracted,
     ClipSetAside,
     CompilingStarted,
+    DeviceChosen,
     ExplainStarted,
     ExtractionStarted,
     FitFinished,
@@ -128,6 +130,18 @@ def steps(recorded: Sequence[Recorded]) -> tuple[str, int, int] | None:
     return counted
 
 
+def device_in_words(recorded: Sequence[Recorded]) -> str | None:
+    """Where PyTorch computes, with the batch that memory allows; None where it has nothing to compute."""
+    words = None
+    for one in recorded:
+        match one.event:
+            case DeviceChosen(device=device, name=name):
+                words = f"PyTorch on {device} ({name})"
+            case BatchHalved(set_name=set_name, batch=batch) if words:
+                words = f"{words.split(';')[0]}; memory allows {set_name} {batch} at once"
+    return words
+
+
 def fits_beside(job: Job, recorded: Sequence[Recorded]) -> int:
     """Fits of a training that come after the ones that are counted now: without a switch, or on permuted labels."""
     if job.kind != "train":
@@ -160,8 +174,10 @@ def _progress(job: Job, state: str, recorded: list[Recorded], then_s: float) -> 
             parts.append("compiling for this machine, once, for about half a minute")
         elif done == 0 and unit == "clip":
             parts.append("starting the workers")
+        if unit == "clip" and (device := device_in_words(recorded)):
+            parts.append(device)
         if rate is not None and unit == "clip":
-            parts.append(f"{rate:.1f} clips per second")
+            parts.append(f"{rate:.1f} clips per second" if rate >= 0.1 else f"{60 * rate:.1f} clips per minute")
         if rate is not None and done < total:
             parts.append(f"about {duration((total - done) / rate)} left")
             if unit == "fit" and (later := fits_beside(job, recorded)):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from core.extract import ExtractSettings
 
 
+AUTO_BATCH = 0
 TRIALS = 30  # of ``earmark tune``, a member and fold
 
 
@@ -386,9 +387,15 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--settings", metavar="FILE", help="settings as JSON, or the run.json of a run; flags override it")
 
     def add_work(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--features", metavar="SETS", help="feature sets (default: ultra,mfcc,metadata)")
+        sub.add_argument("--features", metavar="SETS", help="feature sets (default: ultra,mfcc,metadata; see README)")
         sub.add_argument("--max-seconds", type=float, metavar="S", help="only the start of longer clips is analysed (default: 45)")
 
+        sub.add_argument(
+            "--device", choices=("auto", "cuda", "cpu"), help="where PyTorch computes (default: auto, a GPU where there is one)"
+        )
+        sub.add_argument(
+            "--batch", type=_batch, metavar="N", help="pieces that PyTorch computes at once (default: auto, what should fit)"
+        )
         sub.add_argument(
             "--rehash", action="store_true", default=None, help="read every file anew instead of knowing it by its size and times"
         )
@@ -565,12 +572,22 @@ def _layout(options: argparse.Namespace) -> "Layout":
     return build(Layout, _section(options, "layout"), audio=audio, **names)
 
 
+def _batch(text: str) -> int:
+    """Pieces at once; 0 for ``auto``."""
+    if text == "auto":
+        return AUTO_BATCH
+    if (batch := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 1 on")
+    return batch
+
+
 def _extract_settings(options: argparse.Namespace) -> "ExtractSettings":
     from core.extract import ExtractSettings
     from core.settings import build
 
     flags = {"features": _list(options.features), "max_seconds": options.max_seconds}
-    flags |= {"workers": options.workers, "rehash": options.rehash}
+    flags |= {"workers": options.workers, "rehash": options.rehash, "device": options.device}
+    flags |= {"batch": None if options.batch == AUTO_BATCH else options.batch}
     return build(ExtractSettings, _section(options, "extract"), **flags)
 
 

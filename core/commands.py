@@ -36,6 +36,8 @@ FLAGS = {
     "minutes": "--minutes",
     "seed": "--seed",
     "workers": "--workers",
+    "device": "--device",
+    "batch": "--batch",
 }
 
 

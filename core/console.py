@@ -6,17 +6,20 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.events import (
+    BatchHalved,
     CheckStarted,
     ClipChecked,
     ClipExtracted,
     ClipSetAside,
     CompilingStarted,
+    DeviceChosen,
     Event,
     ExplainStarted,
     ExtractionStarted,
     FitFinished,
     FoldScored,
     JobStarted,
+    LayerScored,
     LeakGapFound,
     PartExplained,
     StageStarted,
@@ -71,6 +74,16 @@ class Progress:
             case LeakGapFound(random_rmse=random_rmse, grouped_rmse=grouped_rmse, groups=groups):
                 self._close()
                 print(f"cheap model: RMSE {random_rmse:.4f} in random folds, {grouped_rmse:.4f} by {groups}", file=sys.stderr)
+            case DeviceChosen(device=device, name=name):
+                if self._bar is not None:
+                    self._bar.write(f"PyTorch computes on {device} ({name})", file=sys.stderr)
+            case BatchHalved(set_name=set_name, batch=batch):
+                if self._bar is not None:
+                    self._bar.write(f"{set_name}: memory ran out; from here on at most {batch} at once", file=sys.stderr)
+            case LayerScored(layer=layer, head=head, rmse=rmse):
+                if self._bar is not None:
+                    self._bar.write(f"layer {layer}, {head}: RMSE {rmse:.4f}", file=sys.stderr)
+                    self._bar.update()
             case StageStarted(what=what):
                 self._close()
                 print(f"{what} ...", file=sys.stderr)

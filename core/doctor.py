@@ -6,11 +6,11 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from core import __version__, features, jobs
 from core.cache import VectorCache
+from core.device import has_torch, probe
 from core.engine import cores
 from core.errors import EarmarkError
 from core.extract import is_current
@@ -73,11 +73,10 @@ def _machine() -> list[Finding]:
 
 
 def _gpu() -> str:
-    if find_spec("torch") is None:
+    if not has_torch():
         return "unknown: torch is not installed"
-    import torch
-
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that torch can use"
+    found = probe()
+    return f"{found.name}, {size_text(found.memory_bytes)}" if found.kind == "cuda" else "none that torch can use"
 
 
 def _space(workspace: Workspace) -> list[Finding]:

@@ -75,7 +75,7 @@ class CompilingStarted:
 
 @dataclass(frozen=True, slots=True)
 class ClipExtracted:
-    """The vectors of a clip are stored."""
+    """The vectors of a clip are stored; seconds are those of one of the processes that work side by side."""
 
     file: str
     seconds: float
@@ -168,6 +168,40 @@ class PartExplained:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerScored:
+    """Out-of-fold RMSE of a head, such as ridge, on what one layer of an encoder says of the clips."""
+
+    layer: int
+    head: str
+    rmse: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChosen:
+    """Where the sets that PyTorch computes are computed: ``cuda`` or ``cpu``, and what it is called."""
+
+    device: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchComputed:
+    """So many clips were computed together for a set, by PyTorch with all it has, in so many seconds."""
+
+    set_name: str
+    clips: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHalved:
+    """The memory of the device did not hold a batch: from here on ``set_name`` runs at most ``batch`` pieces at once."""
+
+    set_name: str
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
 class StageStarted:
     """A part of the work beside the ensemble itself begins, such as a self-test or the run without a switch."""
 
@@ -196,6 +230,10 @@ WorkEvent = (
     | FoldScored
     | ExplainStarted
     | PartExplained
+    | LayerScored
+    | DeviceChosen
+    | BatchComputed
+    | BatchHalved
     | StageStarted
     | Warned
 )

@@ -1,7 +1,8 @@
 """Clips in, feature vectors out: what is stored is read, what is not is computed once and stored before it is reported.
 
-Owns ``FEATURE_SETS``, the registry of what can be extracted. Of a clip there can also be varied copies, numbered from 1: their
-vectors are stored like its own.
+Owns ``FEATURE_SETS``, what is extracted where nothing else is asked for. A worker process decodes a clip once: it computes the
+handcrafted sets, and prepares what PyTorch then computes in this process, in batches. Of a clip there can also be varied copies,
+numbered from 1: their vectors are stored like its own.
 """
 
 import hashlib
@@ -9,15 +10,16 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from core import augment, features
+from core import augment, batches, features
 from core.audio import (
     ANALYSIS_RATE_HZ,
     MAX_SECONDS,
@@ -29,9 +31,20 @@ from core.audio import (
     to_analysis_rate,
 )
 from core.cache import Stored, VectorCache, content_hash, file_state, is_settled, vector_key
-from core.engine import map_batches
+from core.checkpoints import is_here
+from core.device import CPU, DEVICES, Device, choose
+from core.engine import cores, map_batches
 from core.errors import AudioError, ParameterError
-from core.events import ClipExtracted, ClipSetAside, CompilingStarted, ExtractionStarted, Notify, ignore
+from core.events import (
+    BatchComputed,
+    ClipExtracted,
+    ClipSetAside,
+    CompilingStarted,
+    DeviceChosen,
+    ExtractionStarted,
+    Notify,
+    ignore,
+)
 
 FEATURE_SETS = tuple(features.SET_VERSIONS)
 OF_THE_FILE = "metadata"  # a copy is no other file: what describes the file is the clip's own
@@ -46,18 +59,23 @@ class ExtractSettings:
     Attributes
     ----------
     features : tuple of str, names of feature sets as ``core.features.parse_set`` knows them: ultra, mfcc, metadata, over windows
-        as in ultra@5s, or table:NAME for a numeric column of the table
+        as in ultra@5s, torch200, voice256, encoders such as wavlm or encoder:FOLDER, table:NAME for a column of the table
     max_seconds : float >= 1, only the start of a longer clip is analysed
     workers : int >= 0, processes; None takes one for each core, 0 works in this process
     rehash : bool, read every file instead of trusting its size and times to tell whether it is known
+    device : str, where PyTorch computes: auto takes a GPU where there is one, cuda, cpu
+    batch : int >= 1, pieces that PyTorch computes at once (windows of an encoder, clips otherwise); None takes what should fit
     """
 
     features: tuple[str, ...] = FEATURE_SETS
     max_seconds: float = MAX_SECONDS
     workers: int | None = None
     rehash: bool = False
+    device: str = "auto"
+    batch: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "features", tuple(features.canonical(name) for name in self.features))
         if not self.features:
             raise ParameterError(f"features='': name at least one of {', '.join(FEATURE_SETS)}")
         for name in self.features:
@@ -67,11 +85,35 @@ class ExtractSettings:
         check_max_seconds(self.max_seconds)
         if self.workers is not None and self.workers < 0:
             raise ParameterError(f"workers={self.workers} must be 0 or more")
+        if self.device not in DEVICES:
+            raise ParameterError(f"device={self.device!r} not among {', '.join(DEVICES)}")
+        if self.batch is not None and self.batch < 1:
+            raise ParameterError(f"batch={self.batch} must be 1 or more")
 
     @property
     def of_audio(self) -> tuple[str, ...]:
         """The sets that are computed from the clips; what is of the table joins them in the matrix."""
         return tuple(name for name in self.features if features.parse_set(name).of_audio)
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """What is stored for them: of an encoder one vector with all its layers."""
+        return tuple(dict.fromkeys(features.parse_set(name).stored for name in self.of_audio))
+
+    @property
+    def on_device(self) -> tuple[str, ...]:
+        """What of that PyTorch computes."""
+        return tuple(name for name in self.stored if features.parse_set(name).on_device)
+
+    def choose_device(self) -> Device:
+        """Where PyTorch computes them; no other process is asked where there is nothing to compute.
+
+        Raises
+        ------
+        ParameterError
+            There is no such device here.
+        """
+        return choose(self.device if self.on_device else "cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +180,16 @@ def extract_clips(
     """
     paths = list(dict.fromkeys(paths))
     of_path = {path: copies if isinstance(copies, int) else copies.get(path, 0) for path in paths}
+    batches.check_installed(settings.on_device)
+    device = settings.choose_device()
     with VectorCache(cache_path) as store:
         # A file that cannot be read has no content yet: the worker tries again and gives the reason.
         contents = dict.fromkeys(paths, b"") | hash_files(paths, store, rehash=settings.rehash, now_ns=now_ns)
         most: dict[bytes, int] = {}  # copies of a content, which two files may share
         for path in paths:
             most[contents[path]] = max(most.get(contents[path], 0), of_path[path])
-        wanted = {content: _keys(content, settings, count) for content, count in most.items()}
+        definitions = _definitions(settings, max(most.values(), default=0), device)
+        wanted = {content: _keys(content, definitions, count) for content, count in most.items()}
         stored = store.get(key for content, keys in wanted.items() if content for key in keys.values())
 
         to_do: dict[bytes, list[Path]] = {}
@@ -163,34 +208,32 @@ def extract_clips(
         failures: dict[Path, str] = {}
         if tasks:
             for copy, name in {what for task in tasks for what in task.wanted}:
-                definition = definition_hash(name, settings.max_seconds, copy)
-                store.put_definition(definition, f"{name}{_COPY}{copy}" if copy else name, settings.max_seconds)
-            if not features.is_compiled():
+                store.put_definition(definitions[copy, name], f"{name}{_COPY}{copy}" if copy else name, settings.max_seconds)
+            if (
+                any(features.parse_set(name).is_compiled for task in tasks for _, name in task.wanted)
+                and not features.is_compiled()
+            ):
                 notify(CompilingStarted())
-        for outcomes in map_batches(
-            _compute,
-            tasks,
-            workers=settings.workers,
-            deadline_s=_deadline_s,
-            prepare=features.prepare,
-        ):
-            fresh = {
-                wanted[outcome.item.content][what]: vector for outcome in outcomes for what, vector in (outcome.value or {}).items()
-            }
+            if any(name in settings.on_device for task in tasks for _, name in task.wanted):
+                notify(DeviceChosen(device.kind, device.name))
+        for finished in _run(tasks, settings, device, notify):
+            fresh = {wanted[one.task.content][what]: vector for one in finished for what, vector in one.vectors.items()}
             store.put(fresh)
             stored |= fresh
-            store.forget(_states(path for outcome in outcomes if outcome.value is None for path in outcome.item.paths).values())
-            for outcome in outcomes:
-                for path in outcome.item.paths:
-                    if outcome.value is None:
-                        failures[path] = outcome.error or "no reason was given"
-                        notify(ClipSetAside(path.name, failures[path]))
-                    else:
-                        notify(ClipExtracted(path.name, outcome.seconds))
+            store.forget(_states(path for one in finished if one.error for path in one.task.paths).values())
+            for one in finished:
+                for path in one.task.paths:
+                    if one.error:
+                        failures[path] = one.error
+                        notify(ClipSetAside(path.name, one.error))
+                    elif one.is_last:
+                        notify(ClipExtracted(path.name, one.seconds))
+
+    takes = [(name, features.parse_set(name).stored, features.chooser(name)) for name in settings.of_audio]
 
     def vectors(path: Path, copy: int) -> dict[str, np.ndarray]:
         keys = wanted[contents[path]]
-        return {name: stored[keys.get((copy, name), keys[0, name])] for name in settings.of_audio}
+        return {name: take(stored[keys.get((copy, kept), keys[0, kept])]) for name, kept, take in takes}
 
     whole = [path for path in paths if path not in failures]
     return Extraction(
@@ -202,14 +245,89 @@ def extract_clips(
     )
 
 
-def _keys(content: bytes, settings: ExtractSettings, copies: int) -> dict[tuple[int, str], bytes]:
-    """Key of each vector of a content, by number of the copy, 0 for the clip itself, and set."""
+@dataclass(slots=True)
+class _Finished:
+    """Vectors of a clip that are ready to be stored, or the reason why there are none; ``is_last`` when no more will come."""
+
+    task: "_Task"
+    vectors: dict[tuple[int, str], np.ndarray]
+    error: str | None = None
+    seconds: float = 0.0
+    is_last: bool = True
+
+
+def _run(tasks: Sequence["_Task"], settings: ExtractSettings, device: Device, notify: Notify) -> Iterator[list[_Finished]]:
+    """Decode clips side by side, and compute in batches here what PyTorch computes; the models go when the work is done."""
+    running: dict[str, batches.Batches[tuple[_Task, int]]] = {
+        name: batches.Batches(name, device=device, batch=settings.batch, notify=notify)
+        for name in settings.on_device
+        if any(name == wanted for task in tasks for _, wanted in task.wanted)
+    }
+    side_by_side = max(1, cores() if settings.workers is None else settings.workers)
+    open_parts: dict[_Task, int] = {}  # parts of a clip that wait for their batch
+    seconds: dict[_Task, float] = {}
+
+    def finish(name: str, computed: Sequence[batches.Computed[tuple[_Task, int]]], took_s: float) -> list[_Finished]:
+        done = []
+        notify(BatchComputed(name, len(computed), took_s))
+        for one in computed:
+            task, copy = one.key
+            if task not in open_parts:  # another part of it has failed
+                continue
+            seconds[task] += took_s / len(computed) * side_by_side  # of the time of all processes together
+            open_parts[task] -= 1
+            if one.vector is None:
+                del open_parts[task]
+                done.append(_Finished(task, {}, error=one.error))
+                continue
+            done.append(_Finished(task, {(copy, name): one.vector}, seconds=seconds[task], is_last=open_parts[task] == 0))
+        return done
+
+    try:
+        for outcomes in map_batches(
+            _compute,
+            tasks,
+            workers=settings.workers,
+            deadline_s=_deadline_s,
+            prepare=features.prepare if any(task.is_compiled for task in tasks) else None,
+        ):
+            ready = []
+            for outcome in outcomes:
+                if outcome.value is None:
+                    ready.append(_Finished(outcome.item, {}, error=outcome.error or "no reason was given"))
+                    continue
+                vectors, prepared = outcome.value
+                ready.append(_Finished(outcome.item, vectors, seconds=outcome.seconds, is_last=not prepared))
+                open_parts[outcome.item], seconds[outcome.item] = len(prepared), outcome.seconds
+            yield ready
+            for outcome in outcomes:
+                for (copy, name), part in (outcome.value[1] if outcome.value else {}).items():
+                    running[name].load()
+                    began = time.perf_counter()
+                    if computed := running[name].add((outcome.item, copy), part):
+                        yield finish(name, computed, time.perf_counter() - began)
+        for name, batch in running.items():
+            began = time.perf_counter()
+            if computed := batch.flush():
+                yield finish(name, computed, time.perf_counter() - began)
+    finally:
+        for batch in running.values():
+            batch.close()
+
+
+def _definitions(settings: ExtractSettings, copies: int, device: Device) -> dict[tuple[int, str], bytes]:
+    """Definition of each vector, by number of the copy, 0 for the clip itself, and what is stored."""
     return {
-        (copy, name): vector_key(content, definition_hash(name, settings.max_seconds, copy))
+        (copy, name): definition_hash(name, settings.max_seconds, copy, device=device)
         for copy in range(1 + copies)
-        for name in settings.of_audio
+        for name in settings.stored
         if copy == 0 or name != OF_THE_FILE
     }
+
+
+def _keys(content: bytes, definitions: Mapping[tuple[int, str], bytes], copies: int) -> dict[tuple[int, str], bytes]:
+    """Key of each vector of a content that has so many copies."""
+    return {what: vector_key(content, definition) for what, definition in definitions.items() if what[0] <= copies}
 
 
 def hash_files(
@@ -270,9 +388,13 @@ def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
     settings : ExtractSettings
     cache_path : SQLite file; nothing is created where it is missing
     """
-    definitions = [definition_hash(name, settings.max_seconds) for name in settings.of_audio]
-    if not definitions:
+    if not settings.of_audio:
         return {path for path in paths if path.is_file()}
+    device = settings.choose_device()
+    try:
+        definitions = [definition_hash(name, settings.max_seconds, device=device) for name in settings.stored]
+    except ParameterError:  # the weights of an encoder are not here yet, or no longer
+        return set()
     if not paths or not cache_path.is_file():
         return set()
     with VectorCache(cache_path) as store:
@@ -283,16 +405,44 @@ def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
     return {path for path, content in contents.items() if all(vector_key(content, one) in stored for one in definitions)}
 
 
-@cache
-def definition_hash(set_name: str, max_seconds: float, copy: int = 0) -> bytes:
+def definition_hash(set_name: str, max_seconds: float, copy: int = 0, *, device: Device = CPU) -> bytes:
     """Hash of everything that a set's numbers depend on besides the audio [16 bytes].
 
     Columns with their definitions, the version of the set's code, the parameters of decoding, and the versions of the libraries
     that compute; over windows also their length and how they are pooled, for a copy of the clip also its number and how
-    copies are made. A set of the table depends on its name alone.
-    """
-    import soundfile
+    copies are made; of an encoder its weights, the precision of the device, and how clips are cut and normalised, but not which of
+    its layers are chosen. A set of the table depends on its name alone.
 
+    Raises
+    ------
+    ParameterError
+        The weights of an encoder are not on this machine.
+    """
+    of = features.parse_set(set_name)
+    if not of.on_device:
+        return _definition_hash(set_name, max_seconds, copy)
+    return _hash(
+        _common(max_seconds, copy, ("soxr", "soundfile", "librosa")) | {"torch": batches.definition(of.stored, device=device)}
+    )
+
+
+def definitions_of(settings: ExtractSettings) -> dict[str, str]:
+    """Definition hash of each feature set, in hexadecimal: equal while numbers that were extracted are what this version computes.
+
+    A set whose weights are not on this machine has none (an empty text).
+    """
+    device = settings.choose_device()
+    found = {}
+    for name in settings.features:
+        try:
+            found[name] = definition_hash(name, settings.max_seconds, device=device).hex()
+        except ParameterError:
+            found[name] = ""
+    return found
+
+
+@cache
+def _definition_hash(set_name: str, max_seconds: float, copy: int) -> bytes:
     of = features.parse_set(set_name)
     if not of.of_audio:
         return hashlib.blake2b(set_name.encode(errors="surrogateescape"), digest_size=16).digest()
@@ -300,25 +450,49 @@ def definition_hash(set_name: str, max_seconds: float, copy: int = 0) -> bytes:
         "set": set_name,
         "version": features.SET_VERSIONS[of.base],
         "columns": [(column.name, column.unit, column.definition, column.nan_when) for column in features.columns(set_name)],
+    } | _common(max_seconds, copy, _NUMERIC_LIBRARIES)
+    if of.window_s is not None:
+        definition["windows"] = {"version": features.WINDOWS_VERSION, "seconds": of.window_s}
+    return _hash(definition)
+
+
+def _common(max_seconds: float, copy: int, libraries: Sequence[str]) -> dict[str, Any]:
+    """What all numbers of audio depend on."""
+    import soundfile
+
+    definition: dict[str, Any] = {
         "analysis_rate_hz": ANALYSIS_RATE_HZ,
         "max_seconds": max_seconds,
         "min_samples": MIN_SAMPLES,
-        "libraries": {name: version(name) for name in _NUMERIC_LIBRARIES} | {"libsndfile": soundfile.__libsndfile_version__},
+        "libraries": {name: version(name) for name in libraries} | {"libsndfile": soundfile.__libsndfile_version__},
     }
-    if of.window_s is not None:
-        definition["windows"] = {"version": features.WINDOWS_VERSION, "seconds": of.window_s}
     if copy:
         definition["copy"] = {"number": copy, **augment.definition()}
+    return definition
+
+
+def _hash(definition: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(json.dumps(definition, sort_keys=True).encode(), digest_size=16).digest()
 
 
 def is_current(stored: Stored) -> bool:
-    """Whether vectors would be used by this version: what they are of is defined as it was when they were computed."""
+    """Whether vectors would be used by this version: what they are of is defined as it was when they were computed.
+
+    What an encoder said stays, however it was computed, while its weights are not at hand to tell.
+    """
     name, _, copy = stored.set_name.partition(_COPY)
     try:
-        return definition_hash(name, stored.max_seconds, int(copy or 0)) == stored.definition
-    except (ParameterError, ValueError):  # of a version that has other sets
+        of = features.parse_set(name)
+    except ParameterError:  # of a version that has other sets
         return False
+    if of.model and not is_here(of.model):
+        return True
+    devices = [CPU, replace(CPU, precision="bf16")] if of.model else [CPU]
+    try:
+        number = int(copy or 0)
+    except ValueError:
+        return False
+    return any(definition_hash(name, stored.max_seconds, number, device=device) == stored.definition for device in devices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,25 +502,34 @@ class _Task:
     wanted: tuple[tuple[int, str], ...]  # number of the copy, 0 for the clip itself, and set
     max_seconds: float
 
+    @property
+    def is_compiled(self) -> bool:
+        return any(features.parse_set(name).is_compiled for _, name in self.wanted)
+
 
 def _deadline_s(task: _Task) -> float:
     return len({0, *(copy for copy, _ in task.wanted)}) * clip_deadline_s(task.paths[0], max_seconds=task.max_seconds)
 
 
-def _compute(task: _Task) -> dict[tuple[int, str], np.ndarray]:
+def _compute(task: _Task) -> tuple[dict[tuple[int, str], np.ndarray], dict[tuple[int, str], Any]]:
+    """Vectors of a clip, and what was prepared of it for the sets that PyTorch computes."""
     path = task.paths[0]
     clip = read_clip(path, max_seconds=task.max_seconds)
     vectors: dict[tuple[int, str], np.ndarray] = {}
+    prepared: dict[tuple[int, str], Any] = {}
     for copy in sorted({copy for copy, _ in task.wanted}):
-        sets = tuple(name for number, name in task.wanted if number == copy)
+        sets = [name for number, name in task.wanted if number == copy]
         try:
-            of_sets = features.extract(_copy(clip, task.content, copy) if copy else clip, sets)
+            heard = _copy(clip, task.content, copy) if copy else clip
+            here = tuple(name for name in sets if not features.parse_set(name).on_device)
+            if here:
+                vectors |= {(copy, name): vector for name, vector in features.extract(heard, here).items()}
+            prepared |= {(copy, name): batches.prepare(heard, name) for name in sets if name not in here}
         except AudioError as error:
             raise AudioError(path, f"copy {copy}: {error.reason}" if copy else error.reason) from None
-        vectors |= {(copy, name): vector for name, vector in of_sets.items()}
     if content_hash(path) != task.content:
         raise AudioError(path, "the file changed while it was read; run again")
-    return vectors
+    return vectors, prepared
 
 
 def _copy(clip: Clip, content: bytes, copy: int) -> Clip:

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.dataset import MAX_LABEL, Dataset, Row
 from core.errors import DataError, ParameterError
-from core.extract import FEATURE_SETS, Extraction, column_names, definition_hash
+from core.extract import FEATURE_SETS, Extraction, ExtractSettings, column_names, definition_hash
 from core.features import parse_set
 from core.workspace import write_whole
 
@@ -194,15 +194,18 @@ def check_columns(received: Sequence[str], expected: Sequence[str]) -> None:
     raise DataError(f"expected {len(expected)} columns, received {len(received)}; {what}")
 
 
-def fingerprint(dataset: Dataset, extraction: Extraction, *, max_seconds: float | None = None) -> str:
+def fingerprint(dataset: Dataset, extraction: Extraction, *, settings: ExtractSettings | None = None) -> str:
     """Short hash of names, labels, groups and audio: equal for equal data only.
 
-    With ``max_seconds`` also of the definitions of all feature sets, so that matrices under one fingerprint belong together.
+    With ``settings`` also of the definitions of the handcrafted sets and of those that were extracted, so that matrices under one
+    fingerprint belong together.
     """
     digest = hashlib.blake2b(digest_size=6)
-    if max_seconds is not None:
+    if settings is not None:
         for name in FEATURE_SETS:
-            digest.update(definition_hash(name, max_seconds))
+            digest.update(definition_hash(name, settings.max_seconds))
+        for name in settings.on_device:
+            digest.update(definition_hash(name, settings.max_seconds, device=settings.choose_device()))
     for split, rows in (("train", dataset.train), ("test", dataset.test)):
         for row in rows:
             record = (split, row.name, repr(row.label), sorted(row.columns.items()), extraction.contents.get(row.path))

@@ -22,7 +22,7 @@ from core.errors import DataError, ParameterError, RunError, TrackingError
 from core.estimate import probe_speed
 from core.events import Notify, Warned, ignore
 from core.explain import explain_run
-from core.extract import Extraction, ExtractSettings, column_names, definition_hash, extract_clips
+from core.extract import Extraction, ExtractSettings, column_names, definitions_of, extract_clips
 from core.features import parse_set
 from core.jobs import Job, new_id
 from core.leaks import LeakGap, LeakingColumn
@@ -84,7 +84,7 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             settings = build(ExtractSettings, request["extract"])
             done = extract_dataset(dataset, settings, workspace, notify=notify)
             return {
-                "definitions": {name: definition_hash(name, settings.max_seconds).hex() for name in settings.features},
+                "definitions": definitions_of(settings),
                 "ready": len(done.extraction.vectors),
                 "computed": done.extraction.computed,
                 "unreadable": len(done.extraction.failures),
@@ -172,7 +172,7 @@ def extract_dataset(dataset: Dataset, settings: ExtractSettings, workspace: Work
     if not extraction.vectors:
         first = f" (first: {set_aside[0].file}: {set_aside[0].reason})" if set_aside else ""
         raise DataError(f"{dataset.root}: none of its clips can be read{first}")
-    folder = workspace.features / f"{dataset.name}-{fingerprint(dataset, extraction, max_seconds=settings.max_seconds)}"
+    folder = workspace.features / f"{dataset.name}-{fingerprint(dataset, extraction, settings=settings)}"
     files = export_matrices(dataset, extraction, settings.features, folder)
     return Exported(folder, files, extraction, set_aside)
 

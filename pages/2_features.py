@@ -6,13 +6,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import ui_explore, ui_forms, ui_live, ui_resources, ui_state
+from app import ui_explore, ui_forms, ui_live, ui_resources, ui_sets, ui_state
 from app.ui_words import about, changed_since, count, errors_in_words, plain
 from core import commands, jobs
 from core.errors import DataError
 from core.estimate import FEWEST, probe_size
 from core.events import ClipSetAside, Recorded
-from core.extract import ExtractSettings, definition_hash, find_cached
+from core.extract import ExtractSettings, definitions_of, find_cached
+from core.settings import build
 
 ws = ui_state.workspace()
 
@@ -112,8 +113,7 @@ def show_finished(job: jobs.Job, done: dict[str, Any], unchanged: bool) -> None:
     if done["set_aside"]:
         set_aside_table([(problem["file"], problem["reason"]) for problem in done["set_aside"]])
     sets = f"{plain(', '.join(of['features']))}, up to {of['max_seconds']:g} s"
-    now = {name: definition_hash(name, of["max_seconds"]).hex() for name in of["features"]}
-    if done.get("definitions") != now:
+    if done.get("definitions") != definitions_of(build(ExtractSettings, of)):
         st.warning(
             f"The last extraction ({sets}) is of an earlier version of Earmark, which computed some columns in another way. "
             "Extract again to look at them.",
@@ -150,6 +150,7 @@ with st.container(border=True):
         disabled=settings is None or active,
     )
 if settings is not None:
+    ui_sets.show_sets(settings)
     ui_forms.command(commands.extract_command(chosen.path, chosen.layout, settings, ws.root))
 
 finished = ui_state.newest_done("extract")

@@ -5,7 +5,7 @@ import pytest
 
 from core.dataset import Dataset, Layout, Row
 from core.errors import DataError, ParameterError
-from core.extract import Extraction, column_names
+from core.extract import Extraction, ExtractSettings, column_names
 from core.matrix import Matrix, build_matrix, check_columns, export_matrices, fingerprint, load_matrix, save_matrix
 
 SIZES = {"ultra": 160, "mfcc": 120, "metadata": 9}
@@ -156,7 +156,7 @@ def test_the_fingerprint_is_of_the_data(dataset, extraction):
     assert print_ != fingerprint(relabelled, extraction)
     other_audio = dataclasses.replace(extraction, contents=extraction.contents | {dataset.train[0].path: "other"})
     assert print_ != fingerprint(dataset, other_audio)
-    short, long = (fingerprint(dataset, extraction, max_seconds=seconds) for seconds in (1.0, 45.0))
+    short, long = (fingerprint(dataset, extraction, settings=ExtractSettings(max_seconds=seconds)) for seconds in (1.0, 45.0))
     assert len({print_, short, long}) == 3
 
 

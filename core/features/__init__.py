@@ -25,16 +25,36 @@ from threadpoolctl import ThreadpoolController
 
 from core.audio import ANALYSIS_RATE_HZ, Clip
 from core.errors import AudioError, JobError
-from core.features.sets import NEVER, SET_VERSIONS, Column, FeatureSet, columns, names, parse_set, set_of
+from core.features.sets import (
+    DEVICE_SETS,
+    ENCODERS,
+    NEVER,
+    SET_VERSIONS,
+    Column,
+    FeatureSet,
+    canonical,
+    chooser,
+    columns,
+    encoder_layers,
+    names,
+    parse_set,
+    set_of,
+    width,
+)
 from core.features.windows import WINDOWS_VERSION, cut, pool
 
 __all__ = [
+    "DEVICE_SETS",
+    "ENCODERS",
     "SET_VERSIONS",
     "WINDOWS_VERSION",
     "Column",
     "FeatureSet",
     "Trace",
+    "canonical",
+    "chooser",
     "columns",
+    "encoder_layers",
     "extract",
     "is_compiled",
     "names",
@@ -42,6 +62,7 @@ __all__ = [
     "prepare",
     "set_of",
     "trace",
+    "width",
 ]
 
 COMPILE_WAIT_S = 300.0

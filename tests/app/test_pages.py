@@ -28,7 +28,7 @@ from core.events import (
     TrainingStarted,
     Warned,
 )
-from core.extract import ExtractSettings, definition_hash
+from core.extract import ExtractSettings, _definition_hash
 from core.models import CATALOGUE
 from core.perform import perform
 from core.settings import build
@@ -858,9 +858,9 @@ def test_a_cancelled_extraction_leaves_the_finished_one_to_look_at(finished):
 
 def test_features_of_an_earlier_version_are_not_shown_as_todays(finished, monkeypatch):
     monkeypatch.setitem(features.SET_VERSIONS, "mfcc", 99)
-    definition_hash.cache_clear()
+    _definition_hash.cache_clear()
     at = render("features")
-    definition_hash.cache_clear()
+    _definition_hash.cache_clear()
     assert "is of an earlier version of Earmark" in text(at)
     assert not at.get("download_button")
 

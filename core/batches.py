@@ -1,0 +1,227 @@
+"""Clips as a decode worker prepares them in, vectors of the sets that PyTorch computes out: batch by batch, in this process.
+
+The three kinds of sets (``torch200``, ``voice256`` and encoders) have one shape: ``prepare_clip`` runs in a worker, without
+PyTorch, and an ``Extractor`` is loaded once and takes what was prepared of several clips at a time.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from core import checkpoints, embeddings, voices
+from core.audio import Clip
+from core.device import Device, free_memory, in_batches, require_torch
+from core.errors import AudioError, EarmarkError, JobError, ParameterError
+from core.events import BatchHalved, Notify
+from core.features import columns, parse_set
+from core.features.sets import ENCODER, NEVER, VOICE256
+
+Key = TypeVar("Key", bound=Hashable)
+
+_CPU_BATCH_S = 40.0  # of audio, before a batch is computed: some seconds of work, so that progress is seen and little is lost
+_GPU_BATCH_S = 1200.0
+_WINDOW_S = 10.0  # what a piece of a batch lasts at most where somebody says how many
+
+
+def check_installed(sets: Sequence[str]) -> None:
+    """Refuse sets whose libraries or weights are not there, before any clip is read; the hub is asked for weights.
+
+    Raises
+    ------
+    ParameterError
+        One sentence that says what to install, or which files to bring and where to put them.
+    """
+    for name in sets:
+        of = parse_set(name)
+        if not of.on_device:
+            continue
+        require_torch(name)
+        if of.base == ENCODER:
+            checkpoints.encoder_shape(checkpoints.fetch(of.model))
+            columns(name)
+        elif of.base == VOICE256:
+            _module(of.base).check_installed()
+
+
+@dataclass(frozen=True, slots=True)
+class SetState:
+    """Whether a set can be computed on this machine.
+
+    Attributes
+    ----------
+    is_ready : bool, nothing has to be installed, fetched or brought
+    words : str, what it rests on, or what is missing and what to do
+    """
+
+    is_ready: bool
+    words: str
+
+
+def state_of(set_name: str) -> SetState:
+    """Whether what a set needs is here; the network is not asked, and PyTorch is not imported."""
+    of = parse_set(set_name)
+    if not of.on_device:
+        return SetState(True, "needs no weights")
+    try:
+        require_torch(set_name)
+        if of.base == ENCODER:
+            found = checkpoints.find(of.model)
+            columns(set_name)
+            return SetState(True, f"weights in {found.folder}")
+        if of.base == VOICE256:
+            _module(of.base).check_installed()
+            return SetState(True, "weights of the package Resemblyzer")
+    except ParameterError as error:
+        return SetState(False, str(error))
+    return SetState(True, "needs no weights")
+
+
+def definition(set_name: str, *, device: Device) -> dict[str, Any]:
+    """What the numbers of a set depend on besides the audio and the way it is decoded.
+
+    Raises
+    ------
+    ParameterError
+        The weights of the set are not on this machine.
+    """
+    of = parse_set(set_name)
+    if of.base == ENCODER:
+        return embeddings.definition(checkpoints.find(of.model), precision=device.precision)
+    listed = [(column.name, column.unit, column.definition, column.nan_when) for column in columns(set_name)]
+    return {"set": set_name, "version": _module(of.base).VERSION, "columns": listed, "torch": _minor("torch")}
+
+
+def prepare(clip: Clip, set_name: str) -> Any:
+    """What the extractor of a set reads of a clip; runs in a decode worker.
+
+    Raises
+    ------
+    AudioError
+        The clip cannot be used.
+    """
+    of = parse_set(set_name)
+    if of.base == ENCODER:
+        return embeddings.prepare_clip(clip, checkpoints.find(of.model))
+    return _module(of.base).prepare_clip(clip)
+
+
+@dataclass(frozen=True, slots=True)
+class Computed(Generic[Key]):
+    """What came of a prepared clip: a vector, or a reason why there is none."""
+
+    key: Key
+    vector: np.ndarray | None
+    error: str | None
+
+
+class Batches(Generic[Key]):
+    """Collects what workers prepare for one set, and computes it when there is enough.
+
+    Parameters
+    ----------
+    set_name : str, of a set that PyTorch computes
+    device : Device
+    batch : int >= 1, pieces at once: windows of 10 s for an encoder, clips for the others; None takes what the device should bear
+    notify : called with BatchHalved
+    """
+
+    def __init__(self, set_name: str, *, device: Device, batch: int | None, notify: Notify):
+        self.set_name = set_name
+        self._device, self._batch, self._notify = device, batch, notify
+        self._waiting: list[tuple[Key, Any]] = []
+        self._seconds = 0.0
+        self._extractor: Any = None
+        self._defined = np.array([column.nan_when == NEVER for column in columns(set_name)])
+
+    def load(self) -> None:
+        """Have the model ready: it takes seconds, and no clip is to be charged with them."""
+        if self._extractor is None:
+            self._extractor = self._load()
+
+    def add(self, key: Key, prepared: Any) -> list[Computed[Key]]:
+        """Take a prepared clip; what is computed meanwhile comes back."""
+        self.load()
+        self._waiting.append((key, prepared))
+        self._seconds += self._extractor.seconds(prepared)
+        return self.flush() if self._is_full() else []
+
+    def flush(self) -> list[Computed[Key]]:
+        """Compute what waits."""
+        waiting, self._waiting, self._seconds = self._waiting, [], 0.0
+        if not waiting:
+            return []
+        keys, items = zip(*waiting, strict=True)
+        try:
+            vectors = self._compute(items)
+        except JobError:  # memory
+            raise
+        except EarmarkError:  # one of the clips: each is tried on its own
+            return [self._alone(key, item) for key, item in waiting]
+        return [self._checked(key, vector) for key, vector in zip(keys, vectors, strict=True)]
+
+    def close(self) -> None:
+        """Let go of the model and of the memory that it takes."""
+        if self._extractor is not None:
+            self._extractor = None
+            free_memory()
+
+    def _is_full(self) -> bool:
+        if parse_set(self.set_name).base != ENCODER and self._batch is not None:
+            return len(self._waiting) >= self._batch
+        enough = _GPU_BATCH_S if self._device.kind == "cuda" else _CPU_BATCH_S
+        return self._seconds >= (enough if self._batch is None else self._batch * _WINDOW_S)
+
+    def _load(self) -> Any:
+        of = parse_set(self.set_name)
+        if of.base == ENCODER:
+            return embeddings.Extractor(
+                checkpoints.find(of.model),
+                device=self._device.kind,
+                precision=self._device.precision,
+                batch=self._batch,
+                halved=self._halved,
+            )
+        return _module(of.base).Extractor(device=self._device.kind)
+
+    def _compute(self, items: Sequence[Any]) -> Sequence[np.ndarray]:
+        if parse_set(self.set_name).base == ENCODER:  # makes batches of its own, of windows
+            return self._extractor(items)
+        most = self._batch or len(items)
+        return in_batches(self._extractor, items, batch=most, halved=self._halved)
+
+    def _halved(self, batch: int) -> None:
+        self._batch = batch
+        self._notify(BatchHalved(self.set_name, batch))
+
+    def _alone(self, key: Key, item: Any) -> Computed[Key]:
+        try:
+            [vector] = self._compute([item])
+        except JobError:
+            raise
+        except EarmarkError as error:
+            return Computed(key, None, error.reason if isinstance(error, AudioError) else str(error))
+        return self._checked(key, vector)
+
+    def _checked(self, key: Key, vector: np.ndarray) -> Computed[Key]:
+        """A value that is always defined must be one: no vector is better than a wrong one."""
+        bad = np.isinf(vector)
+        if len(vector) == len(self._defined):
+            bad |= np.isnan(vector) & self._defined
+        else:  # all layers of an encoder
+            bad |= np.isnan(vector)
+        if bad.any():
+            return Computed(
+                key, None, f"{self.set_name}: {int(bad.sum())} of {len(vector)} values are not finite, which they always should be"
+            )
+        return Computed(key, vector, None)
+
+
+def _module(base: str) -> Any:
+    return voices
+
+
+def _minor(library: str) -> str:
+    return ".".join(version(library).split(".")[:2])

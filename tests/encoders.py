@@ -1,0 +1,57 @@
+"""Tiny pretrained encoders of the real classes, with random weights, saved as the real ones are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": (8,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+KINDS = ("wav2vec2", "hubert", "wavlm")
+
+
+def tiny_encoder(kind: str, folder: Path, *, seed: int = 0, do_normalize: bool = True, **config: Any) -> Path:
+    """Save an encoder of 3 layers of 16 units."""
+    import torch
+    import transformers
+
+    name = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}[kind]
+    torch.manual_seed(seed)
+    model = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**SMALL | config))
+    model.save_pretrained(folder)
+    settings = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "do_normalize": do_normalize, "sampling_rate": 16000}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def tiny_whisper(folder: Path, *, seed: int = 0) -> Path:
+    """Save a Whisper of 2 layers of 16 units, with its feature extractor."""
+    import torch
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+    torch.manual_seed(seed)
+    config = WhisperConfig(
+        d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=64, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        decoder_start_token_id=1,
+    )  # fmt: skip
+    WhisperModel(config).save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
+    return folder
+
+
+def voice(seconds: float, *, seed: int = 0, sr: int = 16_000) -> np.ndarray:
+    """Harmonics under a slow envelope, with noise: no two frames are alike."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * sr)) / sr
+    pitch = 2 * np.pi * (110 + 20 * seed) * (t + 0.01 * np.sin(3 * t))
+    tone = sum(np.sin(harmonic * pitch) / harmonic for harmonic in range(1, 6))
+    return (0.1 * tone * (1.2 + np.sin(5 * t)) + 0.01 * rng.normal(size=len(t))).astype(np.float32)
