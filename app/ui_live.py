@@ -22,6 +22,8 @@ from core.events import (
     ExtractionStarted,
     FitFinished,
     JobStarted,
+    LayerScored,
+    LayersStarted,
     PartExplained,
     Recorded,
     StageStarted,
@@ -33,7 +35,11 @@ from core.settings import build
 
 TICK_S = 1.0
 _RATE_OVER_S = {"clip": 20.0, "fit": 120.0, "part": 120.0}
-_KINDS = {"clip": (ClipChecked, ClipExtracted, ClipSetAside), "fit": (FitFinished,), "part": (PartExplained,)}  # what counts one
+_KINDS = {
+    "clip": (ClipChecked, ClipExtracted, ClipSetAside),
+    "fit": (FitFinished,),
+    "part": (PartExplained, LayerScored),
+}  # what counts one
 _ENDS = {
     CANCELLED: "It was cancelled. What was finished is kept.",
     LOST: "Its process is gone without a word: killed, or the machine went down. What was finished is kept.",
@@ -45,6 +51,7 @@ _VERBS = {
     "train": "Training",
     "predict": "Scoring",
     "explain": "Explaining",
+    "layers": "Scoring the layers",
 }
 
 
@@ -121,11 +128,11 @@ def steps(recorded: Sequence[Recorded]) -> tuple[str, int, int] | None:
                 counted = ("clip", 0, total)
             case TrainingStarted(fits=total):
                 counted = ("fit", 0, total)
-            case ExplainStarted(parts=total):
+            case ExplainStarted(parts=total) | LayersStarted(parts=total):
                 counted = ("part", 0, total)
             case StageStarted():
                 counted = None
-            case ClipChecked() | ClipExtracted() | ClipSetAside() | FitFinished() | PartExplained() if counted:
+            case ClipChecked() | ClipExtracted() | ClipSetAside() | FitFinished() | PartExplained() | LayerScored() if counted:
                 counted = (counted[0], counted[1] + 1, counted[2])
     return counted
 

@@ -43,6 +43,7 @@ _RESULTS = {  # what pages read of a job's result
     "train": {"run_id", "stamp"},
     "predict": {"run_id", "predictions"},
     "explain": {"run_id"},
+    "layers": {"scores", "band", "set"},
 }
 
 

@@ -21,6 +21,7 @@ from core.console import (
     print_evaluation,
     print_explanation,
     print_json,
+    print_layers,
     print_prediction,
     print_problems,
     print_run,
@@ -366,6 +367,28 @@ def explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def layers(options: argparse.Namespace) -> int:
+    """Score the layers of an encoder."""
+    from core.features import canonical
+
+    _, layout = _dataset(options)
+    extract = {"max_seconds": options.max_seconds, "device": options.device, "workers": options.workers}
+    request = {
+        "dataset": os.path.abspath(options.dataset),
+        "layout": layout,
+        "encoder": canonical(options.encoder),
+        "extract": {name: value for name, value in extract.items() if value is not None},
+        "heads": _list(options.heads),
+        **{name: getattr(options, name) for name in ("groups", "folds", "repeats", "seed")},
+    }
+    done = _do("layers", request, _workspace(options))
+    if options.json:
+        print_json(done)
+    else:
+        print_layers(done)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="earmark", description="Audio regression with scores that hold on new clips.")
     parser.add_argument("--version", action="version", version=f"earmark {__version__}")
@@ -499,6 +522,20 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("explain", explain, "tell which columns move the predictions of a finished run, and by how much")
     sub.add_argument("run", metavar="RUN", help="id of a run, latest, best, or a run's folder")
     sub.add_argument("clips", nargs="*", metavar="CLIP", help="clips of the training table to be explained one by one")
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+
+    sub = add("layers", layers, "score each layer of an encoder by itself, and propose a band of them")
+    add_dataset(sub)
+    sub.add_argument("--encoder", metavar="SET", required=True, help="wav2vec2, hubert, wavlm or encoder:MODEL")
+    sub.add_argument("--heads", metavar="NAMES", help="models that score a layer (default: ridge,svr,lightgbm)")
+    sub.add_argument("--groups", metavar="COLUMN", help="column whose clips of one value stay in one fold, or auto")
+    sub.add_argument("--folds", type=int, metavar="N", help="folds of the cross-validation (default: 5)")
+    sub.add_argument("--repeats", type=int, metavar="N", help="how often the folds are drawn anew (default: 1)")
+    sub.add_argument("--seed", type=int, metavar="N", help="(default: 42)")
+    sub.add_argument("--max-seconds", type=float, metavar="S", help="only the start of longer clips is analysed (default: 45)")
+    sub.add_argument("--device", choices=("auto", "cuda", "cpu"), help="where PyTorch computes (default: auto)")
+    add_workers(sub)
     add_workspace(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -78,6 +78,12 @@ def explain_command(run: str, clips: Sequence[str], workspace: Path) -> str:
     return _line(["explain", run, *clips], [], workspace)
 
 
+def layers_command(dataset: str | Path, layout: Layout, encoder: str, groups: str | None, workspace: Path) -> str:
+    """``earmark layers DATASET --encoder SET ...``."""
+    more = [] if groups is None else ["--groups", groups]
+    return _line(["layers", str(dataset), "--encoder", encoder, *more], [layout], workspace)
+
+
 def _line(words: list[str], settings: list[Any], workspace: Path | None = None) -> str:
     flags: dict[str, list[str]] = {}
     for section in settings:

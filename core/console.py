@@ -20,6 +20,7 @@ from core.events import (
     FoldScored,
     JobStarted,
     LayerScored,
+    LayersStarted,
     LeakGapFound,
     PartExplained,
     StageStarted,
@@ -80,6 +81,8 @@ class Progress:
             case BatchHalved(set_name=set_name, batch=batch):
                 if self._bar is not None:
                     self._bar.write(f"{set_name}: memory ran out; from here on at most {batch} at once", file=sys.stderr)
+            case LayersStarted(parts=parts):
+                self.start(parts, "layers", "score")
             case LayerScored(layer=layer, head=head, rmse=rmse):
                 if self._bar is not None:
                     self._bar.write(f"layer {layer}, {head}: RMSE {rmse:.4f}", file=sys.stderr)
@@ -299,3 +302,16 @@ def explanation_record(run: "Run", explanation: "Explanation", clips: Sequence[s
 
 def _figure(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
+
+
+def print_layers(done: dict[str, Any]) -> None:
+    """Scores of an encoder's layers as a table, and the band that is proposed."""
+    scores, band = done["scores"], done["band"]
+    grouped = f", grouped by {scores['groups']}" if scores["groups"] else ""
+    print(f"{scores['encoder']}: out-of-fold RMSE on {scores['rows']} clips{grouped}")
+    print("  layer  " + "".join(f"{head:>10}" for head in scores["heads"]))
+    for layer, row in enumerate(scores["oof_rmse"]):
+        mark = "  *" if band["first"] is not None and band["first"] <= layer <= band["last"] else ""
+        print(f"  {layer:5d}  " + "".join(f"{value:10.4f}" for value in row) + mark)
+    print(f"  the constant predictor: {scores['constant_rmse']:.4f}")
+    print(f"proposed (*): {done['set']}; {band['reason']}" if done["set"] else band["reason"])

@@ -168,6 +168,13 @@ class PartExplained:
 
 
 @dataclass(frozen=True, slots=True)
+class LayersStarted:
+    """How many pairs of a layer and a head are to be scored."""
+
+    parts: int
+
+
+@dataclass(frozen=True, slots=True)
 class LayerScored:
     """Out-of-fold RMSE of a head, such as ridge, on what one layer of an encoder says of the clips."""
 
@@ -230,6 +237,7 @@ WorkEvent = (
     | FoldScored
     | ExplainStarted
     | PartExplained
+    | LayersStarted
     | LayerScored
     | DeviceChosen
     | BatchComputed

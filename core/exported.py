@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import DataError
-from core.features import Column, columns, parse_set, set_of
+from core.features import Column, columns, parse_set, set_of, width
+from core.features.sets import encoder_columns
 from core.matrix import Matrix, export_name
 
 _AGAIN = "extract again, what is cached is not computed again"
@@ -48,14 +49,24 @@ def read_exported(files: Sequence[str | Path], sets: Sequence[str], split: str, 
             )
     y = np.array([labels.get(name, np.nan) for name in filenames], np.float64)
     names = tuple(name for part in parts for name in part.names)
-    if unknown := [name for name in names if name not in definitions(sets)]:
+    known = definitions(sets)
+    if unknown := [name for name in names if name not in known]:
         raise DataError(f"{paths[0].parent}: columns of another version of Earmark (first: {unknown[0]}); {_AGAIN}")
     return Matrix(np.concatenate([part.X for part in parts], axis=1), y, names, filenames)
 
 
 def definitions(sets: Sequence[str]) -> dict[str, Column]:
-    """What each column of a matrix of these sets is, by its name in the matrix."""
-    return {f"{parse_set(set_name).prefix}.{column.name}": column for set_name in sets for column in columns(set_name)}
+    """What each column of a matrix of these sets is, by its name in the matrix.
+
+    An encoder that is not on this machine any more cannot say how many units it has: it counts with more than any has.
+    """
+    return {f"{parse_set(set_name).prefix}.{column.name}": column for set_name in sets for column in _columns(set_name)}
+
+
+def _columns(set_name: str) -> tuple[Column, ...]:
+    if width(set_name) is None:
+        return encoder_columns(parse_set(set_name))
+    return columns(set_name)
 
 
 def as_npz(matrix: Matrix) -> bytes:

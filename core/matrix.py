@@ -14,6 +14,7 @@ from core.dataset import MAX_LABEL, Dataset, Row
 from core.errors import DataError, ParameterError
 from core.extract import FEATURE_SETS, Extraction, ExtractSettings, column_names, definition_hash
 from core.features import parse_set
+from core.features.sets import ENCODER
 from core.workspace import write_whole
 
 # The classic file names of these matrices; ``export_name`` has those of the further sets.
@@ -245,18 +246,25 @@ def export_name(set_name: str) -> str:
 
     Examples
     --------
-    >>> [export_name(name) for name in ("mfcc", "ultra@2.5s", "table:age")]
-    ['{split}_features_fixed.npz', 'ultra_2_5s_{split}.npz', 'table_age_{split}.npz']
+    >>> [export_name(name) for name in ("mfcc", "ultra@2.5s", "table:age", "wavlm@L7-8", "encoder:/models/tiny")][1:]
+    ['ultra_2_5s_{split}.npz', 'table_age_{split}.npz', 'wavlm_L7-8_{split}.npz', 'encoder_tiny-09ce0b0f_{split}.npz']
     """
     if set_name in EXPORT_NAMES:
         return EXPORT_NAMES[set_name]
     of = parse_set(set_name)
-    plain = of.prefix
     if of.column:
-        short = re.sub(r"[^A-Za-z0-9_-]+", "-", of.column)[:_NAME_CHARACTERS]
-        told_apart = "" if short == of.column else "-" + hashlib.blake2b(of.column.encode(), digest_size=4).hexdigest()
-        plain += f"_{short}{told_apart}"
-    return plain + "_{split}.npz"
+        return f"{of.prefix}_{_file_part(of.column)}_{{split}}.npz"
+    if set_name.startswith(f"{ENCODER}:"):
+        last = re.split(r"[/\\]", set_name)[-1]  # of a folder or of an id; the whole name tells those apart that share it
+        return f"{ENCODER}_{_file_part(last, of=set_name)}_{{split}}.npz"
+    return of.prefix.replace("@", "_") + "_{split}.npz"
+
+
+def _file_part(text: str, *, of: str | None = None) -> str:
+    """A part of a file name for any text; what is not the whole text as it is has a hash of it behind."""
+    short = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:_NAME_CHARACTERS]
+    whole = of or text
+    return short if short == whole else f"{short}-{hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()}"
 
 
 def group_labels(rows: Sequence[Row], column: str) -> tuple[str, ...]:

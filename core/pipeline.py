@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from core import tracking
+from core import batches, tracking
+from core.checkpoints import encoder_shape, find
 from core.compare import Verdict
 from core.dataset import Dataset, Layout, Problem, Row, describe_labels, read_batch, read_dataset, why_not_trainable
 from core.ensemble import IN_SAMPLE, NESTED, EnsembleResult, EnsembleSettings, check_plan, train_ensemble, with_sets_of
@@ -25,6 +26,7 @@ from core.explain import explain_run
 from core.extract import Extraction, ExtractSettings, column_names, definitions_of, extract_clips
 from core.features import parse_set
 from core.jobs import Job, new_id
+from core.layers import propose_band, score_layers
 from core.leaks import LeakGap, LeakingColumn
 from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels, save_matrix, table_values
 from core.predict import describe_predictions, judge, predict_clips, predict_rows, submission_rows, write_submission
@@ -44,7 +46,7 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
 
     Parameters
     ----------
-    job : Job of one of the six kinds, in the folder ``jobs`` of a workspace. Its request names a ``dataset`` with its ``layout``,
+    job : Job of one of the seven kinds, in the folder ``jobs`` of a workspace. Its request names a ``dataset`` with its ``layout``,
         and the settings of ``extract`` and ``ensemble`` where they matter; for predict and explain a ``run`` and ``clips``
     notify : told of the progress
 
@@ -61,6 +63,9 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             run = find_run(request["run"], workspace.jobs)
             explanation = explain_run(run, clips=request["clips"], checkpoints=job.folder / CHECKPOINTS, notify=notify)
             return {"run_id": run.id, "clips": len(explanation.filenames)}
+        case "layers":
+            extract = build(ExtractSettings, request["extract"] | {"features": [request["encoder"]]})
+            return look_at_layers(_dataset(request), extract, request, workspace, notify=notify)
         case "check":
             dataset = _dataset(request)
             stamp = dataset.stamp()  # of what is heard from here on
@@ -98,7 +103,7 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             stamp = dataset.stamp()
             run = train_dataset(dataset, extract, ensemble, workspace, folder=job.folder, notify=notify)
             return {"run_id": run.id, "stamp": stamp}
-    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among check, probe, extract, train, predict, explain")
+    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among check, probe, extract, layers, train, predict, explain")
 
 
 def score(run: Run, request: dict[str, Any], workspace: Workspace, *, notify: Notify = ignore) -> dict[str, Any]:
@@ -139,6 +144,60 @@ def score(run: Run, request: dict[str, Any], workspace: Workspace, *, notify: No
         except (DataError, RunError) as error:
             result["not_judged"] = str(error)
     return result
+
+
+def look_at_layers(
+    dataset: Dataset, settings: ExtractSettings, request: Mapping[str, Any], workspace: Workspace, *, notify: Notify = ignore
+) -> dict[str, Any]:
+    """Score every layer of an encoder on the labelled clips, and propose a band of them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    settings : ExtractSettings, whose one set is that of the encoder
+    request : dict with any of ``groups`` (a column, auto, or None), ``folds``, ``repeats``, ``seed``, ``heads``
+    workspace : Workspace
+    notify : told of the progress
+
+    Returns
+    -------
+    result : dict with ``scores`` as ``LayerScores.to_record``, ``band`` (first, last, reason) and ``set``, which is the feature set
+        of that band, or None
+
+    Raises
+    ------
+    ParameterError
+        The set is not that of an encoder.
+    DataError
+        The labels do not suffice.
+    """
+    [name] = settings.features
+    of = parse_set(name)
+    if not of.model:
+        raise ParameterError(f"{name!r} is no encoder; name wav2vec2, hubert, wavlm or encoder:MODEL")
+    _check_labels(dataset, np.array([row.label for row in dataset.train]))
+    batches.check_installed(settings.on_device)
+    layers, _ = encoder_shape(find(of.model))
+    sets = tuple(f"{of.stored}@L{layer}" for layer in range(layers))
+    found = extract_clips(
+        [row.path for row in dataset.train], replace(settings, features=sets), cache_path=workspace.cache, notify=notify
+    )
+    matrix = build_matrix(dataset.train, found, sets)
+    rows = [row for row in dataset.train if row.path in found.vectors]
+    ties = tie_rows(rows, replace(matrix, X=matrix.X[:, : matrix.X.shape[1] // layers]), found, request.get("groups"))
+    scores = score_layers(
+        matrix.X.reshape(len(rows), layers, -1),
+        matrix.y,
+        ties.groups,
+        encoder=of.stored,
+        grouped_by=ties.chosen,
+        workers=settings.workers,
+        notify=notify,
+        **{option: request[option] for option in ("heads", "folds", "repeats", "seed") if request.get(option) is not None},
+    )
+    band = propose_band(scores)
+    proposed = None if band.first is None else of.stored + band.suffix()
+    return {"scores": scores.to_record(), "band": band, "set": proposed}
 
 
 @dataclass(frozen=True, slots=True)

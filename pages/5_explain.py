@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import ui_explain, ui_forms, ui_live, ui_resources, ui_state
+from app import ui_explain, ui_forms, ui_layers, ui_live, ui_resources, ui_state
 from app.ui_words import about, count, errors_in_words, plain
 from core import commands, jobs
 from core.errors import RunError
@@ -58,3 +58,4 @@ if found is not None:
         drawn = "" if clips == trained else f", drawn from {trained:,}"
         st.caption(f"{count(clips, 'clip')}{drawn} · {len(found.members)} members · in the unit of the label", width="content")
     ui_explain.look(run, found)
+ui_layers.show_layers(run)

@@ -35,6 +35,7 @@ MAX_WINDOW_S = 3600.0
 _OF_LAYERS = re.compile(r"(.+)@L([0-9]+)(?:-([0-9]+))?", re.DOTALL)
 _USUAL_LAYERS = (7 / 12, 8 / 12)  # of the depth; of a base model layers 7 and 8 grade speech best
 _VOICE_COLUMNS = 256
+MAX_UNITS = 4096  # no layer of an encoder has more
 _WINDOWED = re.compile(r"([a-z]+)@([0-9]+(?:\.[0-9]+)?)s")
 _WINDOWED_PREFIX = re.compile(r"([a-z]+)_([0-9]+)(?:_([0-9]+))?s")
 
@@ -221,7 +222,7 @@ def columns(set_name: str) -> tuple[Column, ...]:
     of = parse_set(set_name)
     if of.base == ENCODER:
         layers, width = encoder_shape(find(of.model))
-        return _encoder_columns(of, *encoder_layers(of, layers), width)
+        return encoder_columns(of, encoder_layers(of, layers), width)
     return _columns(of)
 
 
@@ -274,8 +275,18 @@ def _encoder(name: str) -> FeatureSet:
 
 
 @cache
-def _encoder_columns(of: FeatureSet, first: int, last: int, width: int) -> tuple[Column, ...]:
+def encoder_columns(of: FeatureSet, layers: tuple[int, int] | None = None, width: int = MAX_UNITS) -> tuple[Column, ...]:
+    """Columns of a set of an encoder, first all means, then all standard deviations.
+
+    Parameters
+    ----------
+    of : FeatureSet
+    layers : first and last, None where that is not known
+    width : int, units of a layer
+    """
+    first, last = layers or of.layers or (None, None)
     where = f"layer {first}" if first == last else f"layers {first} to {last}, whose mean is taken,"
+    where = "the usual layers" if first is None else where
     family = of.stored if of.stored in ENCODERS else ENCODER
     reference = f"hidden states of {of.model}"
     pools = [(pool, words, unit) for pool, words in (("mean", "mean"), ("std", "standard deviation")) for unit in range(width)]

@@ -188,7 +188,7 @@ def render(page: str, **query: str) -> AppTest:
 
 def text(at: AppTest) -> str:
     """Everything that a page says."""
-    said = [element.value for kind in ("title", "subheader", "markdown", "caption", "error", "warning", "success", "code")
+    said = [element.value for kind in ("title", "subheader", "markdown", "caption", "error", "warning", "success", "info", "code")
             for element in at.get(kind)]  # fmt: skip
     said += [f"{metric.label} {metric.value}" for metric in at.metric]
     said += [element.proto.text for element in at.get("progress")]

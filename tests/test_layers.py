@@ -1,0 +1,105 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.errors import JobError, ParameterError
+from core.events import LayerScored, LayersStarted
+from core.layers import HEADS, Band, LayerScores, propose_band, score_layers
+
+LAYERS = 9
+
+
+def layered(rng, n=120, *, telling=(4, 5, 6), d=12):
+    """Layers of noise, and some that hold the label in each of their columns."""
+    y = rng.normal(size=n)
+    X = rng.normal(size=(n, LAYERS, d)).astype(np.float32)
+    for layer in telling:
+        X[:, layer] += 2 * y[:, None]
+    groups = tuple(str(row // 4) for row in range(n))
+    return X, y, groups
+
+
+@pytest.fixture(scope="module")
+def scores():
+    X, y, groups = layered(np.random.default_rng(0))
+    told = []
+    found = score_layers(X, y, groups, encoder="wavlm", grouped_by="speaker", workers=0, notify=told.append)
+    return found, told
+
+
+def test_layers_that_tell_the_label_score_well_and_the_others_like_the_constant(scores):
+    found, _ = scores
+    telling, others = found.oof_rmse[4:7], np.delete(found.oof_rmse, [4, 5, 6], axis=0)
+    assert telling.max() < 0.5 * found.constant_rmse
+    assert others.min() > 0.9 * found.constant_rmse
+    assert found.fold_rmse.shape == (LAYERS, len(HEADS), 5)
+
+
+def test_each_layer_and_head_is_reported_once(scores):
+    found, (started, *told) = scores
+    assert started == LayersStarted(LAYERS * len(HEADS))
+    assert {(one.layer, one.head) for one in told} == {(layer, head) for layer in range(LAYERS) for head in HEADS}
+    assert all(isinstance(one, LayerScored) and one.rmse == found.oof_rmse[one.layer, HEADS.index(one.head)] for one in told)
+
+
+def test_the_band_lies_where_the_signal_is(scores):
+    band = propose_band(scores[0])
+    assert 4 <= band.first <= band.last <= 6
+    assert band.last > band.first
+    assert band.suffix() == f"@L{band.first}-{band.last}"
+
+
+def test_a_single_lucky_fold_moves_no_band(scores):
+    found, _ = scores
+    lucky = found.fold_rmse.copy()
+    lucky[1, :, 2] = 0.0
+    assert propose_band(replace(found, fold_rmse=lucky)) == propose_band(found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_has_no_band(seed):
+    X, y, groups = layered(np.random.default_rng(seed), telling=())
+    band = propose_band(score_layers(X, y, groups, encoder="wavlm", heads=("svr", "ridge"), repeats=2, workers=0))
+    assert band.first is None
+    assert "no layer is surely better than the constant predictor" in band.reason
+    assert band.suffix() == ""
+
+
+def test_rows_of_a_group_stay_on_one_side(rng):
+    """A layer that holds nothing but the group's number knows the label where groups are torn apart, and nothing otherwise."""
+    groups = np.repeat(np.arange(30), 4)
+    y = rng.normal(size=30)[groups]
+    X = np.eye(30, dtype=np.float32)[groups][:, None, :]
+    torn = score_layers(X, y, None, encoder="x", heads=("svr",), workers=0)
+    whole = score_layers(X, y, tuple(map(str, groups)), encoder="x", heads=("svr",), workers=0)
+    assert torn.oof_rmse[0, 0] < 0.7 * torn.constant_rmse
+    assert whole.oof_rmse[0, 0] > 0.95 * whole.constant_rmse
+
+
+def test_an_encoder_of_one_layer_has_a_band_of_one(rng):
+    X, y, groups = layered(rng)
+    band = propose_band(score_layers(X[:, 4:5], y, groups, encoder="x", heads=("ridge",), workers=0))
+    assert (band.first, band.last) == (0, 0)
+
+
+def test_scores_survive_json_and_damage_is_told(scores):
+    found, _ = scores
+    record = json.loads(json.dumps(found.to_record()))
+    again = LayerScores.from_record(record)
+    np.testing.assert_array_equal(again.fold_rmse, found.fold_rmse)
+    assert propose_band(again) == propose_band(found)
+    assert record["badges"]["oof_rmse"] == "out-of-fold"
+    with pytest.raises(JobError, match="score them again"):
+        LayerScores.from_record(record | {"oof_rmse": [[1.0]]})
+
+
+def test_heads_are_models_of_the_catalogue(rng):
+    X, y, groups = layered(rng)
+    with pytest.raises(ParameterError, match="heads=perceptron not among"):
+        score_layers(X, y, groups, encoder="x", heads=("perceptron",))
+
+
+def test_a_band_of_one_layer_is_named_by_it():
+    assert Band(3, 3, "").suffix() == "@L3"
