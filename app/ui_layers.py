@@ -7,6 +7,7 @@ import streamlit as st
 from app import ui_charts_layers, ui_forms, ui_live, ui_resources, ui_state
 from app.ui_words import count, errors_in_words, plain
 from core import commands, jobs
+from core.audio import MAX_SECONDS
 from core.dataset import Layout
 from core.features import parse_set
 from core.layers import Band, LayerScores
@@ -14,6 +15,7 @@ from core.runs import Run
 from core.settings import build
 
 _KEYS = ("max_seconds", "device")
+_DATA = ("dataset", "layout", "encoder", "groups")
 
 
 def show_layers(run: Run) -> None:
@@ -46,7 +48,7 @@ def layers_request(run: Run, encoder: str) -> dict[str, Any]:
 def _one(run: Run, encoder: str) -> None:
     request = layers_request(run, encoder)
     jobs_folder = ui_state.workspace().jobs
-    job = next((job for job in ui_resources.jobs(jobs_folder) if job.kind == "layers" and job.request == request), None)
+    job = next((job for job in ui_resources.jobs(jobs_folder) if job.kind == "layers" and _is_alike(job.request, request)), None)
     state = None if job is None else jobs.status(job)
     if job is not None and state in jobs.ACTIVE:
         ui_live.show_job(job)
@@ -64,6 +66,12 @@ def _one(run: Run, encoder: str) -> None:
     ui_forms.command(
         commands.layers_command(request["dataset"], layout, encoder, request["groups"], ui_state.workspace().root),
     )
+
+
+def _is_alike(request: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether a job looks at the same encoder on the same clips and groups; folds and heads may be others."""
+    length_s = [one["extract"].get("max_seconds", MAX_SECONDS) for one in (request, wanted)]
+    return length_s[0] == length_s[1] and all(request.get(name) == wanted[name] for name in _DATA)
 
 
 def _start(request: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from core.errors import DataError, ParameterError
 from core.models import Parameters, make_model
 from core.splits import make_folds
 
-IDENTICAL_AUDIO, NAME_STEM, NEAR_IDENTICAL = "identical audio", "name stem", "near-identical"
+IDENTICAL_AUDIO, NAME_STEM, NEAR_IDENTICAL, VOICES = "identical audio", "name stem", "near-identical", "voices"
 
 _STEM_PARTS = 4  # beginnings of a name that are tried
 _STEMS_FOR_FOLDS = 10  # stems that make good folds: with fewer a longer beginning is better
@@ -69,7 +69,7 @@ class Proposal:
 
     Attributes
     ----------
-    kind : "identical audio", "name stem" or "near-identical"
+    kind : "identical audio", "name stem", "near-identical" or "voices"
     groups : tuple of str [n]; a row that is tied to none has a name of its own
     tied : int, rows that share their group
     reason : str, one sentence
@@ -107,7 +107,12 @@ class LeakGap:
         return self.grouped_rmse - self.random_rmse
 
 
-def propose_groups(filenames: Sequence[str], contents: Sequence[str] | None = None, X: np.ndarray | None = None) -> list[Proposal]:
+def propose_groups(
+    filenames: Sequence[str],
+    contents: Sequence[str] | None = None,
+    X: np.ndarray | None = None,
+    voices: Sequence[str] | None = None,
+) -> list[Proposal]:
     """Look for rows that belong together.
 
     Parameters
@@ -115,6 +120,7 @@ def propose_groups(filenames: Sequence[str], contents: Sequence[str] | None = No
     filenames : sequence of str [n]
     contents : sequence of str [n], optional: hashes of the files
     X : np.ndarray [shape=(n, d)], optional: their features, NaN where one is not defined
+    voices : sequence of str [n], optional: who probably speaks, as ``core.speakers`` says
 
     Returns
     -------
@@ -132,6 +138,8 @@ def propose_groups(filenames: Sequence[str], contents: Sequence[str] | None = No
         found.append(_proposal(IDENTICAL_AUDIO, groups, "the same bytes as another clip's"))
     if X is not None:
         found.append(_proposal(NEAR_IDENTICAL, _near_identical(filenames, X), "features that are all but another clip's"))
+    if voices is not None:
+        found.append(_proposal(VOICES, tuple(voices), "a voice that another clip has too"))
     stems = name_stems(filenames)
     if stems is not None:
         found.append(_proposal(NAME_STEM, stems, "names that begin like another's, as {example}"))

@@ -12,8 +12,10 @@ from core.errors import ParameterError
 from core.events import LeakGapFound, Notify, ignore
 from core.extract import Extraction, column_names
 from core.features import parse_set
+from core.features.sets import VOICE256
 from core.leaks import LeakGap, LeakingColumn, Proposal
 from core.matrix import Matrix, group_labels
+from core.speakers import MOST_ROWS, propose_speakers
 
 AUTO = "auto"
 _TRIED = 3  # ways of grouping that the cheap model tries where none was chosen
@@ -51,12 +53,13 @@ def tie_rows(rows: Sequence[Row], matrix: Matrix, extraction: Extraction, groups
         The table has no such column, or nothing is found that ties rows together.
     """
     contents = [extraction.contents[row.path] for row in rows]
-    proposals = leaks.propose_groups(matrix.filenames, contents, matrix.X)
+    proposals = leaks.propose_groups(matrix.filenames, contents, matrix.X, _speakers(rows, extraction))
     same_audio = [one.groups for one in proposals if one.kind == leaks.IDENTICAL_AUDIO]
     if groups == AUTO and AUTO not in (rows[0].columns if rows else {}):
         if not proposals:
             raise ParameterError(
-                "groups=auto: neither audio, nor file names, nor features tie rows together; name a column, or leave it out"
+                "groups=auto: neither audio, nor file names, nor features tie rows together; name a column, add voice256 to the "
+                "features so that voices are heard, or leave it out"
             )
         found = [one.groups for one in proposals]
         return Ties(leaks.merge_groups(*found), ", ".join(one.kind for one in proposals), [])
@@ -65,6 +68,16 @@ def tie_rows(rows: Sequence[Row], matrix: Matrix, extraction: Extraction, groups
         return Ties(leaks.merge_groups(chosen, *same_audio), groups, [])
     tied = leaks.merge_groups(*same_audio) if same_audio else None
     return Ties(tied, "", [one for one in proposals if one.kind != leaks.IDENTICAL_AUDIO])
+
+
+def _speakers(rows: Sequence[Row], extraction: Extraction) -> tuple[str, ...] | None:
+    """Who probably speaks, where voices were extracted and are not too many; what else was extracted are the test clips."""
+    voices = [extraction.vectors[row.path].get(VOICE256) for row in rows]
+    if any(voice is None for voice in voices) or not 2 <= len(voices) <= MOST_ROWS:
+        return None
+    known = {row.path for row in rows}
+    test = [vectors[VOICE256] for path, vectors in extraction.vectors.items() if path not in known]
+    return propose_speakers(np.stack(voices), np.stack(test) if test else None).groups  # type: ignore[arg-type]
 
 
 def repeating_columns(rows: Sequence[Row]) -> list[str]:
