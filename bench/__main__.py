@@ -383,6 +383,13 @@ def workbench(source: Path, folder: Path) -> list[str]:
     return section(source, folder)
 
 
+def encoders(source: Path, folder: Path) -> list[str]:
+    """Pretrained encoders and ``torch200`` beside plain loops."""
+    from bench.encoders import section
+
+    return section(source, folder)
+
+
 SECTIONS = {
     "one-clip": one_clip,
     "data-set": data_set,
@@ -390,6 +397,7 @@ SECTIONS = {
     "compiling": compiling,
     "agreement": agreement,
     "training": training,
+    "encoders": encoders,
     "workbench": workbench,
 }
 

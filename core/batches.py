@@ -17,7 +17,7 @@ from core.device import Device, free_memory, in_batches, require_torch
 from core.errors import AudioError, EarmarkError, JobError, ParameterError
 from core.events import BatchHalved, Notify
 from core.features import columns, parse_set
-from core.features.sets import ENCODER, NEVER, VOICE256
+from core.features.sets import ENCODER, NEVER, TORCH200, VOICE256
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -220,7 +220,9 @@ class Batches(Generic[Key]):
 
 
 def _module(base: str) -> Any:
-    return voices
+    from core.features import torch200
+
+    return torch200 if base == TORCH200 else voices
 
 
 def _minor(library: str) -> str:

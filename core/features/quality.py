@@ -12,23 +12,29 @@ SNR_FLOOR = 1e-20
 
 def columns(frames: Frames) -> dict[str, float]:
     """Values of family ``quality`` by column name."""
-    y = frames.y.astype(np.float64)
-    p5, p95 = np.percentile(frames.level_db, [5, 95])
     spectrum = frames.power.mean(axis=1, dtype=np.float64)
     f = frames.frequencies_hz
     tilted = (f >= TILT_HZ[0]) & (f <= TILT_HZ[1])
-    values = {
-        "dynamic_range_db": p95 - p5,
-        "snr_db": snr_db(frames.rms),
-        "clipping_ratio": clipped_share(frames.clip),
-        "dc_offset": y.mean(),
+    values = of_waveform(frames) | {
         "spectral_tilt_db_per_oct": slope(np.log2(f[tilted]), 10 * np.log10(np.maximum(spectrum[tilted], POWER_FLOOR))),
     }
     for name, (low, high) in BAND_EDGES_HZ.items():
         inside = (f >= low) & (f < high)
         values[f"band_{name}_share"] = np.nan if frames.is_silent else spectrum[inside].sum() / spectrum.sum()
-    values["crest_factor_db"] = np.nan if frames.is_silent else 20 * np.log10(np.abs(y).max() / np.sqrt((y**2).mean()))
     return values
+
+
+def of_waveform(frames: Frames) -> dict[str, float]:
+    """Those of the values that need no spectrum."""
+    y = frames.y.astype(np.float64)
+    p5, p95 = np.percentile(frames.level_db, [5, 95])
+    return {
+        "dynamic_range_db": p95 - p5,
+        "snr_db": snr_db(frames.rms),
+        "clipping_ratio": clipped_share(frames.clip),
+        "dc_offset": y.mean(),
+        "crest_factor_db": np.nan if frames.is_silent else 20 * np.log10(np.abs(y).max() / np.sqrt((y**2).mean())),
+    }
 
 
 def snr_db(rms: np.ndarray) -> float:

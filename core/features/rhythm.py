@@ -4,33 +4,62 @@ import numpy as np
 import scipy.fft
 from librosa import beat, feature, onset, time_to_frames  # type: ignore[attr-defined]  # its stub does not re-export them
 
+from core.audio import ANALYSIS_RATE_HZ
 from core.features.frames import HOP_LENGTH, Frames, blocks, entropy_bits
 
 TEMPOGRAM_FRAMES = 384  # 8.9 s
-TEMPO_WINDOW_S = 8.0
+GRID = {"sr": ANALYSIS_RATE_HZ, "hop_length": HOP_LENGTH}
+TEMPO_FRAMES = int(time_to_frames(8.0, **GRID))
 
 
 def columns(frames: Frames) -> dict[str, float]:
     """Values of family ``rhythm`` by column name."""
-    grid = {"sr": frames.sr, "hop_length": HOP_LENGTH}
-    strength = onset.onset_strength(S=frames.log_mel_db, **grid)
-    onsets = onset.onset_detect(onset_envelope=strength, **grid)
+    strength = onset.onset_strength(S=frames.log_mel_db, **GRID)
     # The beat tracker follows the median over bands: a single loud band does not make a beat (librosa.beat.beat_track).
-    beat_strength = onset.onset_strength(S=frames.log_mel_db, aggregate=np.median, **grid)
-    beats = mean_tempogram(beat_strength, time_to_frames(TEMPO_WINDOW_S, **grid))
-    tempo = feature.tempo(tg=beats[:, None], **grid) if beat_strength.any() else np.zeros(1)
-    _, beats_s = beat.beat_track(onset_envelope=beat_strength, bpm=tempo, units="time", **grid)
-    pulse = mean_tempogram(strength, TEMPOGRAM_FRAMES)[1:]
+    beat_strength = onset.onset_strength(S=frames.log_mel_db, aggregate=np.median, **GRID)
+    beats, pulse = mean_tempogram(beat_strength, TEMPO_FRAMES), mean_tempogram(strength, TEMPOGRAM_FRAMES)
+    return describe(strength, beat_strength, beats, pulse, onsets(strength), seconds=frames.seconds, is_silent=frames.is_silent)
+
+
+def onsets(strength: np.ndarray) -> np.ndarray:
+    """Frames at which something begins [shape=(k,)], int."""
+    return onset.onset_detect(onset_envelope=strength, **GRID)
+
+
+def describe(
+    strength: np.ndarray,
+    beat_strength: np.ndarray,
+    beats: np.ndarray,
+    pulse: np.ndarray,
+    onsets: np.ndarray,
+    *,
+    seconds: float,
+    is_silent: bool,
+) -> dict[str, float]:
+    """Values of family ``rhythm`` by column name.
+
+    Parameters
+    ----------
+    strength, beat_strength : np.ndarray [shape=(t,)], onset strength: mean and median over mel bands
+    beats : np.ndarray [shape=(344,)], mean tempogram of ``beat_strength``
+    pulse : np.ndarray [shape=(384,)], mean tempogram of ``strength``
+    onsets : np.ndarray [shape=(k,)], frames
+    seconds : float, length of the trimmed clip
+    is_silent : bool
+    """
+    tempo = feature.tempo(tg=beats[:, None], **GRID) if beat_strength.any() else np.zeros(1)
+    _, beats_s = beat.beat_track(onset_envelope=beat_strength, bpm=tempo, units="time", **GRID)
+    pulse = pulse[1:]
     positive = np.maximum(pulse, 0.0)
     return {
         "onset_strength_mean": strength.mean(),
         "onset_strength_std": strength.std(),
         "onset_strength_max": strength.max(),
-        "onset_rate": len(onsets) / frames.seconds,
+        "onset_rate": len(onsets) / seconds,
         "tempo_bpm": float(tempo[0]),
         "beat_interval_std_s": np.diff(beats_s).std() if len(beats_s) >= 3 else np.nan,
-        "tempogram_peak_ratio": np.nan if frames.is_silent else _peak_ratio(pulse),
-        "tempogram_entropy": np.nan if frames.is_silent else entropy_bits(positive[:, None])[0],
+        "tempogram_peak_ratio": np.nan if is_silent else _peak_ratio(pulse),
+        "tempogram_entropy": np.nan if is_silent else entropy_bits(positive[:, None])[0],
     }
 
 

@@ -28,7 +28,7 @@ TABLE = "table"
 NEVER = "never"
 TORCH200, VOICE256, ENCODER = "torch200", "voice256", "encoder"
 ENCODERS = {"wav2vec2": "facebook/wav2vec2-base", "hubert": "facebook/hubert-base-ls960", "wavlm": "microsoft/wavlm-base"}
-DEVICE_SETS = (VOICE256, *ENCODERS)  # PyTorch computes them; ``encoder:MODEL`` too
+DEVICE_SETS = (TORCH200, VOICE256, *ENCODERS)  # PyTorch computes them; ``encoder:MODEL`` too
 MIN_WINDOW_S = 1.0
 MAX_WINDOW_S = 3600.0
 

@@ -1,0 +1,177 @@
+"""Pretrained encoders and ``torch200``: batches beside a plain loop over files, on the processor and on a GPU where there is one.
+
+The encoder has the size of wav2vec2-base and random weights: how fast it is does not depend on what it has learnt.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+CLIP_S = 60
+RATE_HZ = 16_000
+CPU_CLIPS, GPU_CLIPS, LOOP_CLIPS = 2, 512, 16
+TURNS = 3
+NOT_MEASURED = "not measured"
+
+
+def section(source: Path, folder: Path) -> list[str]:
+    """Lines of bench.md."""
+    from bench.__main__ import sounds
+
+    clips = np.stack([y for y, _ in zip(sounds(source, CLIP_S), range(LOOP_CLIPS), strict=False)]).astype(np.float32)
+    np.save(folder / "clips.npy", clips)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "bench.encoders", str(folder)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    gpu = found["gpu"] or {}
+
+    def cell(name: str, digits: int = 2) -> str:
+        return f"{gpu[name]:.{digits}f}" if name in gpu else NOT_MEASURED
+
+    def times(slow: str, fast: str) -> str:
+        return f"**{gpu[slow] / gpu[fast]:.1f} times**" if slow in gpu and fast in gpu else NOT_MEASURED
+
+    cpu = found["cpu"]
+    clips_per_s = f"{1 / gpu['encoder']:.0f}" if gpu else NOT_MEASURED
+    return [
+        f"## Encoders: clips of {CLIP_S} s, wav2vec2-base's size, random weights",
+        "",
+        f"Processor: {found['cores']} cores, PyTorch {found['torch']}. GPU: {found['device']}. Seconds a clip, from memory, mean",
+        "and standard deviation of every layer; the plain loop takes file after file whole, in fp32, with transformers alone.",
+        "",
+        "| | plain loop | Earmark | faster | aim |",
+        "|---|---|---|---|---|",
+        f"| processor, fp32 | {cpu['loop']:.2f} | {cpu['encoder']:.2f} | **{cpu['loop'] / cpu['encoder']:.2f} times** | 1.1 |",
+        f"| GPU, bf16 beside fp32 | {cell('loop', 4)} | {cell('encoder', 4)} | {times('loop', 'encoder')} | 8 |",
+        "",
+        f"Clips a second on the GPU: {clips_per_s} (aim 200).",
+        "",
+        "| | `ultra` + `mfcc`, all cores | `torch200` | faster | aim |",
+        "|---|---|---|---|---|",
+        f"| processor | {cpu['handcrafted']:.3f} | {cpu['torch200']:.3f} | {cpu['handcrafted'] / cpu['torch200']:.2f} | |",
+        f"| GPU | {cell('handcrafted', 4)} | {cell('torch200', 4)} | {times('handcrafted', 'torch200')} | 10 |",
+    ]
+
+
+def measure(folder: Path) -> dict:
+    """All times, in seconds a clip."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    from core.engine import cores
+
+    torch.manual_seed(0)
+    Wav2Vec2Model(Wav2Vec2Config()).save_pretrained(folder / "encoder")
+    clips = np.load(folder / "clips.npy")
+    has_gpu = torch.cuda.is_available()
+    return {
+        "torch": torch.__version__,
+        "cores": cores(),
+        "device": torch.cuda.get_device_name(0) if has_gpu else NOT_MEASURED,
+        "cpu": _sides(folder, clips[:CPU_CLIPS], clips[:CPU_CLIPS], "cpu", "fp32"),
+        "gpu": _sides(folder, np.concatenate([clips] * (GPU_CLIPS // len(clips))), clips, "cuda", "bf16") if has_gpu else None,
+    }
+
+
+def _sides(folder: Path, clips: np.ndarray, few: np.ndarray, device: str, precision: str) -> dict[str, float]:
+    from core.checkpoints import find
+    from core.embeddings import Extractor
+
+    encoder = Extractor(find(str(folder / "encoder")), device=device, precision=precision)
+    table = _torch200(device)
+    loop = _plain_loop(folder / "encoder", device)
+    handcrafted = _handcrafted(folder, few)
+    return _in_turn(
+        {
+            "loop": (lambda: loop(few), len(few)),
+            "encoder": (lambda: encoder(list(clips)), len(clips)),
+            "handcrafted": (handcrafted, len(few)),
+            "torch200": (lambda: table(folder, clips), len(clips)),
+        }
+    )
+
+
+def _plain_loop(folder: Path, device: str) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """What a notebook does: file after file, whole, all layers kept, then pooled."""
+    import torch
+    from transformers import AutoModel, Wav2Vec2FeatureExtractor
+
+    model = AutoModel.from_pretrained(folder).eval().to(device)
+    features = Wav2Vec2FeatureExtractor()
+
+    def run(clips: np.ndarray) -> list[np.ndarray]:
+        vectors = []
+        with torch.inference_mode():
+            for y in clips:
+                read = features(y, sampling_rate=RATE_HZ, return_tensors="pt")["input_values"].to(device)
+                states = torch.cat(model(read, output_hidden_states=True).hidden_states)
+                vectors.append(torch.stack([states.mean(dim=1), states.std(dim=1, correction=0)], dim=1).cpu().numpy())
+        return vectors
+
+    return run
+
+
+def _torch200(device: str) -> Callable[[Path, np.ndarray], list[np.ndarray]]:
+    """``torch200`` fed from memory: what workers prepare is there already."""
+    from core.audio import Clip
+    from core.features import torch200
+
+    extractor = torch200.Extractor(device=device)
+    prepared: list[object] = []
+
+    def run(folder: Path, clips: np.ndarray) -> list[np.ndarray]:
+        if len(prepared) != len(clips):
+            known = {y.tobytes(): None for y in clips}
+            items = {
+                key: torch200.prepare_clip(Clip(folder / "clip.wav", np.frombuffer(key, np.float32)[:, None], RATE_HZ, CLIP_S, 0))
+                for key in known
+            }
+            prepared[:] = [items[y.tobytes()] for y in clips]
+        return [vector for start in range(0, len(prepared), 64) for vector in extractor(prepared[start : start + 64])]
+
+    return run
+
+
+def _handcrafted(folder: Path, clips: np.ndarray) -> Callable[[], object]:
+    """``ultra`` and ``mfcc`` on all cores, start-up of the processes left out."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from core.engine import cores
+
+    pool = ProcessPoolExecutor(cores(), mp_context=get_context("spawn"))
+    return lambda: list(pool.map(_extract_one, list(clips)))
+
+
+def _extract_one(y: np.ndarray) -> np.ndarray:
+    from core import features
+    from core.audio import Clip
+
+    return features.extract(Clip(Path("clip.wav"), y[:, None], RATE_HZ, CLIP_S, 0), ("ultra", "mfcc"))["ultra"]
+
+
+def _in_turn(sides: dict[str, tuple[Callable[[], object], int]]) -> dict[str, float]:
+    """Median seconds a clip of each side; they take turns, and the first turn does not count."""
+    took: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(TURNS + 1):
+        for name, (function, clips) in sides.items():
+            began = time.perf_counter()
+            function()
+            if turn:
+                took[name].append((time.perf_counter() - began) / clips)
+    return {name: float(np.median(seconds)) for name, seconds in took.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]))))
