@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from core import checkpoints, embeddings, voices
+from core import checkpoints, embeddings, transcripts, voices
 from core.audio import Clip
 from core.device import Device, free_memory, in_batches, require_torch
 from core.errors import AudioError, EarmarkError, JobError, ParameterError
-from core.events import BatchHalved, Notify
-from core.features import columns, parse_set
-from core.features.sets import ENCODER, NEVER, TORCH200, VOICE256
+from core.events import BatchHalved, Notify, ignore
+from core.features import chooser, columns, extract, parse_set
+from core.features.sets import ENCODER, NEVER, TORCH200, TRANSCRIPT, VOICE256
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -42,6 +42,8 @@ def check_installed(sets: Sequence[str]) -> None:
         if of.base == ENCODER:
             checkpoints.encoder_shape(checkpoints.fetch(of.model))
             columns(name)
+        elif of.base == TRANSCRIPT:
+            checkpoints.fetch(of.model)
         elif of.base == VOICE256:
             _module(of.base).check_installed()
 
@@ -71,6 +73,8 @@ def state_of(set_name: str) -> SetState:
             found = checkpoints.find(of.model)
             columns(set_name)
             return SetState(True, f"weights in {found.folder}")
+        if of.base == TRANSCRIPT:
+            return SetState(True, f"weights in {checkpoints.find(of.model).folder}")
         if of.base == VOICE256:
             _module(of.base).check_installed()
             return SetState(True, "weights of the package Resemblyzer")
@@ -90,6 +94,8 @@ def definition(set_name: str, *, device: Device) -> dict[str, Any]:
     of = parse_set(set_name)
     if of.base == ENCODER:
         return embeddings.definition(checkpoints.find(of.model), precision=device.precision)
+    if of.base == TRANSCRIPT:
+        return transcripts.definition(checkpoints.find(of.model), precision=device.precision)
     listed = [(column.name, column.unit, column.definition, column.nan_when) for column in columns(set_name)]
     return {"set": set_name, "version": _module(of.base).VERSION, "columns": listed, "torch": _minor("torch")}
 
@@ -105,16 +111,57 @@ def prepare(clip: Clip, set_name: str) -> Any:
     of = parse_set(set_name)
     if of.base == ENCODER:
         return embeddings.prepare_clip(clip, checkpoints.find(of.model))
+    if of.base == TRANSCRIPT:
+        return transcripts.prepare_clip(clip)
     return _module(of.base).prepare_clip(clip)
 
 
 @dataclass(frozen=True, slots=True)
 class Computed(Generic[Key]):
-    """What came of a prepared clip: a vector, or a reason why there is none."""
+    """What came of a prepared clip: a vector, or a reason why there is none; of a transcript also its timed words, as JSON."""
 
     key: Key
     vector: np.ndarray | None
     error: str | None
+    text: str | None = None
+
+
+class OneByOne:
+    """Vectors of clips, one after the other, of one set; what is not of PyTorch is computed as anywhere else.
+
+    Parameters
+    ----------
+    set_name : str
+    device : Device
+
+    Raises
+    ------
+    ParameterError
+        There is no such set, or what it needs is not on this machine.
+    """
+
+    def __init__(self, set_name: str, *, device: Device):
+        check_installed([set_name])
+        self.set_name = set_name
+        self._choose = chooser(set_name)
+        self._batches: Batches[int] | None = None
+        if parse_set(set_name).on_device:
+            self._batches = Batches(parse_set(set_name).stored, device=device, batch=1, notify=ignore)
+
+    def __call__(self, clip: Clip) -> np.ndarray:
+        """The columns of a clip.
+
+        Raises
+        ------
+        AudioError
+            The clip cannot be used.
+        """
+        if self._batches is None:
+            return extract(clip, (self.set_name,))[self.set_name]
+        done = self._batches.add(0, prepare(clip, self.set_name)) or self._batches.flush()
+        if done[0].vector is None:
+            raise AudioError(clip.path, done[0].error or "no reason was given")
+        return self._choose(done[0].vector)
 
 
 class Batches(Generic[Key]):
@@ -169,7 +216,7 @@ class Batches(Generic[Key]):
             free_memory()
 
     def _is_full(self) -> bool:
-        if parse_set(self.set_name).base != ENCODER and self._batch is not None:
+        if not parse_set(self.set_name).model and self._batch is not None:
             return len(self._waiting) >= self._batch
         enough = _GPU_BATCH_S if self._device.kind == "cuda" else _CPU_BATCH_S
         return self._seconds >= (enough if self._batch is None else self._batch * _WINDOW_S)
@@ -184,10 +231,20 @@ class Batches(Generic[Key]):
                 batch=self._batch,
                 halved=self._halved,
             )
+        if of.base == TRANSCRIPT:
+            return _Transcriber(
+                transcripts.Recogniser(
+                    checkpoints.find(of.model),
+                    device=self._device.kind,
+                    precision=self._device.precision,
+                    batch=self._batch,
+                    halved=self._halved,
+                )
+            )
         return _module(of.base).Extractor(device=self._device.kind)
 
-    def _compute(self, items: Sequence[Any]) -> Sequence[np.ndarray]:
-        if parse_set(self.set_name).base == ENCODER:  # makes batches of its own, of windows
+    def _compute(self, items: Sequence[Any]) -> Sequence[Any]:
+        if parse_set(self.set_name).model:  # makes batches of its own, of windows
             return self._extractor(items)
         most = self._batch or len(items)
         return in_batches(self._extractor, items, batch=most, halved=self._halved)
@@ -205,8 +262,9 @@ class Batches(Generic[Key]):
             return Computed(key, None, error.reason if isinstance(error, AudioError) else str(error))
         return self._checked(key, vector)
 
-    def _checked(self, key: Key, vector: np.ndarray) -> Computed[Key]:
+    def _checked(self, key: Key, found: Any) -> Computed[Key]:
         """A value that is always defined must be one: no vector is better than a wrong one."""
+        vector, text = found if isinstance(found, tuple) else (found, None)
         bad = np.isinf(vector)
         if len(vector) == len(self._defined):
             bad |= np.isnan(vector) & self._defined
@@ -216,7 +274,25 @@ class Batches(Generic[Key]):
             return Computed(
                 key, None, f"{self.set_name}: {int(bad.sum())} of {len(vector)} values are not finite, which they always should be"
             )
-        return Computed(key, vector, None)
+        return Computed(key, vector, None, text)
+
+
+class _Transcriber:
+    """A recogniser as an extractor: of each clip the columns of its words, and the words themselves."""
+
+    def __init__(self, recogniser: transcripts.Recogniser):
+        self._recogniser = recogniser
+        self.seconds = recogniser.seconds
+
+    def __call__(self, items: Sequence[np.ndarray]) -> list[tuple[np.ndarray, str]]:
+        said = self._recogniser(items)
+        return [
+            (
+                transcripts.text_columns(transcripts.text_of(words), seconds=self.seconds(item)),
+                transcripts.words_as_json(words),
+            )
+            for item, words in zip(items, said, strict=True)
+        ]
 
 
 def _module(base: str) -> Any:

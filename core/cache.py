@@ -32,6 +32,7 @@ _SETTLED_NS = 2_000_000_000  # clocks of file systems tick in steps of up to two
 _TABLES = """
 CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum INTEGER);
 CREATE TABLE IF NOT EXISTS definitions (definition BLOB PRIMARY KEY, set_name TEXT NOT NULL, max_seconds REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS texts (key BLOB PRIMARY KEY, text BLOB NOT NULL, checksum INTEGER);
 CREATE TABLE IF NOT EXISTS files (state BLOB PRIMARY KEY, content BLOB NOT NULL, checksum INTEGER);
 """
 
@@ -156,6 +157,14 @@ class VectorCache:
         """Store vectors in one transaction; when this returns they are on the disk."""
         self._insert("vectors", {key: np.asarray(vector, "<f4").tobytes() for key, vector in vectors.items()})
 
+    def get_texts(self, keys: Iterable[bytes]) -> dict[bytes, str]:
+        """The stored texts among these keys, such as what was said in a clip."""
+        return {key: blob.decode() for key, blob in self._select("texts", "key, text", keys)}
+
+    def put_texts(self, texts: dict[bytes, str]) -> None:
+        """Store texts in one transaction, under the keys of the vectors that were made of them."""
+        self._insert("texts", {key: text.encode() for key, text in texts.items()})
+
     def contents(self, states: Iterable[bytes]) -> dict[bytes, bytes]:
         """Content hashes of files that were seen in these states."""
         return dict(self._select("files", "state, content", states))
@@ -215,6 +224,7 @@ class VectorCache:
             for definition in definitions:
                 removed += self._database.execute("DELETE FROM vectors WHERE substr(key, 17) = ?", (definition,)).rowcount
                 self._database.execute("DELETE FROM definitions WHERE definition = ?", (definition,))
+            self._database.execute("DELETE FROM texts WHERE key NOT IN (SELECT key FROM vectors)")
             self._database.execute("DELETE FROM files WHERE content NOT IN (SELECT substr(key, 1, 16) FROM vectors)")
         with self._told():
             self._database.execute("VACUUM")

@@ -106,14 +106,21 @@ def features(options: argparse.Namespace) -> int:
     """Print the features of clips."""
     from core import features as handcrafted
     from core.audio import check_max_seconds, read_clip
+    from core.batches import OneByOne
+    from core.device import choose
     from core.engine import map_unordered
 
     check_max_seconds(options.max_seconds)
-    columns = handcrafted.columns(options.set)
+    name = handcrafted.canonical(options.set)
+    of = handcrafted.parse_set(name)
+    if not of.of_audio:
+        raise ParameterError(f"{name!r} is of a table, not of a clip")
+    of_clip = OneByOne(name, device=choose("auto" if of.on_device else "cpu"))
+    columns = handcrafted.columns(name)
     code = 0
 
     def measure(file: str) -> Any:
-        return handcrafted.extract(read_clip(file, max_seconds=options.max_seconds), (options.set,))[options.set]
+        return of_clip(read_clip(file, max_seconds=options.max_seconds))
 
     for outcome in map_unordered(measure, options.clips, workers=0):  # in this process, so in order
         file = outcome.item
@@ -473,7 +480,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add("features", features, "print the features of clips")
     sub.add_argument("clips", nargs="+", metavar="CLIP")
-    sub.add_argument("--set", default="ultra", metavar="SET", help="ultra, mfcc or metadata (default: %(default)s)")
+    sub.add_argument(
+        "--set", default="ultra", metavar="SET", help="any feature set, such as mfcc or torch200 (default: %(default)s)"
+    )
     sub.add_argument("--max-seconds", type=float, default=45.0, metavar="S", help="only the start of longer clips is analysed")
     sub.add_argument("--json", action="store_true", help="print one JSON object a clip")
 

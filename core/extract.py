@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from core import augment, batches, features
+from core import augment, batches, features, transcripts
 from core.audio import (
     ANALYSIS_RATE_HZ,
     MAX_SECONDS,
@@ -218,6 +218,7 @@ def extract_clips(
                 notify(DeviceChosen(device.kind, device.name))
         for finished in _run(tasks, settings, device, notify):
             fresh = {wanted[one.task.content][what]: vector for one in finished for what, vector in one.vectors.items()}
+            store.put_texts({wanted[one.task.content][what]: text for one in finished for what, text in one.texts.items()})
             store.put(fresh)
             stored |= fresh
             store.forget(_states(path for one in finished if one.error for path in one.task.paths).values())
@@ -251,6 +252,7 @@ class _Finished:
 
     task: "_Task"
     vectors: dict[tuple[int, str], np.ndarray]
+    texts: dict[tuple[int, str], str] = field(default_factory=dict)
     error: str | None = None
     seconds: float = 0.0
     is_last: bool = True
@@ -280,7 +282,8 @@ def _run(tasks: Sequence["_Task"], settings: ExtractSettings, device: Device, no
                 del open_parts[task]
                 done.append(_Finished(task, {}, error=one.error))
                 continue
-            done.append(_Finished(task, {(copy, name): one.vector}, seconds=seconds[task], is_last=open_parts[task] == 0))
+            texts = {} if one.text is None else {(copy, name): one.text}
+            done.append(_Finished(task, {(copy, name): one.vector}, texts, seconds=seconds[task], is_last=open_parts[task] == 0))
         return done
 
     try:
@@ -420,7 +423,7 @@ def definition_hash(set_name: str, max_seconds: float, copy: int = 0, *, device:
     """
     of = features.parse_set(set_name)
     if not of.on_device:
-        return _definition_hash(set_name, max_seconds, copy)
+        return _definition_hash(of.stored, max_seconds, copy)
     return _hash(
         _common(max_seconds, copy, ("soxr", "soundfile", "librosa")) | {"torch": batches.definition(of.stored, device=device)}
     )
@@ -446,9 +449,10 @@ def _definition_hash(set_name: str, max_seconds: float, copy: int) -> bytes:
     of = features.parse_set(set_name)
     if not of.of_audio:
         return hashlib.blake2b(set_name.encode(errors="surrogateescape"), digest_size=16).digest()
+    described = {"ultra": features.SET_VERSIONS["ultra"], "words": transcripts.VERSION}
     definition = {
         "set": set_name,
-        "version": features.SET_VERSIONS[of.base],
+        "version": features.SET_VERSIONS.get(of.base, described),
         "columns": [(column.name, column.unit, column.definition, column.nan_when) for column in features.columns(set_name)],
     } | _common(max_seconds, copy, _NUMERIC_LIBRARIES)
     if of.window_s is not None:
@@ -521,10 +525,16 @@ def _compute(task: _Task) -> tuple[dict[tuple[int, str], np.ndarray], dict[tuple
         sets = [name for number, name in task.wanted if number == copy]
         try:
             heard = _copy(clip, task.content, copy) if copy else clip
-            here = tuple(name for name in sets if not features.parse_set(name).on_device)
+            of = {name: features.parse_set(name) for name in sets}
+            here = tuple(name for name in sets if of[name].base in features.SET_VERSIONS)
             if here:
                 vectors |= {(copy, name): vector for name, vector in features.extract(heard, here).items()}
-            prepared |= {(copy, name): batches.prepare(heard, name) for name in sets if name not in here}
+            for name in sets:
+                if of[name].on_device:
+                    prepared[copy, name] = batches.prepare(heard, name)
+                elif name not in here:
+                    text = transcripts.describe_clip(heard)
+                    vectors[copy, name] = transcripts.text_columns(text, seconds=heard.seconds)
         except AudioError as error:
             raise AudioError(path, f"copy {copy}: {error.reason}" if copy else error.reason) from None
     if content_hash(path) != task.content:

@@ -13,8 +13,8 @@ import numpy as np
 from core.dataset import MAX_LABEL, Dataset, Row
 from core.errors import DataError, ParameterError
 from core.extract import FEATURE_SETS, Extraction, ExtractSettings, column_names, definition_hash
-from core.features import parse_set
-from core.features.sets import ENCODER
+from core.features import names, parse_set
+from core.transcripts import text_columns
 from core.workspace import write_whole
 
 # The classic file names of these matrices; ``export_name`` has those of the further sets.
@@ -86,6 +86,11 @@ def build_matrix(
         name: table_values(kept, name, allow_missing_table=allow_missing_table)[:, None]
         for name in sets
         if not parse_set(name).of_audio
+    }
+    of_table |= {
+        name: text_values(kept, extraction, name, allow_missing_table=allow_missing_table)
+        for name in sets
+        if parse_set(name).of_text
     }
     if few := [row for row in kept if len(extraction.copies.get(row.path, ())) < copies]:
         there = len(extraction.copies.get(few[0].path, ()))
@@ -174,6 +179,41 @@ def table_values(rows: Sequence[Row], set_name: str, *, allow_missing_table: boo
     return values
 
 
+def text_values(rows: Sequence[Row], extraction: Extraction, set_name: str, *, allow_missing_table: bool = False) -> np.ndarray:
+    """What a text of the table says, beside the length of the clip.
+
+    Parameters
+    ----------
+    rows : sequence of Row, of whose clips the length was extracted
+    extraction : Extraction
+    set_name : str, such as ``transcript:column=text``
+    allow_missing_table : bool, a row without any further column has NaN
+
+    Returns
+    -------
+    values : np.ndarray [shape=(n, 8)], float32
+
+    Raises
+    ------
+    ParameterError
+        A row comes from a table without this column.
+    """
+    column = parse_set(set_name).column
+    place = names("metadata").index("duration_s")
+    values = np.full((len(rows), len(names(set_name))), np.nan, np.float32)
+    for at, row in enumerate(rows):
+        if column not in row.columns:
+            if allow_missing_table and not row.columns:
+                continue
+            there = ", ".join(row.columns) or "none besides file name and label"
+            raise ParameterError(
+                f"features={set_name!r}: the table with {row.name} has no further column {column!r}; there are: {there}"
+            )
+        seconds = float(extraction.vectors[row.path][set_name][place])
+        values[at] = text_columns(row.columns[column], seconds=seconds)
+    return values
+
+
 def check_columns(received: Sequence[str], expected: Sequence[str]) -> None:
     """Refuse a matrix whose columns are not those that a model was trained on.
 
@@ -253,10 +293,10 @@ def export_name(set_name: str) -> str:
         return EXPORT_NAMES[set_name]
     of = parse_set(set_name)
     if of.column:
-        return f"{of.prefix}_{_file_part(of.column)}_{{split}}.npz"
-    if set_name.startswith(f"{ENCODER}:"):
+        return f"{of.base}_{_file_part(of.column)}_{{split}}.npz"
+    if ":" in set_name:
         last = re.split(r"[/\\]", set_name)[-1]  # of a folder or of an id; the whole name tells those apart that share it
-        return f"{ENCODER}_{_file_part(last, of=set_name)}_{{split}}.npz"
+        return f"{of.base}_{_file_part(last, of=set_name)}_{{split}}.npz"
     return of.prefix.replace("@", "_") + "_{split}.npz"
 
 

@@ -459,9 +459,14 @@ def _check_plan(dataset: Dataset, extract: ExtractSettings, ensemble: EnsembleSe
     labels = np.array([row.label for row in dataset.train])
     _check_labels(dataset, labels)
     for name in extract.features:
-        if not parse_set(name).of_audio:
-            for rows in (dataset.train, dataset.test):
+        of = parse_set(name)
+        for rows in (dataset.train, dataset.test) if of.column else ():
+            if not of.of_text:
                 table_values(rows, name)
+            elif rows and of.column not in rows[0].columns:
+                raise ParameterError(
+                    f"features={name!r}: there is no column {of.column!r}; there are: {', '.join(rows[0].columns)}"
+                )
     if ensemble.pseudo_labels and not dataset.test:
         raise ParameterError("--pseudo-labels needs clips without labels: this data set has no test table with readable clips")
     if ensemble.groups == AUTO:  # known only when the clips have been heard

@@ -115,7 +115,7 @@ def predict_rows(
     notify(StageStarted("comparing with the training clips"))
     seen, surroundings = _compare(run, matrix, notify)
     settings = _extract_settings(run)
-    of_table = [name for name in settings.features if not parse_set(name).of_audio]
+    of_table = [name for name in settings.features if parse_set(name).column]
     unknown = f"{', '.join(of_table)} is not known of a clip without its table"
     predictions = []
     for row in rows:

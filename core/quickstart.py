@@ -68,6 +68,16 @@ def extract_ultra_advanced_features(audio_path: str | Path) -> np.ndarray:
     return _extract([audio_path], ("ultra",), None, 0)[0]
 
 
+def extract_gpu_features(audio_path: str | Path) -> np.ndarray:
+    """The set ``torch200`` of one clip, on a GPU where there is one.
+
+    Returns
+    -------
+    features : np.ndarray [shape=(200,)], float32
+    """
+    return _extract([audio_path], ("torch200",), None, 0)[0]
+
+
 def combine_features(mfcc_features: np.ndarray, ultra_features: np.ndarray, metadata_features: np.ndarray) -> np.ndarray:
     """Join the three sets of one clip or of many.
 

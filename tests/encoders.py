@@ -55,3 +55,45 @@ def voice(seconds: float, *, seed: int = 0, sr: int = 16_000) -> np.ndarray:
     pitch = 2 * np.pi * (110 + 20 * seed) * (t + 0.01 * np.sin(3 * t))
     tone = sum(np.sin(harmonic * pitch) / harmonic for harmonic in range(1, 6))
     return (0.1 * tone * (1.2 + np.sin(5 * t)) + 0.01 * rng.normal(size=len(t))).astype(np.float32)
+
+
+def tiny_recogniser(folder: Path, *, seed: int = 0) -> Path:
+    """Save a Whisper that recognises, with a tokenizer of letters: what it says is nonsense, with times."""
+    import torch
+    from transformers import (
+        GenerationConfig,
+        WhisperConfig,
+        WhisperFeatureExtractor,
+        WhisperForConditionalGeneration,
+        WhisperTokenizer,
+    )
+
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [*"abcdefghijklmnopqrstuvwxyz", "\u0120", "\u0120a", "\u0120b", "\u0120c"]
+    vocabulary = {letter: number for number, letter in enumerate(letters)}
+    named = "endoftext startoftranscript en translate transcribe startoflm startofprev nospeech notimestamps"
+    special = [f"<|{name}|>" for name in named.split()]
+    vocabulary |= {name: len(vocabulary) + at for at, name in enumerate(special)}
+    times = len(vocabulary)
+    vocabulary |= {f"<|{0.02 * step:.2f}|>": times + step for step in range(1501)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n\u0120 a\n\u0120 b\n\u0120 c\n")
+    tokenizer = WhisperTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), language="en", task="transcribe")
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(seed)
+    size = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    ids = {"pad_token_id": vocabulary["<|endoftext|>"], "bos_token_id": vocabulary["<|endoftext|>"]}
+    ids |= {"eos_token_id": vocabulary["<|endoftext|>"], "decoder_start_token_id": vocabulary["<|startoftranscript|>"]}
+    config = WhisperConfig(
+        **size, **ids, encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=len(vocabulary), max_target_positions=64
+    )
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        **ids, max_length=40, no_timestamps_token_id=vocabulary["<|notimestamps|>"], is_multilingual=False, return_timestamps=True,
+        max_initial_timestamp_index=50, suppress_tokens=[], begin_suppress_tokens=[],
+        prev_sot_token_id=vocabulary["<|startofprev|>"],
+    )  # fmt: skip
+    model.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
+    return folder

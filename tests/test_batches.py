@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -226,3 +228,24 @@ def test_no_memory_for_a_single_piece_ends_the_job(encoder):
 
     with pytest.raises(JobError, match="does not hold a single piece"):
         in_batches(Full(), [1], batch=1, halved=lambda batch: None)
+
+
+def test_the_command_prints_the_columns_of_any_set(encoder, clips, capsys):
+    from core.cli import main
+
+    assert main(["features", str(clips[0]), "--set", f"{encoder}@L1", "--json"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert len(line) == 33
+    assert np.isfinite([value for name, value in line.items() if name != "file"]).all()
+    assert main(["features", str(clips[0]), "--set", "table:age"]) == 1
+    assert "is of a table, not of a clip" in capsys.readouterr().err
+
+
+def test_the_quick_start_has_the_gpu_features(clips, tmp_path, monkeypatch):
+    from core.quickstart import extract_gpu_features
+
+    monkeypatch.setenv("EARMARK_WORKSPACE", str(tmp_path))
+    vector = extract_gpu_features(clips[1])
+    assert vector.shape == (200,)
+    extraction, _ = extract(clips[1:2], tmp_path / "other.sqlite", "torch200")
+    np.testing.assert_array_equal(vector, extraction.vectors[clips[1]]["torch200"])

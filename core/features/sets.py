@@ -24,9 +24,9 @@ from core.errors import ParameterError
 # Raise the number of a set whenever its code changes what a column holds: stored vectors of that set are then computed anew.
 SET_VERSIONS = {"ultra": 4, "mfcc": 2, "metadata": 2}
 WINDOWED = ("ultra", "mfcc")  # of the sound; ``metadata`` is of the file, which has no windows
-TABLE = "table"
+TABLE, METADATA = "table", "metadata"
 NEVER = "never"
-TORCH200, VOICE256, ENCODER = "torch200", "voice256", "encoder"
+TORCH200, VOICE256, ENCODER, TRANSCRIPT = "torch200", "voice256", "encoder", "transcript"
 ENCODERS = {"wav2vec2": "facebook/wav2vec2-base", "hubert": "facebook/hubert-base-ls960", "wavlm": "microsoft/wavlm-base"}
 DEVICE_SETS = (TORCH200, VOICE256, *ENCODERS)  # PyTorch computes them; ``encoder:MODEL`` too
 MIN_WINDOW_S = 1.0
@@ -38,6 +38,19 @@ _VOICE_COLUMNS = 256
 MAX_UNITS = 4096  # no layer of an encoder has more
 _WINDOWED = re.compile(r"([a-z]+)@([0-9]+(?:\.[0-9]+)?)s")
 _WINDOWED_PREFIX = re.compile(r"([a-z]+)_([0-9]+)(?:_([0-9]+))?s")
+
+
+_NO_WORDS = "no words"
+_OF_WORDS = (  # name, unit, definition and NaN rule of each column of a text
+    ("n_words", "1", "words of the text", NEVER),
+    ("words_per_s", "1/s", "words over the length of what was said", NEVER),
+    ("type_token_ratio", "1", "different words over words", _NO_WORDS),
+    ("n_fillers", "1", "um, uh, er and their like, and you know, I mean, sort of, kind of", NEVER),
+    ("fillers_per_word", "1", "fillers over words", _NO_WORDS),
+    ("n_repetitions", "1", "words, or two in a row, that are said again at once", NEVER),
+    ("n_characters", "1", "characters of the text, runs of blanks counted once", NEVER),
+    ("mean_word_length", "1", "characters of words over words", _NO_WORDS),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,7 @@ class FeatureSet:
     base : str, the set of FEATURES.csv that it rests on; "table" for a column of the table, "encoder" for a pretrained one
     window_s : float, length of the windows; None where the clip is analysed as a whole
     column : str, of the table; empty for a set that is computed from the audio
-    model : str, folder or hub id of an encoder
+    model : str, folder or hub id of an encoder, or of a recogniser
     layers : (int, int), first and last of an encoder, whose mean the columns are; None for the usual ones
     """
 
@@ -83,22 +96,29 @@ class FeatureSet:
     @property
     def on_device(self) -> bool:
         """Whether PyTorch computes it, in batches."""
-        return self.base in (TORCH200, VOICE256, ENCODER)
+        return self.base in (TORCH200, VOICE256, ENCODER) or (self.base == TRANSCRIPT and bool(self.model))
+
+    @property
+    def of_text(self) -> bool:
+        """Whether it is computed from a text of the table, beside the length of the clip."""
+        return self.base == TRANSCRIPT and bool(self.column)
 
     @property
     def is_compiled(self) -> bool:
         """Whether its code is compiled on the machine before the first clip."""
-        return self.of_audio and self.base not in (VOICE256, ENCODER)
+        return self.of_audio and (not self.on_device or self.base == TORCH200)
 
     @property
     def stored(self) -> str:
         """Name of what is stored: an encoder's vector holds all layers, so that choosing others costs nothing."""
+        if self.of_text:  # the length of the clip is in it
+            return METADATA
         return self.name if self.base != ENCODER or self.layers is None else self.name.rpartition("@L")[0]
 
     @property
     def prefix(self) -> str:
         """What stands before the point in the names of a matrix: ``ultra_5s`` for ``ultra@5s``, ``mfcc_2_5s`` for ``mfcc@2.5s``."""
-        if self.base == ENCODER:
+        if self.base in (ENCODER, TRANSCRIPT):
             return self.name
         return self.base if self.window_s is None else self.name.replace("@", "_").replace(".", "_")
 
@@ -122,6 +142,8 @@ def parse_set(name: str) -> FeatureSet:
     if name in SET_VERSIONS or (name in DEVICE_SETS and name not in ENCODERS):
         return FeatureSet(name, name)
     kind, _, column = name.partition(":")
+    if kind == TRANSCRIPT:
+        return _transcript(name, column)
     if kind == ENCODER or (_OF_LAYERS.fullmatch(name) or [name, name])[1] in ENCODERS:
         return _encoder(name)
     if kind == TABLE and column:
@@ -135,7 +157,8 @@ def parse_set(name: str) -> FeatureSet:
     raise ParameterError(
         f"feature set {name!r} is not among {', '.join((*SET_VERSIONS, *DEVICE_SETS))}; {' and '.join(WINDOWED)} are also computed "
         f"over windows, as in {WINDOWED[0]}@5s, {ENCODER}:MODEL is an encoder by its folder or hub id (wavlm@L7-8: its layers 7 to "
-        f"8), and {TABLE}:NAME is the numeric column NAME of the table"
+        f"8), {TRANSCRIPT}:column=NAME, {TRANSCRIPT}:whisper=MODEL and {TRANSCRIPT}:describe are of words, "
+        f"and {TABLE}:NAME is the numeric column NAME of the table"
     )
 
 
@@ -147,6 +170,10 @@ def canonical(name: str) -> str:
     >>> canonical("encoder:/models/./tiny/@L2")
     'encoder:/models/tiny@L2'
     """
+    if name.startswith(f"{TRANSCRIPT}:whisper="):
+        way, _, model = name.partition("=")
+        path = Path(model).expanduser()
+        return f"{way}={os.path.abspath(path)}" if model and (path.is_absolute() or path.is_dir()) else name
     if not name.startswith(f"{ENCODER}:"):
         return name
     match = _OF_LAYERS.fullmatch(name)
@@ -204,7 +231,9 @@ def set_of(column: str) -> str:
     prefix, _, name = column.partition(".")
     if prefix == TABLE:
         return f"{TABLE}:{name}"
-    if (whole := column.rpartition(".")[0]).startswith(f"{ENCODER}:"):  # names of folders and models have points
+    if (whole := column.rpartition(".")[0]).startswith(
+        (f"{ENCODER}:", f"{TRANSCRIPT}:")
+    ):  # names of folders and models have points
         return whole
     if match := _WINDOWED_PREFIX.fullmatch(prefix):
         return f"{match[1]}@{match[2]}{'.' + match[3] if match[3] else ''}s"
@@ -230,6 +259,8 @@ def columns(set_name: str) -> tuple[Column, ...]:
 def _columns(of: FeatureSet) -> tuple[Column, ...]:
     if not of.of_audio:
         return (Column(of.name, 0, TABLE, of.column, "1", f"column {of.column!r} of the table", "empty cell", ""),)
+    if of.base == TRANSCRIPT:
+        return tuple(Column(of.name, at, TRANSCRIPT, *words, "") for at, words in enumerate(_OF_WORDS))
     if of.base == VOICE256:
         said = "unit {} of the speaker encoder, mean over parts of 1.6 s, scaled to length 1"
         reference = "Wan et al. 2018, as trained in Resemblyzer 0.1.4"
@@ -256,6 +287,20 @@ def width(set_name: str) -> int | None:
 def names(set_name: str) -> tuple[str, ...]:
     """Bare column names of a set, in order."""
     return tuple(column.name for column in columns(set_name))
+
+
+def _transcript(name: str, source: str) -> FeatureSet:
+    way, _, of = source.partition("=")
+    if source == "describe":
+        return FeatureSet(name, TRANSCRIPT)
+    if of and of == of.strip() and way == "column":
+        return FeatureSet(name, TRANSCRIPT, column=of)
+    if of and of == of.strip() and way == "whisper":
+        return FeatureSet(name, TRANSCRIPT, model=of)
+    raise ParameterError(
+        f"feature set {name!r}: write {TRANSCRIPT}:column=NAME for a text of the table, {TRANSCRIPT}:whisper=MODEL for a "
+        f"recogniser by its folder or hub id, or {TRANSCRIPT}:describe for a description of the sound"
+    )
 
 
 def _encoder(name: str) -> FeatureSet:

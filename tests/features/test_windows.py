@@ -129,7 +129,10 @@ def test_the_columns_of_a_set_name_it(name):
         ("ultra@0.5s", "windows last 1 to 3600 s"),
         ("ultra@99999s", "windows last 1 to 3600 s"),
         ("metadata@5s", "metadata describes the file, which has no windows; write 'metadata'"),
-        ("ultra@5", "'ultra@5' is not among ultra, mfcc, metadata; ultra and mfcc are also computed over windows, as in ultra@5s"),
+        (
+            "ultra@5",
+            "'ultra@5' is not among ultra, mfcc, metadata, .*; ultra and mfcc are also computed over windows, as in ultra@5s",
+        ),
         ("ultra@-5s", "not among"),
         ("ultra@infs", "not among"),
         ("@5s", "not among"),
