@@ -63,17 +63,19 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
         further = [name for name in usual.features if name not in _CHOICES]
         more = st.multiselect(
             "Further sets",
-            list(dict.fromkeys([*_SCALES, *numeric_columns(dataset), *further])),
+            list(dict.fromkeys([*_SCALES, *numeric_columns(dataset), *text_columns(dataset), *further])),
             default=further,
             accept_new_options=True,
             select_all=False,
-            placeholder="ultra@5s, encoder:FOLDER, wavlm@L5-6, table:NAME",
+            placeholder="ultra@5s, encoder:FOLDER, wavlm@L5-6, transcript:describe, table:NAME",
             key="extract_more",
             persist_state="session",
             width=420,
             help="**ultra@5s**: the set over windows of 5 s, their mean and standard deviation; any length from 1 s will do.  \n"
             "**encoder:MODEL**: a pretrained encoder by its folder or its id of the Hugging Face hub; **wavlm@L5-6**: the mean of "
             "its layers 5 and 6. All layers are kept, so others cost nothing.  \n"
+            "**transcript:column=NAME**: words, rate, fillers and repetitions of a text of the tables; **transcript:whisper=MODEL**: "
+            "of what a Whisper hears; **transcript:describe**: of a description of the sound.  \n"
             "**table:NAME**: the numeric column NAME of the tables. A clip without its table then has no value there.",
         )
         seconds = st.number_input(
@@ -217,6 +219,17 @@ def numeric_columns(dataset: Dataset) -> list[str]:
     """Columns that hold numbers in both tables, and not one alone, as names of feature sets."""
     named = [f"table:{name}" for name in _columns(dataset) if _different(dataset, name) > 1]
     return [name for name in named if _why_not_numeric(dataset, name) is None]
+
+
+def text_columns(dataset: Dataset) -> list[str]:
+    """Sets of words: of each column that holds running text, and of a description of the sound."""
+    named = [f"transcript:column={name}" for name in _columns(dataset) if _is_text(dataset, name)]
+    return [*named, "transcript:describe"]
+
+
+def _is_text(dataset: Dataset, name: str) -> bool:
+    cells = [row.columns.get(name, "") for row in dataset.train]
+    return sum(len(cell.split()) > 1 for cell in cells) > len(cells) / 2
 
 
 def choose_run(runs: Sequence[Run], best: Run | None) -> Run:
@@ -449,7 +462,10 @@ def _check_sets(dataset: Dataset, names: Sequence[str]) -> None:
         Why, in words.
     """
     for name in names:
-        if not parse_set(name).of_audio and (error := _why_not_numeric(dataset, name)) is not None:
+        of = parse_set(name)
+        if of.of_text and of.column not in _columns(dataset):
+            raise ParameterError(f"{name}: the tables have no column {of.column!r}")
+        if not of.of_audio and (error := _why_not_numeric(dataset, name)) is not None:
             raise error
 
 

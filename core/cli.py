@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 
 AUTO_BATCH = 0
+TRANSCRIPT = "transcript"
+TEXT_COLUMNS = ("transcript", "transcription", "text", "words")
 TRIALS = 30  # of ``earmark tune``, a member and fold
 
 
@@ -142,8 +144,8 @@ def extract(options: argparse.Namespace) -> int:
     """Extract a data set into the workspace."""
     from core.dataset import Problem
 
-    _, layout = _dataset(options)
-    request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": _extract_settings(options)}
+    dataset, layout = _dataset(options)
+    request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": _extract_settings(options, dataset)}
     done = _do("extract", request, _workspace(options))
     print(f"{done['ready']} clips have their features: {done['computed']} computed now, {done['ready'] - done['computed']} cached")
     print_problems(Problem(**problem) for problem in done["set_aside"])
@@ -157,8 +159,8 @@ def train(options: argparse.Namespace) -> int:
     from core.runs import find_run
 
     workspace = _workspace(options)
-    _, layout = _dataset(options)
-    extract, ensemble = _extract_settings(options), _ensemble_settings(options)
+    dataset, layout = _dataset(options)
+    extract, ensemble = _extract_settings(options, dataset), _ensemble_settings(options)
     request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": extract, "ensemble": ensemble}
     run = find_run(_do("train", request, workspace)["run_id"], workspace.jobs)
     print_run(run, out=sys.stderr if options.json else sys.stdout)
@@ -618,6 +620,13 @@ def _layout(options: argparse.Namespace) -> "Layout":
     return build(Layout, _section(options, "layout"), audio=audio, **names)
 
 
+def _transcript_of(dataset: "Dataset") -> str:
+    """The set of words that a data set has: a column that is called so, else a description of the sound."""
+    columns = dataset.train[0].columns if dataset.train else {}
+    named = next((name for name in columns if name.casefold() in TEXT_COLUMNS), None)
+    return f"{TRANSCRIPT}:describe" if named is None else f"{TRANSCRIPT}:column={named}"
+
+
 def _batch(text: str) -> int:
     """Pieces at once; 0 for ``auto``."""
     if text == "auto":
@@ -627,11 +636,16 @@ def _batch(text: str) -> int:
     return batch
 
 
-def _extract_settings(options: argparse.Namespace) -> "ExtractSettings":
+def _extract_settings(options: argparse.Namespace, dataset: "Dataset") -> "ExtractSettings":
     from core.extract import ExtractSettings
     from core.settings import build
 
-    flags = {"features": _list(options.features), "max_seconds": options.max_seconds}
+    sets = _list(options.features)
+    if sets and TRANSCRIPT in sets:
+        source = _transcript_of(dataset)
+        print(f"earmark: {TRANSCRIPT} is taken as {source}", file=sys.stderr)
+        sets = tuple(source if name == TRANSCRIPT else name for name in sets)
+    flags = {"features": sets, "max_seconds": options.max_seconds}
     flags |= {"workers": options.workers, "rehash": options.rehash, "device": options.device}
     flags |= {"batch": None if options.batch == AUTO_BATCH else options.batch}
     return build(ExtractSettings, _section(options, "extract"), **flags)

@@ -214,3 +214,25 @@ def test_what_is_no_recogniser_is_refused(tmp_path):
         transcripts.Recogniser(find(str(tiny_encoder("wavlm", tmp_path / "wavlm"))), device="cpu")
     with pytest.raises(ParameterError, match=r"has no tokenizer; bring tokenizer.json"):
         transcripts.Recogniser(find(str(tiny_whisper(tmp_path / "mute"))), device="cpu")
+
+
+def test_plain_transcript_is_the_text_of_the_table_or_a_description(tmp_path, capsys):
+    from core.cli import main
+
+    for name, text in (("with", "text"), ("without", "room")):
+        for clip in "abcd":
+            write_clip(tmp_path / name / f"audios/train/{clip}.wav", tone(220))
+        write_table(
+            tmp_path / name / "csvs/train.csv",
+            ("filename", "label", text),
+            [(clip, at, "one two") for at, clip in enumerate("abcd")],
+        )
+        assert (
+            main(
+                ["extract", str(tmp_path / name), "--features", "transcript", "--workspace", str(tmp_path / "w"), "--workers", "0"]
+            )
+            == 0
+        )
+    told = capsys.readouterr().err
+    assert "transcript is taken as transcript:column=text" in told
+    assert "transcript is taken as transcript:describe" in told
