@@ -18,7 +18,7 @@ def layer_heatmap(scores: LayerScores, band: Band) -> Layers:
     y = alt.Y("head:N", title=None, sort=list(scores.heads))
     domain = [float(frame["rmse"].min()), float(max(frame["rmse"].max(), scores.constant_rmse))]
     colour = alt.Color("rmse:Q", title="RMSE", scale=alt.Scale(scheme="teals", domain=domain, reverse=True))
-    base = alt.Chart(frame, height=_ROW * len(scores.heads) + 10)
+    base = alt.Chart(frame)
     tooltip = [
         alt.Tooltip("layer:O", title="Layer"),
         alt.Tooltip("head:N", title="Head"),
@@ -35,7 +35,7 @@ def layer_heatmap(scores: LayerScores, band: Band) -> Layers:
     if band.first is not None and band.last is not None:
         inside = frame[(frame["layer"] >= band.first) & (frame["layer"] <= band.last)]
         drawn.append(alt.Chart(inside).mark_rect(filled=False, stroke=SECOND, strokeWidth=2).encode(x, y))
-    return alt.layer(*drawn)
+    return alt.layer(*drawn).properties(height=_ROW * len(scores.heads))
 
 
 def layer_table(scores: LayerScores) -> pd.DataFrame:

@@ -74,8 +74,8 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             help="**ultra@5s**: the set over windows of 5 s, their mean and standard deviation; any length from 1 s will do.  \n"
             "**encoder:MODEL**: a pretrained encoder by its folder or its id of the Hugging Face hub; **wavlm@L5-6**: the mean of "
             "its layers 5 and 6. All layers are kept, so others cost nothing.  \n"
-            "**transcript:column=NAME**: words, rate, fillers and repetitions of a text of the tables; **transcript:whisper=MODEL**: "
-            "of what a Whisper hears; **transcript:describe**: of a description of the sound.  \n"
+            "**transcript:column=NAME**: words, rate, fillers and repetitions of a text of the tables; "
+            "**transcript:whisper=MODEL**: of what a Whisper hears; **transcript:describe**: of a description of the sound.  \n"
             "**table:NAME**: the numeric column NAME of the tables. A clip without its table then has no value there.",
         )
         seconds = st.number_input(

@@ -49,11 +49,11 @@ def set_table(settings: ExtractSettings, states: dict[str, SetState], seconds: d
         rows.append(
             {
                 "Set": name,
+                "State": "ready" if states[name].is_ready else "something is missing",
+                "Seconds per clip": seconds.get(of.stored),
                 "Columns": width(name),
                 "Computed by": computed_by,
-                "State": "ready" if states[name].is_ready else "something is missing",
                 "Rests on": states[name].words if states[name].is_ready else "",
-                "Seconds per clip": seconds.get(of.stored),
             }
         )
     return pd.DataFrame(rows)

@@ -15,7 +15,6 @@ from core.errors import JobError, ParameterError
 from core.events import LayerScored, LayersStarted, Notify, ignore
 from core.metrics import rmse
 from core.models import CATALOGUE, make_model
-from core.preprocess import make_preprocessor
 from core.splits import Fold, make_folds, stopping_split
 
 HEADS = ("ridge", "svr", "lightgbm")
@@ -84,6 +83,8 @@ class LayerScores:
             heads = tuple(record["heads"])
             if of_folds.ndim != 3 or of_layers.shape != of_folds.shape[:2] or of_layers.shape[1] != len(heads):
                 raise ValueError("shapes do not fit together")
+            if constant_of_folds.shape != of_folds.shape[2:]:
+                raise ValueError("as many folds of the constant predictor as of the layers")
             constant, rows = float(record["constant_rmse"]), int(record["rows"])
             return cls(str(record["encoder"]), heads, of_folds, of_layers, constant, constant_of_folds, rows, str(record["groups"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -194,10 +195,11 @@ def score_layers(
 def propose_band(scores: LayerScores) -> Band:
     """Neighbouring layers around the best, never a single lucky fold.
 
-    A layer counts with the mean of its heads' fold errors, each fold beside the same fold of the constant predictor, and with half
-    of what its neighbours say; the median over folds keeps one lucky fold from deciding. The best such layer must be better than
-    the constant by three standard errors. Around it the band grows as long as the next layer is within one standard error of it
-    (Breiman et al. 1984, section 3.4.3), to a third of the layers at most and, where there are so many, to two at least.
+    The head with the best layer decides. A layer counts with the median of its fold errors, each beside the same fold of the
+    constant predictor, and with half of what its neighbours say: the median keeps one lucky fold from deciding. The standard error
+    is that of the best layer, or that of the middling layer where the best one's few folds happen to agree more. The best layer
+    must be better than the constant by three standard errors; around it the band grows as long as the next layer is within one of
+    it (Breiman et al. 1984, section 3.4.3), to a third of the layers at most and, where there are so many, to two at least.
 
     Parameters
     ----------
@@ -208,13 +210,13 @@ def propose_band(scores: LayerScores) -> Band:
     band : Band
     """
     layers = len(scores.oof_rmse)
-    of_heads = np.median(scores.fold_rmse - scores.constant_fold_rmse, axis=2).min(axis=0)
-    useful = of_heads < 0
-    beside = (scores.fold_rmse[:, useful] - scores.constant_fold_rmse).mean(axis=1)  # (layers, folds): hard folds are hard for all
-    smooth = _smooth(np.median(beside, axis=1)) if useful.any() else np.zeros(layers)
-    best = int(np.argmin(smooth))
-    error = float(_middle_spread(beside[best]) / np.sqrt(beside.shape[1])) if useful.any() else 0.0
-    if smooth[best] >= -_SURE * error or not useful.any():
+    beside = scores.fold_rmse - scores.constant_fold_rmse  # (layers, h, folds): hard folds are hard for all
+    smooth_of_heads = np.apply_along_axis(_smooth, 0, np.median(beside, axis=2))
+    best, head = (int(place) for place in np.unravel_index(np.argmin(smooth_of_heads), smooth_of_heads.shape))
+    smooth = smooth_of_heads[:, head]
+    spreads = _middle_spread(beside[:, head])
+    error = max(spreads[best], np.median(spreads)) / np.sqrt(beside.shape[2])
+    if smooth[best] >= -_SURE * error:
         return Band(None, None, f"no layer is surely better than the constant predictor (RMSE {scores.constant_rmse:.4f})")
     most = max(min(2, layers), int(layers * _SHARE_OF_LAYERS))
     first = last = best
@@ -233,10 +235,11 @@ def propose_band(scores: LayerScores) -> Band:
     )
 
 
-def _middle_spread(values: np.ndarray) -> float:
-    """Standard deviation as the quartiles say it (in a normal distribution 1.349 of it apart): one odd fold moves it little."""
-    low, high = np.percentile(values, [25, 75])
-    return float(high - low) / 1.349
+def _middle_spread(values: np.ndarray) -> np.ndarray:
+    """Standard deviation over folds, as the quartiles say it (in a normal distribution 1.349 of it apart): one odd fold moves it
+    little. Values [shape=(layers, folds)]."""
+    low, high = np.percentile(values, [25, 75], axis=1)
+    return np.asarray((high - low) / 1.349)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -258,6 +261,8 @@ def _score(task: _Task) -> tuple[float, np.ndarray]:
 
 
 def _fit_and_predict(task: _Task, fold: Fold) -> np.ndarray:
+    from core.preprocess import make_preprocessor  # scikit-learn comes with it, which those who only look at scores do not need
+
     known, labels = task.X[fold.train_rows], task.y[fold.train_rows]
     preprocessor = make_preprocessor().fit(known)
     parameters = dict(CATALOGUE[task.head].presets["fast"])

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.errors import ParameterError
+from core.features import canonical
+from core.features.sets import TRANSCRIPT
 from core.models import CATALOGUE, PRESETS, Parameters
 
 _FORM = "expected MODEL[:SETS][:KEY=VALUE,...], such as svr, svr:mfcc or lightgbm:ultra,mfcc:seed=7"
@@ -67,7 +69,9 @@ def parse_member(text: str) -> Member:
     if model not in CATALOGUE:
         raise ParameterError(f"member {text!r}: model {model!r} not among {', '.join(CATALOGUE)}; {_FORM}")
     sets, _, settings = rest.rpartition(":") if "=" in rest else (rest, "", "")
-    names = tuple(part.strip() for part in sets.split(",") if part.strip())
+    if sets.rpartition(",")[2].strip() == TRANSCRIPT:  # transcript:column=NAME is the name of a set
+        sets, settings = rest, ""
+    names = tuple(canonical(part.strip()) for part in sets.split(",") if part.strip())
     if len(set(names)) < len(names):
         raise ParameterError(f"member {text!r} names a feature set twice")
     preset, seed, parameters = None, None, {}

@@ -28,7 +28,7 @@ def build(kind: type[Settings], values: dict[str, Any], **flags: Any) -> Setting
     Examples
     --------
     >>> build(ExtractSettings, {"features": ["ultra"], "max_seconds": 10}, workers=2)
-    ExtractSettings(features=('ultra',), max_seconds=10.0, workers=2, rehash=False)
+    ExtractSettings(features=('ultra',), max_seconds=10.0, workers=2, rehash=False, device='auto', batch=None)
     """
     hints = typing.get_type_hints(kind)
     if unknown := sorted(set(values) - set(hints)):

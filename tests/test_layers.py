@@ -67,6 +67,45 @@ def test_noise_has_no_band(seed):
     assert band.suffix() == ""
 
 
+def made_up(beside):
+    """Scores whose fold errors are 1 and so much [shape=(layers, heads, folds)], beside a constant predictor of 1."""
+    of_folds = 1 + np.asarray(beside, float)
+    heads = HEADS[: of_folds.shape[1]]
+    return LayerScores("x", heads, of_folds, of_folds.mean(axis=2), 1.0, np.ones(of_folds.shape[2]), 100)
+
+
+def test_heads_that_are_all_worse_than_the_constant_have_no_band(rng):
+    assert propose_band(made_up(rng.uniform(0.1, 0.2, size=(6, 3, 5)))).first is None
+
+
+def test_a_head_that_fits_noise_hides_no_band_of_another(rng):
+    beside = rng.normal(0, 0.01, size=(12, 2, 5))
+    beside[:, 0] += 0.05 - 0.06 * np.isin(np.arange(12), [7, 8])[:, None]
+    beside[[7, 8], 1] -= 0.1
+    band = propose_band(made_up(beside))
+    assert (band.first, band.last) == (7, 8)
+
+
+def test_folds_that_happen_to_agree_on_one_layer_prove_nothing(rng):
+    """Layers that differ from the constant by noise alone, and one whose five folds are a little better, all by the same."""
+    beside = rng.normal(0, 0.1, size=(12, 1, 5))
+    beside[3] = -0.08
+    beside[[2, 4], 0] = np.linspace(-0.25, 0.1, 5)
+    assert propose_band(made_up(beside)).first is None
+
+
+def test_a_band_is_a_third_of_the_layers_at_most_and_two_at_least(rng):
+    """All layers equally good, then one alone."""
+    flat = np.tile([-0.5, -0.4, -0.45, -0.55, -0.5], (12, 1, 1)) + rng.normal(0, 0.001, size=(12, 1, 5))
+    band = propose_band(made_up(flat))
+    assert band.last - band.first + 1 == 4
+    alone = rng.normal(0, 0.01, size=(12, 1, 5))
+    alone[5] -= 0.5
+    band = propose_band(made_up(alone))
+    assert band.first <= 5 <= band.last
+    assert band.last - band.first == 1
+
+
 def test_rows_of_a_group_stay_on_one_side(rng):
     """A layer that holds nothing but the group's number knows the label where groups are torn apart, and nothing otherwise."""
     groups = np.repeat(np.arange(30), 4)
@@ -93,6 +132,8 @@ def test_scores_survive_json_and_damage_is_told(scores):
     assert record["badges"]["oof_rmse"] == "out-of-fold"
     with pytest.raises(JobError, match="score them again"):
         LayerScores.from_record(record | {"oof_rmse": [[1.0]]})
+    with pytest.raises(JobError, match="score them again"):
+        LayerScores.from_record(record | {"constant_fold_rmse": [1.0]})
 
 
 def test_heads_are_models_of_the_catalogue(rng):

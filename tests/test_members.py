@@ -68,3 +68,18 @@ def test_file_names_are_plain_and_differ_where_members_do():
     assert stems["svr:ultra,mfcc"] == "svr_ultra_mfcc"
     assert len(set(stems.values())) == len(members)
     assert all(not set(stem) & set("/\\ :,=") for stem in stems.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "sets", "parameters"),
+    [
+        ("svr:transcript:column=said.text", ("transcript:column=said.text",), ()),
+        ("svr:ultra,transcript:column=text:C=10", ("ultra", "transcript:column=text"), (("C", 10),)),
+        ("svr:encoder:/models/tiny@L2-3", ("encoder:/models/tiny@L2-3",), ()),
+        ("svr:wavlm@L7-8:C=2", ("wavlm@L7-8",), (("C", 2),)),
+    ],
+)
+def test_sets_with_colons_and_equals_signs_are_sets(text, sets, parameters):
+    member = parse_member(text)
+    assert (member.sets, member.parameters) == (sets, parameters)
+    assert parse_member(member.name) == member

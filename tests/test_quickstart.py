@@ -11,13 +11,14 @@ from tests.conftest import ROOT
 
 README_SCRIPT = """
 from core.quickstart import (EfficientAudioFeatureExtractor, combine_features, ensemble_predict,
-                             extract_ultra_advanced_features, train_ensemble)
+                             extract_gpu_features, extract_ultra_advanced_features, train_ensemble)
 extractor = EfficientAudioFeatureExtractor()
 train_features = extractor.extract_all(train_audio_files)     # float32 [n, 289]
 test_features = extractor.extract_all(test_audio_files)
 models = train_ensemble(train_features, train_labels)
 predictions = ensemble_predict(models, test_features)
 features = extract_ultra_advanced_features(audio_path)        # 160
+gpu_features = extract_gpu_features(audio_path)               # 200, on a GPU where there is one
 combined = combine_features(mfcc_features, ultra_features, metadata_features)   # 120 + 160 + 9 = 289
 """
 
