@@ -18,7 +18,7 @@ from core.workspace import Workspace
 
 LIBRARIES = (
     *("numpy", "scipy", "librosa", "numba", "soxr", "soundfile", "scikit-learn", "xgboost", "lightgbm", "catboost"),
-    *("streamlit", "torch", "torchaudio", "transformers"),
+    *("streamlit", "torch", "torchaudio", "transformers", "Resemblyzer"),
 )
 LITTLE_SPACE_BYTES = 1 << 30
 

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from core import voices
 from core.batches import Batches
 from core.cache import VectorCache
 from core.device import CPU, choose, in_batches
@@ -10,8 +11,9 @@ from core.errors import AudioError, JobError, ParameterError
 from core.events import BatchHalved, ClipExtracted, ClipSetAside, DeviceChosen, ExtractionStarted
 from core.extract import ExtractSettings, column_names, definition_hash, extract_clips, find_cached, is_current
 from core.features import canonical, set_of
+from core.runs import find_run
 from tests.conftest import write_clip
-from tests.encoders import tiny_encoder, tiny_whisper, voice
+from tests.encoders import KINDS, tiny_encoder, tiny_whisper, voice
 
 torch = pytest.importorskip("torch")
 
@@ -69,8 +71,10 @@ def test_what_workers_prepare_gives_what_this_process_gives(clips, encoder, tmp_
         np.testing.assert_allclose(there.vectors[clip][encoder], here.vectors[clip][encoder], atol=2e-5)
 
 
-def test_an_interrupted_extraction_keeps_every_clip_that_it_reported(clips, encoder, tmp_path):
-    cache, done = tmp_path / "c.sqlite", []
+@pytest.mark.parametrize("kind", [*KINDS, "whisper"])
+def test_an_interrupted_extraction_keeps_every_clip_that_it_reported(clips, kind, tmp_path):
+    folder = tiny_whisper(tmp_path / kind) if kind == "whisper" else tiny_encoder(kind, tmp_path / kind)
+    encoder, cache, done = f"encoder:{folder}", tmp_path / "c.sqlite", []
 
     def stop_after_two(event):
         if isinstance(event, ClipExtracted):
@@ -82,8 +86,11 @@ def test_an_interrupted_extraction_keeps_every_clip_that_it_reported(clips, enco
     with pytest.raises(KeyboardInterrupt):
         extract_clips(clips, settings, cache_path=cache, notify=stop_after_two)
     assert find_cached(clips, settings, cache_path=cache) >= {clip for clip in clips if clip.name in done}
-    _, told = extract(clips, cache, encoder)
+    resumed, told = extract(clips, cache, encoder)
     assert told[0].cached >= 2
+    undisturbed, _ = extract(clips, tmp_path / "other.sqlite", encoder)
+    for clip in clips:
+        np.testing.assert_allclose(resumed.vectors[clip][encoder], undisturbed.vectors[clip][encoder], atol=2e-5)
 
 
 def test_a_clip_that_cannot_be_read_is_set_aside_and_the_others_are_not(clips, encoder, tmp_path):
@@ -249,3 +256,18 @@ def test_the_quick_start_has_the_gpu_features(clips, tmp_path, monkeypatch):
     assert vector.shape == (200,)
     extraction, _ = extract(clips[1:2], tmp_path / "other.sqlite", "torch200")
     np.testing.assert_array_equal(vector, extraction.vectors[clips[1]]["torch200"])
+
+
+def test_training_takes_any_mixture_and_scores_new_clips_with_it(encoder, make_dataset, tmp_path):
+    from core.cli import main
+
+    root = make_dataset(12, test=3)
+    sets = ["metadata", "torch200", f"{encoder}@L1-2", "transcript:describe", *(["voice256"] if voices.is_installed() else [])]
+    options = ["--workspace", str(tmp_path / "w"), "--workers", "0"]
+    assert main(["train", str(root), "--features", ",".join(sets), "--models", "ridge", "--folds", "3", *options]) == 0
+    run = find_run("latest", tmp_path / "w/jobs")
+    assert {set_of(name) for name in run.record["columns"]} == set(sets)
+    matrix = run.load_matrix()
+    assert np.isfinite(matrix.X[:, [name.startswith("encoder:") for name in matrix.names]]).all()
+    clip = write_clip(tmp_path / "new.wav", voice(1.0), sr=16000)
+    assert main(["predict", "latest", str(clip), "--workspace", str(tmp_path / "w")]) == 0

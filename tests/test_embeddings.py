@@ -131,7 +131,7 @@ def test_spread_over_windows_is_that_of_all_their_frames(rng):
     np.testing.assert_allclose(_join(parts), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "whisper"])
+@pytest.mark.parametrize("kind", [*KINDS, "whisper"])
 def test_where_memory_runs_out_the_batch_is_halved_and_nothing_is_lost(folders, kind, monkeypatch):
     clips = [normalise(voice(10.0, seed=seed)) for seed in range(7)]
     expected = load(folders[kind])(clips)
