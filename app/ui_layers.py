@@ -10,6 +10,7 @@ from core import commands, jobs
 from core.audio import MAX_SECONDS
 from core.dataset import Layout
 from core.features import parse_set
+from core.features.sets import ENCODER
 from core.layers import Band, LayerScores
 from core.runs import Run
 from core.settings import build
@@ -21,7 +22,7 @@ _DATA = ("dataset", "layout", "encoder", "groups")
 def show_layers(run: Run) -> None:
     """For each encoder of a run: its layers scored one by one, or the button that has it done."""
     settings = run.record["settings"]
-    encoders = list(dict.fromkeys(of.stored for of in map(parse_set, settings["extract"]["features"]) if of.model))
+    encoders = list(dict.fromkeys(of.stored for of in map(parse_set, settings["extract"]["features"]) if of.base == ENCODER))
     for encoder in encoders:
         with st.expander(plain(f"Layers of {encoder}"), icon=":material/layers:", expanded=True):
             _one(run, encoder)

@@ -26,6 +26,7 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )  # the first counts
+_WEIGHTS_OF_HUB = ("model*.safetensors", "pytorch_model*.bin")
 _FURTHER = ("*.json", "*.txt", "*.model")  # tokenizers, generation settings
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WHISPER = "whisper"
@@ -107,7 +108,7 @@ def fetch(model: str) -> Checkpoint:
         except ImportError:
             raise ParameterError(f"{model}: pip install 'earmark[deep]' brings what fetches it; or {_bring(model)}") from None
         except (OSError, ValueError) as error:  # errors of the hub and of the network are among them
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
             raise ParameterError(f"{model} is not on this machine and could not be fetched ({reason}); {_bring(model)}") from None
     return find(model)
 
@@ -156,15 +157,13 @@ def _folder(model: str) -> Path | None:
 def _download(model: str) -> None:
     if not _ID.fullmatch(model):
         raise ValueError("no such folder, and not an id of the hub")
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
 
-    there = set(HfApi().list_repo_files(model))
-    weights = next((name for name in WEIGHTS if name in there), None)
-    if weights is None:
-        raise ValueError(f"the hub's repository has none of {', '.join(WEIGHTS)}")
-    stem = weights.removesuffix(".index.json").rpartition(".")  # shards are called model-00001-of-00002.safetensors
-    shards = f"{stem[0]}-*.{stem[2]}" if weights.endswith(".index.json") else weights
-    snapshot_download(model, allow_patterns=[weights, shards, *_FURTHER])
+    for weights in _WEIGHTS_OF_HUB:  # the second kind only where the first is not there: each holds the whole model
+        folder = Path(snapshot_download(model, allow_patterns=[weights, *_FURTHER]))
+        if any(folder.glob(weights)):
+            return
+    raise ValueError(f"the hub's repository has none of {', '.join(WEIGHTS)}")
 
 
 def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:

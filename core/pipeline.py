@@ -25,6 +25,7 @@ from core.events import Notify, Warned, ignore
 from core.explain import explain_run
 from core.extract import Extraction, ExtractSettings, column_names, definitions_of, extract_clips
 from core.features import parse_set
+from core.features.sets import ENCODER
 from core.jobs import Job, new_id
 from core.layers import propose_band, score_layers
 from core.leaks import LeakGap, LeakingColumn
@@ -173,7 +174,7 @@ def look_at_layers(
     """
     [name] = settings.features
     of = parse_set(name)
-    if not of.model:
+    if of.base != ENCODER:
         raise ParameterError(f"{name!r} is no encoder; name wav2vec2, hubert, wavlm or encoder:MODEL")
     _check_labels(dataset, np.array([row.label for row in dataset.train]))
     batches.check_installed(settings.on_device)

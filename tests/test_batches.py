@@ -271,3 +271,11 @@ def test_training_takes_any_mixture_and_scores_new_clips_with_it(encoder, make_d
     assert np.isfinite(matrix.X[:, [name.startswith("encoder:") for name in matrix.names]]).all()
     clip = write_clip(tmp_path / "new.wav", voice(1.0), sr=16000)
     assert main(["predict", "latest", str(clip), "--workspace", str(tmp_path / "w")]) == 0
+
+
+def test_only_layers_of_an_encoder_are_scored(make_dataset, tmp_path, capsys):
+    from core.cli import main
+
+    for name in ("ultra", "transcript:describe", "transcript:whisper=somewhere"):
+        assert main(["layers", str(make_dataset(6, test=0)), "--encoder", name, "--workspace", str(tmp_path / "w")]) == 1
+        assert "is no encoder; name wav2vec2, hubert, wavlm or encoder:MODEL" in capsys.readouterr().err

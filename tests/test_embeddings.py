@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from core import checkpoints
 from core.audio import read_clip
 from core.checkpoints import find
 from core.embeddings import Extractor, _join, normalise, prepare_clip
@@ -238,3 +239,40 @@ def test_half_precision_on_a_gpu_points_where_fp32_does(folders, kind, precision
     half = Extractor(find(str(folders[kind])), device="cuda", precision=precision)(clips)
     for one, other in zip(exact, half, strict=True):
         assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) >= 0.999
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin", "model-00001-of-00002.safetensors"])
+def test_of_a_repository_one_kind_of_weights_is_fetched(tmp_path, monkeypatch, weights):
+    import fnmatch
+
+    there = [weights, "config.json", "preprocessor_config.json", "tf_model.h5", "README.md"]
+    there += ["pytorch_model.bin"] if weights == "model.safetensors" else []
+    fetched = set()
+
+    def snapshot(model, *, allow_patterns):
+        assert model == "somebody/something"
+        some = {name for name in there for pattern in allow_patterns if fnmatch.fnmatch(name, pattern)}
+        fetched.update(some)
+        for name in some:
+            (tmp_path / name).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    checkpoints._download("somebody/something")
+    assert fetched == {weights, "config.json", "preprocessor_config.json"}
+
+
+def test_a_repository_without_weights_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda model, allow_patterns: str(tmp_path))
+    monkeypatch.setattr(checkpoints, "_folder", lambda model: None)
+    with pytest.raises(ParameterError, match=r"could not be fetched \(the hub's repository has none of model.safetensors"):
+        checkpoints.fetch("somebody/something")
+    with pytest.raises(ParameterError, match="no such folder, and not an id of the hub"):
+        checkpoints.fetch("no/such/folder")
+
+
+def test_without_a_network_the_sentence_comes_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("EARMARK_MODELS", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ParameterError, match=r"could not be fetched \(.*\); put config.json"):
+        checkpoints.fetch("somebody/something-that-is-not-there")
