@@ -145,7 +145,8 @@ def extract(options: argparse.Namespace) -> int:
     from core.dataset import Problem
 
     dataset, layout = _dataset(options)
-    request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": _extract_settings(options, dataset)}
+    options.features = _with_words(options.features, dataset)
+    request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": _extract_settings(options)}
     done = _do("extract", request, _workspace(options))
     print(f"{done['ready']} clips have their features: {done['computed']} computed now, {done['ready'] - done['computed']} cached")
     print_problems(Problem(**problem) for problem in done["set_aside"])
@@ -160,7 +161,8 @@ def train(options: argparse.Namespace) -> int:
 
     workspace = _workspace(options)
     dataset, layout = _dataset(options)
-    extract, ensemble = _extract_settings(options, dataset), _ensemble_settings(options)
+    options.features = _with_words(options.features, dataset)
+    extract, ensemble = _extract_settings(options), _ensemble_settings(options)
     request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": extract, "ensemble": ensemble}
     run = find_run(_do("train", request, workspace)["run_id"], workspace.jobs)
     print_run(run, out=sys.stderr if options.json else sys.stdout)
@@ -620,11 +622,16 @@ def _layout(options: argparse.Namespace) -> "Layout":
     return build(Layout, _section(options, "layout"), audio=audio, **names)
 
 
-def _transcript_of(dataset: "Dataset") -> str:
-    """The set of words that a data set has: a column that is called so, else a description of the sound."""
+def _with_words(features: str | None, dataset: "Dataset") -> str | None:
+    """Feature sets, plain ``transcript`` among them as what the data set has: a column that is called so, else a description."""
+    sets = _list(features)
+    if not sets or TRANSCRIPT not in sets:
+        return features
     columns = dataset.train[0].columns if dataset.train else {}
     named = next((name for name in columns if name.casefold() in TEXT_COLUMNS), None)
-    return f"{TRANSCRIPT}:describe" if named is None else f"{TRANSCRIPT}:column={named}"
+    source = f"{TRANSCRIPT}:describe" if named is None else f"{TRANSCRIPT}:column={named}"
+    print(f"earmark: {TRANSCRIPT} is taken as {source}", file=sys.stderr)
+    return ",".join(source if name == TRANSCRIPT else name for name in sets)
 
 
 def _batch(text: str) -> int:
@@ -636,16 +643,11 @@ def _batch(text: str) -> int:
     return batch
 
 
-def _extract_settings(options: argparse.Namespace, dataset: "Dataset") -> "ExtractSettings":
+def _extract_settings(options: argparse.Namespace) -> "ExtractSettings":
     from core.extract import ExtractSettings
     from core.settings import build
 
-    sets = _list(options.features)
-    if sets and TRANSCRIPT in sets:
-        source = _transcript_of(dataset)
-        print(f"earmark: {TRANSCRIPT} is taken as {source}", file=sys.stderr)
-        sets = tuple(source if name == TRANSCRIPT else name for name in sets)
-    flags = {"features": sets, "max_seconds": options.max_seconds}
+    flags = {"features": _list(options.features), "max_seconds": options.max_seconds}
     flags |= {"workers": options.workers, "rehash": options.rehash, "device": options.device}
     flags |= {"batch": None if options.batch == AUTO_BATCH else options.batch}
     return build(ExtractSettings, _section(options, "extract"), **flags)

@@ -121,6 +121,7 @@ def check_kills(clips, truth, tmp_path, *, kills):
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+@pytest.mark.slow
 def test_what_was_reported_survives_three_kills(clips, truth, tmp_path):
     check_kills(clips, truth, tmp_path, kills=3)
 

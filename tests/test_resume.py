@@ -78,6 +78,7 @@ def assert_same(resumed, undisturbed):
     assert not (one / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_training_killed_in_a_repeat_and_stopped_in_its_self_test_ends_as_if_undisturbed(
     make_dataset, tmp_path, capsys, monkeypatch
 ):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Raise it whenever the code changes what a column holds: stored vectors are then computed anew.
-VERSION = 1
+VERSION = 2
 SAMPLE_RATE_HZ = ANALYSIS_RATE_HZ
 N_FFT, HOP_LENGTH, N_MELS, N_MFCC, N_BANDS = 2048, 512, 128, 20, 20
 TOP_DB, POWER_FLOOR = 80.0, 1e-10
@@ -193,25 +193,28 @@ class Extractor:
         """Eight tracks, each with mean, standard deviation and three percentiles."""
         import torch
 
-        f = self._frequencies.float()
-        total = S.sum(dim=2)
+        # The moments are summed in float64: frames of a click differ by less than float32 resolves at 5 kHz.
+        f = self._frequencies
+        exact = S.double()
+        total, first, second = (exact @ torch.stack([torch.ones_like(f), f, f.square()], dim=1)).unbind(dim=2)
         some = torch.where(total > 0, total, 1.0)
-        shares = S / some[:, :, None]
-        centroid = shares @ f
-        spread = ((f - centroid[:, :, None]).square_().mul_(shares)).sum(dim=2).sqrt()
-        sums = S.cumsum(dim=2, dtype=torch.float64)
+        centroid = first / some
+        spread = (second / some - centroid.square()).clamp(min=0).sqrt()
+        sums = exact.cumsum_(dim=2)
         reached = (sums < ROLLOFF_SHARE * sums[:, :, -1:]).sum(dim=2).clamp(max=S.shape[2] - 1)
+        shares = S / some.float()[:, :, None]
         power = P.clamp(min=POWER_FLOOR)
         flat = power.log().mean(dim=2, dtype=torch.float64).exp() / power.mean(dim=2, dtype=torch.float64)
-        centred = (f - f.mean()) / 1000
-        entropy = torch.special.entr(shares).sum(dim=2) / float(np.log(2))
+        f_khz = f / 1000
+        slope = (centroid / 1000 - f_khz.mean()) / (f_khz - f_khz.mean()).square().sum()
+        entropy = torch.special.entr(shares).sum(dim=2, dtype=torch.float64) / float(np.log(2))
         tracks = {
             "centroid": (centroid, "_hz"),
             "bandwidth": (spread, "_hz"),
             "rolloff": (f[reached], "_hz"),
             "flatness": (flat, ""),
             "entropy": (entropy, "_bits"),
-            "slope": (shares @ centred / centred.square().sum(), "_per_khz"),
+            "slope": (torch.where(total > 0, slope, 0.0), "_per_khz"),
             "crest": (torch.where(total > 0, S.amax(dim=2) / (some / S.shape[2]), 0.0), ""),
         }
         values: dict[str, Tensor] = {}
@@ -258,9 +261,13 @@ class Extractor:
         return {name: np.array([values[name] for values in rows], np.float64) for name in rows[0]}
 
     def _mean_tempogram(self, strength: np.ndarray, width: int) -> np.ndarray:
-        """As ``core.features.rhythm.mean_tempogram``, on the device."""
+        """``core.features.rhythm.mean_tempogram``, or the same on a GPU."""
         import torch
 
+        from core.features import rhythm
+
+        if self.device == "cpu":
+            return rhythm.mean_tempogram(strength, width)
         padded = np.pad(strength.astype(np.float64), width // 2, mode="linear_ramp")
         windows = torch.from_numpy(padded).to(self.device).unfold(0, width, 1)[: len(strength)]
         hann = torch.hann_window(width, dtype=torch.float64, device=self.device)

@@ -112,6 +112,7 @@ def test_a_table_without_its_clips_or_columns(world, make_dataset):
     world.every_page("no columns")
 
 
+@pytest.mark.slow
 def test_a_small_set_through_all_states(world, make_dataset):
     world = world(make_dataset(12))
     world.every_page("untouched")

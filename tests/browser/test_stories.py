@@ -52,6 +52,7 @@ def start_training(page):
     page.get_by_text(TRAINING).wait_for()
 
 
+@pytest.mark.slow
 def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tmp_path):
     page = open_page(server.url)
     page.get_by_text("The data set piano-touch is open").wait_for()

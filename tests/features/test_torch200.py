@@ -142,6 +142,52 @@ def test_onset_columns_follow_clicks(found):
     assert np.isnan(found["silent"]["onset_interval_std_s"])
 
 
+def test_new_rhythm_columns_are_what_librosa_says(sounds, found):
+    for name in ("noise", "speech-like", "clicks", "recording"):
+        y = librosa.resample(sounds[name].mono, orig_sr=sounds[name].sample_rate_hz, target_sr=SR, res_type="soxr_hq")
+        strength = librosa.onset.onset_strength(y=y, sr=SR)
+        onsets_s = librosa.onset.onset_detect(y=y, sr=SR, units="time")
+        assert found[name]["onset_strength_p50"] == pytest.approx(np.median(strength), rel=1e-3, abs=1e-5)
+        gap_std_s = np.diff(onsets_s).std() if len(onsets_s) >= 3 else np.nan
+        assert found[name]["onset_interval_std_s"] == pytest.approx(gap_std_s, rel=1e-3, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("kind", ["noise", "tone", "zeros", "constant", "click"])
+@pytest.mark.parametrize(("n", "sr"), [(22050, 22050), (2048, 48000), (2048, 192000), (4607, 22050), (4608, 22050)])
+@pytest.mark.filterwarnings("ignore:n_fft=.* is too large:UserWarning")
+def test_odd_clips_have_the_values_of_ultra_and_gaps_where_the_table_says(extractor, rng, kind, n, sr):
+    """4607 samples are nine frames, 4608 ten; 2048 at 192 kHz are one. A click's centroid varies by a tenth of a hertz."""
+    y = {
+        "noise": 0.1 * rng.normal(size=n),
+        "tone": tone(150, seconds=n / sr, sr=sr),
+        "zeros": np.zeros(n),
+        "constant": np.full(n, 0.3),
+        "click": np.eye(1, n, n // 2)[0],
+    }[kind]
+    clip = clip_of(y, sr=sr)
+    item = torch200.prepare_clip(clip)
+    vector = extractor([item])[0]
+    few = 1 + len(item.y) // 512 < 9
+    expected = {
+        column: value
+        for of, vector in features.extract(clip, ("ultra", "mfcc")).items()
+        for column, value in zip(names(of), vector.tolist(), strict=True)
+    }
+    for column, value in zip(columns("torch200"), vector.tolist(), strict=True):
+        if column.nan_when == "silent clip":
+            assert np.isnan(value) == (kind == "zeros"), column.name
+        elif column.nan_when == "under 9 frames":
+            assert np.isnan(value) == few, column.name
+        elif column.nan_when == "never":
+            assert np.isfinite(value), column.name
+        if column.name in expected and column.name not in BEATS:
+            wanted = expected[column.name]
+            # A tempogram scales each window to 1: of a steady tone, whose strength is next to nothing, that shows rounding.
+            if kind == "tone" and column.name.startswith("tempogram"):
+                continue
+            assert value == pytest.approx(wanted, rel=1e-3, abs=5e-5, nan_ok=True), column.name
+
+
 def test_neighbours_and_order_change_no_value(extractor, prepared, found):
     order = list(prepared)
     for some in (order, order[::-1], order[1:4], order[::2]):
