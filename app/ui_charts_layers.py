@@ -8,6 +8,8 @@ from app.ui_marks import SECOND, Layers
 from core.layers import Band, LayerScores
 
 _ROW = 44  # pixels of a head
+_AROUND = 165  # pixels of the axis and of the legend
+_UPRIGHT = 7  # layers whose scores stand side by side on a narrow page; more of them are turned
 _FEW = 16  # layers whose scores can be written into the cells
 
 
@@ -17,7 +19,9 @@ def layer_heatmap(scores: LayerScores, band: Band) -> Layers:
     x = alt.X("layer:O", title="Layer (0 is what enters the first one)", axis=alt.Axis(labelAngle=0))
     y = alt.Y("head:N", title=None, sort=list(scores.heads))
     domain = [float(frame["rmse"].min()), float(max(frame["rmse"].max(), scores.constant_rmse))]
-    colour = alt.Color("rmse:Q", title="RMSE", scale=alt.Scale(scheme="teals", domain=domain, reverse=True))
+    colour = alt.Color(
+        "rmse:Q", title="RMSE", scale=alt.Scale(scheme="teals", domain=domain, reverse=True), legend=alt.Legend(orient="bottom")
+    )
     base = alt.Chart(frame)
     tooltip = [
         alt.Tooltip("layer:O", title="Layer"),
@@ -31,11 +35,15 @@ def layer_heatmap(scores: LayerScores, band: Band) -> Layers:
     if len(scores.oof_rmse) <= _FEW:
         middle = (domain[0] + domain[1]) / 2
         ink = alt.condition(alt.datum.rmse < middle, alt.value("white"), alt.value("#123"))
-        drawn.append(base.mark_text(fontSize=11).encode(x, y, text=alt.Text("rmse:Q", format=".3f"), color=ink, tooltip=tooltip))
+        drawn.append(
+            base.mark_text(fontSize=11, angle=270 if len(scores.oof_rmse) > _UPRIGHT else 0).encode(
+                x, y, text=alt.Text("rmse:Q", format=".3f"), color=ink, tooltip=tooltip
+            )
+        )
     if band.first is not None and band.last is not None:
         inside = frame[(frame["layer"] >= band.first) & (frame["layer"] <= band.last)]
         drawn.append(alt.Chart(inside).mark_rect(filled=False, stroke=SECOND, strokeWidth=2).encode(x, y))
-    return alt.layer(*drawn).properties(height=_ROW * len(scores.heads))
+    return alt.layer(*drawn).properties(height=_ROW * len(scores.heads) + _AROUND)
 
 
 def layer_table(scores: LayerScores) -> pd.DataFrame:
