@@ -3,8 +3,8 @@
 SQLite in WAL mode with ``synchronous=FULL``: a vector that was put is there after a kill or a power cut. Each has a checksum; one
 that does not fit counts as missing. Vectors are float32. Not for network file systems (WAL needs shared memory).
 
-Beside the vectors stands what the content of a file was when it had a certain state (device, inode, size, times): a file in that
-state need not be read to know its content.
+Beside the vectors stand the texts that some of them were made of, such as the words of a clip; and what the content of a file was
+when it had a certain state (device, inode, size, times): a file in that state need not be read to know its content.
 """
 
 import hashlib
@@ -159,7 +159,9 @@ class VectorCache:
 
     def get_texts(self, keys: Iterable[bytes]) -> dict[bytes, str]:
         """The stored texts among these keys, such as what was said in a clip."""
-        return {key: blob.decode() for key, blob in self._select("texts", "key, text", keys)}
+        with self._told():
+            there = self._has_texts()
+        return {key: blob.decode() for key, blob in self._select("texts", "key, text", keys)} if there else {}
 
     def put_texts(self, texts: dict[bytes, str]) -> None:
         """Store texts in one transaction, under the keys of the vectors that were made of them."""
@@ -198,7 +200,7 @@ class VectorCache:
             return [Stored(*row) for row in self._database.execute(query)]
 
     def damaged(self) -> list[bytes]:
-        """Keys of vectors whose checksum does not fit.
+        """Keys of vectors whose checksum does not fit, or that of the text which they were made of.
 
         Raises
         ------
@@ -210,7 +212,11 @@ class VectorCache:
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
             rows = self._database.execute("SELECT key, vector, checksum FROM vectors")
-            return [key for key, blob, checksum in rows if not _is_whole(key, blob, checksum)]
+            damaged = {key: None for key, blob, checksum in rows if not _is_whole(key, blob, checksum)}
+            if self._has_texts():
+                rows = self._database.execute("SELECT key, text, checksum FROM texts WHERE key IN (SELECT key FROM vectors)")
+                damaged |= {key: None for key, blob, checksum in rows if not _is_whole(key, blob, checksum)}
+            return list(damaged)
 
     def remove(self, keys: Iterable[bytes] = (), *, definitions: Iterable[bytes] = ()) -> int:
         """Remove vectors by key and all vectors of definitions, forget files without any, and give their room back to the disk.
@@ -230,6 +236,10 @@ class VectorCache:
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return max(0, removed)
+
+    def _has_texts(self) -> bool:
+        """Whether there is a table of texts: an older file has none until it is opened to write."""
+        return bool(self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'texts'").fetchall())
 
     def _select(self, table: str, columns: str, keys: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Rows whose checksum fits."""

@@ -86,3 +86,49 @@ def test_the_hash_is_of_the_content(tmp_path):
     (tmp_path / "b").write_bytes(b"sound")
     (tmp_path / "c").write_bytes(b"Sound")
     assert content_hash(tmp_path / "a") == content_hash(tmp_path / "b") != content_hash(tmp_path / "c")
+
+
+def test_texts_are_stored_as_vectors_are(path):
+    texts = {number.to_bytes(32, "big"): f"\u00fcber {number} \u8a9e" for number in range(1200)}
+    with VectorCache(path) as cache:
+        cache.put_texts(texts)
+    with VectorCache(path) as cache:
+        assert cache.get_texts([*texts, key(1)]) == texts
+        cache.put_texts({key(1): "", (0).to_bytes(32, "big"): "anew"})
+        assert cache.get_texts([key(1), (0).to_bytes(32, "big")]) == {key(1): "", (0).to_bytes(32, "big"): "anew"}
+
+
+def test_a_damaged_text_counts_as_missing_and_its_vector_as_damaged(path):
+    with VectorCache(path) as cache:
+        cache.put_texts({key(number): "said" for number in (1, 2, 3)})
+        cache.put({key(number): np.ones(2, np.float32) for number in (1, 2)})
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE texts SET text = x'7361' WHERE key IN (?, ?)", [key(1), key(3)])
+    with VectorCache(path) as cache:
+        assert cache.get_texts([key(1), key(2), key(3)]) == {key(2): "said"}
+        assert cache.damaged() == [key(1)]  # of 3 there is no vector, so that nothing rests on its text
+        assert cache.remove(cache.damaged()) == 1
+        assert cache.damaged() == []
+
+
+def test_a_text_goes_with_its_vector(path):
+    other = vector_key(bytes([2]) * 16, b"e" * 16)
+    with VectorCache(path) as cache:
+        for name in (key(1), key(2), other):
+            cache.put({name: np.ones(2, np.float32)})
+            cache.put_texts({name: "said"})
+        cache.remove([key(1)], definitions=[b"e" * 16])
+        assert cache.get_texts([key(1), key(2), other]) == {key(2): "said"}
+
+
+def test_an_older_file_without_texts_is_read_and_gets_its_table_when_it_is_written(path):
+    with VectorCache(path) as cache:
+        cache.put({key(1): np.ones(2, np.float32)})
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE texts")
+    with VectorCache(path, read_only=True) as cache:
+        assert cache.damaged() == []
+        assert cache.get_texts([key(1)]) == {}
+    with VectorCache(path) as cache:
+        cache.put_texts({key(1): "said"})
+        assert cache.get_texts([key(1)]) == {key(1): "said"}

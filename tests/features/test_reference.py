@@ -63,7 +63,10 @@ def median_gate(ours: np.ndarray, theirs: np.ndarray) -> bool:
     return np.median(np.abs(ours - theirs)) <= 1e-3 * np.median(np.abs(theirs) + theirs.std())
 
 
-@pytest.fixture(scope="module", params=["bundled", "speech-fluency", "piano-touch"])
+_LARGER = [pytest.param(name, marks=pytest.mark.slow) for name in ("speech-fluency", "piano-touch")]
+
+
+@pytest.fixture(scope="module", params=["bundled", *_LARGER])
 def both(request):
     """20 clips."""
     return compare(some_clips(PIANO if request.param == "bundled" else shared_set(request.param)))
@@ -94,8 +97,7 @@ def test_constant_q_chroma_follows_its_reference(both):
         assert np.corrcoef(*both[name])[0, 1] >= 0.97, name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["speech-fluency", "piano-touch"])
+@pytest.mark.parametrize("name", _LARGER)
 def test_every_clip_agrees_with_its_reference(name):
     """To 1e-3 in the median of a column, to 1e-2 in 99 of 100 clips; counts, tempo and onsets are equal in 95 of 100."""
     paths = sorted((shared_set(name) / "audios").glob("*/*"))
