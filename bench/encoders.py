@@ -19,8 +19,8 @@ from core.audio import Clip
 
 CLIP_S = 60
 RATE_HZ = 16_000
-CPU_CLIPS, GPU_CLIPS, LOOP_CLIPS = 2, 512, 32
-TURNS = 5
+CPU_CLIPS, GPU_CLIPS, LOOP_CLIPS = 1, 512, 32
+TURNS = 3
 NOT_MEASURED = "not measured"
 
 
