@@ -20,6 +20,7 @@ page = st.navigation(
         st.Page(ROOT / "pages" / "1_dataset.py", title="Dataset", icon=":material/library_music:", url_path="dataset"),
         st.Page(ROOT / "pages" / "2_features.py", title="Features", icon=":material/graphic_eq:", url_path="features"),
         st.Page(ROOT / "pages" / "3_train.py", title="Train", icon=":material/model_training:", url_path="train"),
+        st.Page(ROOT / "pages" / "4_finetune.py", title="Fine-tune", icon=":material/neurology:", url_path="finetune"),
         st.Page(ROOT / "pages" / "5_explain.py", title="Explain", icon=":material/lightbulb:", url_path="explain"),
         st.Page(ROOT / "pages" / "6_predict.py", title="Predict", icon=":material/target:", url_path="predict"),
         st.Page(ROOT / "pages" / "7_runs.py", title="Runs", icon=":material/leaderboard:", url_path="runs"),

@@ -1,7 +1,6 @@
 """Errors in, figures out: folds, rounds, members, predictions out of fold. Errors are in the unit of the label."""
 
-from collections.abc import Callable, Hashable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -10,7 +9,6 @@ import pandas as pd
 
 from app.ui_marks import (
     ACCENT,
-    COLOURS_OF_THEME,
     QUIET,
     SECOND,
     TALL,
@@ -18,6 +16,7 @@ from app.ui_marks import (
     around,
     clip_points,
     figure_tooltip,
+    fold_colour,
     legend,
     names_axis,
     value_range,
@@ -50,7 +49,7 @@ def fold_chart(table: pd.DataFrame, members: tuple[str, ...], folds: int, repeat
         .mark_line(point=alt.OverlayMarkDef(size=70 if len(places) <= 10 else 35, filled=True), strokeWidth=1.5)
         .encode(
             alt.X("fold:O", scale=alt.Scale(domain=places), title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE on the fold"),
+            alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE on the fold", axis=alt.Axis(format=".4~r")),
             alt.Color("member:N", scale=alt.Scale(domain=list(members)), title=None, legend=legend(members)),
             alt.Detail("repeat:O"),
             tooltip=["member:N", "fold:O", figure_tooltip("rmse")],
@@ -113,35 +112,18 @@ def round_table(rounds: Sequence[RoundsScored]) -> pd.DataFrame:
 
 def round_chart(table: pd.DataFrame, folds: int) -> alt.Chart:
     """RMSE by round and fold."""
-    numbers = list(range(1, folds + 1))
-    scale = alt.Scale(domain=numbers)
-    if folds > COLOURS_OF_THEME:
-        scale = alt.Scale(domain=numbers, scheme=alt.SchemeParams(name="viridis", extent=[0.3, 0.85]))
     return (
         alt.Chart(table, height=300)
         .mark_line(strokeWidth=1.5, opacity=0.85)
         .encode(
             alt.X("rounds:Q", title="Round", axis=alt.Axis(tickMinStep=1, tickCount=5, format="d")),
             alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE, early-stopping rows"),
-            alt.Color("fold:N", scale=scale, title="Fold", legend=legend(numbers)),
+            fold_colour(folds),
             alt.Detail("repeat:O"),
             tooltip=["repeat:O", "fold:O", "rounds:Q", figure_tooltip("rmse")],
         )
         .add_params(zoom())
     )
-
-
-@lru_cache(maxsize=64)
-def ticking_spec(chart: Callable[..., alt.Chart | Layers], *shape: Hashable) -> dict[str, Any]:
-    """A chart without its data, as Vega-Lite: to build and check one is most of what drawing costs, and only the data tick.
-
-    Parameters
-    ----------
-    chart : function of a table and of ``shape``
-    shape : what else the chart depends on
-    """
-    drawn = chart(pd.DataFrame(), *shape).to_dict()
-    return {name: part for name, part in drawn.items() if name not in ("data", "datasets")}
 
 
 def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:

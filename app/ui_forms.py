@@ -103,13 +103,13 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             )
     names = tuple(dict.fromkeys([*(name for name in _CHOICES if name in (sets or ())), *more]))
     if not names:
-        _refuse("Choose at least one feature set.")
+        refuse("Choose at least one feature set.")
         return None
     try:
         _check_sets(dataset, names)
         return ExtractSettings(features=names, max_seconds=float(seconds), device=device)
     except (ParameterError, DataError) as error:
-        _refuse(str(error))
+        refuse(str(error))
         return None
 
 
@@ -140,7 +140,7 @@ def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSett
             help="How often the folds are drawn anew. The score is the mean; it depends less on the luck of one draw, "
             "and the time grows as much.",
         )
-        groups = _groups(dataset, usual.groups)
+        groups = choose_groups(dataset, usual.groups, key="train_groups")
     options = _more_settings(usual)
     switches = _switches(dataset, usual)
     if members is None:
@@ -154,19 +154,7 @@ def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSett
         **options,  # type: ignore[arg-type]
         **switches,  # type: ignore[arg-type]
     )
-    if groups is not None and groups == _AUTO and _AUTO not in _columns(dataset):  # known when the clips have been heard
-        return settings
-    try:
-        units, what = (
-            (len(set(group_labels(dataset.train, groups))), "groups") if groups else (len(dataset.train), "labelled clips")
-        )
-    except DataError as error:
-        _refuse(str(error))
-        return None
-    if units < settings.folds:
-        _refuse(f"{settings.folds} folds need at least as many {what}; there are {units}.")
-        return None
-    return settings
+    return settings if folds_fit(dataset, settings.folds, groups) else None
 
 
 def time_ahead(
@@ -232,10 +220,58 @@ def _is_text(dataset: Dataset, name: str) -> bool:
     return sum(len(cell.split()) > 1 for cell in cells) > len(cells) / 2
 
 
-def choose_run(runs: Sequence[Run], best: Run | None) -> Run:
-    """One of the runs, at first the one that the address names or that was looked at last, else the best one."""
+def choose_groups(dataset: Dataset, usual: str | None, *, key: str) -> str | None:
+    """What is kept in one fold: a column of the table, auto, or None."""
+    there = _columns(dataset)
+    options = [None, *([] if _AUTO in there else [_AUTO]), *there]
+
+    def label(name: str | None) -> str:
+        if name is None:
+            return "No groups"
+        return "auto · what audio, names and features tie together" if name not in there else _group_label(dataset, name)
+
+    groups: str | None = st.selectbox(
+        "Groups",
+        options,
+        index=options.index(usual) if usual in options else 0,
+        format_func=label,
+        key=key,
+        persist_state="session",
+        width=330,
+        help="All clips of one speaker, room or instrument stay in one fold, "
+        "and the score is the one that a new speaker will get. Without groups it flatters.",
+    )
+    if groups is None and (repeating := repeating_columns(dataset)):
+        what = plain(" or ".join(repeating[:3]))
+        st.caption(f"Does one {what} have several clips? Then choose it under Groups, or the score will flatter.")
+    return groups
+
+
+def folds_fit(dataset: Dataset, folds: int, groups: str | None) -> bool:
+    """Whether there are as many groups, or clips, as folds; where not, the page has said so."""
+    if groups == _AUTO and _AUTO not in _columns(dataset):  # known when the clips have been heard
+        return True
+    try:
+        units, what = (
+            (len(set(group_labels(dataset.train, groups))), "groups") if groups else (len(dataset.train), "labelled clips")
+        )
+    except DataError as error:
+        refuse(str(error))
+        return False
+    if units < folds:
+        refuse(f"{folds} folds need at least as many {what}; there are {units}.")
+    return units >= folds
+
+
+def refuse(why: str) -> None:
+    """Say beside what was chosen why it makes no sense."""
+    st.caption(f":orange[{plain(why)}]")
+
+
+def choose_run(runs: Sequence[Run], best: Run | None, *, first: Run | None = None) -> Run:
+    """One of the runs, at first the one that the address names or that was looked at last, else ``first``, else the best one."""
     by_id = {run.id: run for run in [*([best] if best else []), *reversed(runs)]}
-    opened = ui_state.opened_run(runs) or best or runs[-1]
+    opened = ui_state.opened_run(runs) or first or best or runs[-1]
     st.session_state["run_box"] = opened.id
     st.selectbox(
         "Run",
@@ -298,14 +334,14 @@ def _members(dataset: Dataset, usual: Sequence[str]) -> tuple[str, ...] | None:
                 help=f"Takes {', '.join(names_of)}.",
             )
     if not chosen:
-        _refuse("Choose at least one member.")
+        refuse("Choose at least one member.")
         return None
     try:
         names = tuple(member.name for member in parse_members(chosen))
         for name in names:
             _check_sets(dataset, parse_member(name).sets)
     except (ParameterError, DataError) as error:
-        _refuse(str(error))
+        refuse(str(error))
         return None
     fixed = sum(bool(parse_member(name).sets) for name in names)
     if fixed < len(names):
@@ -320,32 +356,6 @@ def _quick() -> list[str]:
 
 def _choose_members(names: list[str]) -> None:
     st.session_state[_MEMBERS] = list(names)
-
-
-def _groups(dataset: Dataset, usual: str | None) -> str | None:
-    there = _columns(dataset)
-    options = [None, *([] if _AUTO in there else [_AUTO]), *there]
-
-    def label(name: str | None) -> str:
-        if name is None:
-            return "No groups"
-        return "auto · what audio, names and features tie together" if name not in there else _group_label(dataset, name)
-
-    groups: str | None = st.selectbox(
-        "Groups",
-        options,
-        index=options.index(usual) if usual in options else 0,
-        format_func=label,
-        key="train_groups",
-        persist_state="session",
-        width=330,
-        help="All clips of one speaker, room or instrument stay in one fold, "
-        "and the score is the one that a new speaker will get. Without groups it flatters.",
-    )
-    if groups is None and (repeating := repeating_columns(dataset)):
-        what = plain(" or ".join(repeating[:3]))
-        st.caption(f"Does one {what} have several clips? Then choose it under Groups, or the score will flatter.")
-    return groups
 
 
 def _more_settings(usual: EnsembleSettings) -> dict[str, object]:
@@ -476,10 +486,6 @@ def _why_not_numeric(dataset: Dataset, name: str) -> ParameterError | DataError 
     except (ParameterError, DataError) as error:
         return error
     return None
-
-
-def _refuse(why: str) -> None:
-    st.caption(f":orange[{plain(why)}]")
 
 
 def _columns(dataset: Dataset) -> list[str]:

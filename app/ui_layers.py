@@ -22,8 +22,10 @@ _DATA = ("dataset", "layout", "encoder", "groups")
 def show_layers(run: Run) -> None:
     """For each encoder of a run: its layers scored one by one, or the button that has it done."""
     settings = run.record["settings"]
-    encoders = list(dict.fromkeys(of.stored for of in map(parse_set, settings["extract"]["features"]) if of.base == ENCODER))
-    for encoder in encoders:
+    encoders = [of.stored for of in map(parse_set, settings["extract"]["features"]) if of.base == ENCODER]
+    if run.is_finetuned and settings["finetune"]["audio"] != "none":
+        encoders.append(f"{ENCODER}:{settings['finetune']['audio_model']}")
+    for encoder in dict.fromkeys(encoders):
         with st.expander(plain(f"Layers of {encoder}"), icon=":material/layers:", expanded=True):
             _one(run, encoder)
 
@@ -98,6 +100,6 @@ def _found(done: dict[str, Any]) -> None:
     if done["set"]:
         st.success(plain(f"Proposed: {band.reason}."), icon=":material/lightbulb:")
         st.code(done["set"], language=None)
-        st.caption("Add it under Further sets. All layers are stored, so it costs nothing to extract.")
+        st.caption("Add it under Further sets: all layers are stored, so it costs nothing to extract. Or fine-tune on one of them.")
     else:
         st.info(plain(f"There is no band to propose: {band.reason}."), icon=":material/layers_clear:")

@@ -1,11 +1,15 @@
 """The one ticking fragment: a job redrawn from its events while it is at work, and the page once more when it has ended."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from copy import deepcopy
+from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from app import ui_resources
+from app.ui_marks import ZOOM, ticking_spec
 from app.ui_words import about, count, duration, errors_in_words, plain
 from core import jobs
 from core.ensemble import EnsembleSettings
@@ -18,18 +22,22 @@ from core.events import (
     ClipSetAside,
     CompilingStarted,
     DeviceChosen,
+    EpochScored,
     ExplainStarted,
     ExtractionStarted,
+    FinetuneStarted,
     FitFinished,
+    FoldScored,
     JobStarted,
     LayerScored,
     LayersStarted,
     PartExplained,
     Recorded,
     StageStarted,
+    StepDone,
     TrainingStarted,
 )
-from core.forecast import all_fits
+from core.forecast import all_fits, epoch_seconds
 from core.jobs import ACTIVE, CANCELLED, FAILED, LOST, QUEUED, Job
 from core.settings import build
 
@@ -49,9 +57,11 @@ _VERBS = {
     "probe": "Measuring a few clips",
     "extract": "Extracting",
     "train": "Training",
+    "finetune": "Fine-tuning",
     "predict": "Scoring",
     "explain": "Explaining",
     "layers": "Scoring the layers",
+    "blend": "Averaging",
 }
 
 
@@ -99,6 +109,27 @@ def resume_button(job: Job) -> None:
     st.button(label, icon=":material/resume:", key=f"resume_{job.id}", on_click=_resume, args=(job,))
 
 
+def draw_chart(
+    table: pd.DataFrame, chart: Callable[..., Any], *shape: Hashable, key: str, what: str, zooms: bool = False, ticks: bool = True
+) -> None:
+    """A chart that ticks: what it looks like is built once, only the table is new.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+    chart : function of the table and of ``shape``
+    shape : what else the chart depends on
+    key, what : of the element, and what it shows, in words
+    zooms : bool, whether one can look closer
+    ticks : bool, whether more is to come
+    """
+    spec = deepcopy(ticking_spec(chart, *shape))
+    if zooms and ticks:  # a closer look outlasts the next table where it counts as selected
+        st.vega_lite_chart(table, spec, key=key, alt=what, on_select="rerun", selection_mode=ZOOM)
+    else:
+        st.vega_lite_chart(table, spec, key=key, alt=what)
+
+
 def rate_per_s(recorded: Sequence[Recorded], kinds: type | tuple[type, ...], *, over_s: float = 20.0) -> float | None:
     """Events of these kinds per second over the last stretch of work, or None before there are two."""
     at = [one.at for one in recorded if isinstance(one.event, kinds)]
@@ -109,8 +140,14 @@ def rate_per_s(recorded: Sequence[Recorded], kinds: type | tuple[type, ...], *, 
 
 
 def stage(recorded: Sequence[Recorded]) -> str | None:
-    """What is trained beside the ensemble now, such as a self-test; None while it is the ensemble itself."""
-    return next((one.event.what for one in reversed(recorded) if isinstance(one.event, StageStarted)), None)
+    """What is done beside the work itself now, such as a self-test, or waiting for a device; None while it is the work itself."""
+    for one in reversed(recorded):
+        match one.event:
+            case StageStarted(what=what):
+                return what
+            case ExtractionStarted() | FinetuneStarted():
+                return None
+    return None
 
 
 def of_ensemble(recorded: Sequence[Recorded]) -> list[Recorded]:
@@ -130,11 +167,30 @@ def steps(recorded: Sequence[Recorded]) -> tuple[str, int, int] | None:
                 counted = ("fit", 0, total)
             case ExplainStarted(parts=total) | LayersStarted(parts=total):
                 counted = ("part", 0, total)
+            case FinetuneStarted(folds=folds, epochs=epochs):
+                counted = ("epoch", 0, folds * epochs)
             case StageStarted():
                 counted = None
             case ClipChecked() | ClipExtracted() | ClipSetAside() | FitFinished() | PartExplained() | LayerScored() if counted:
                 counted = (counted[0], counted[1] + 1, counted[2])
+    if counted is not None and counted[0] == "epoch":
+        counted = (counted[0], int(epochs_done(recorded)), counted[2])
     return counted
+
+
+def epochs_done(recorded: Sequence[Recorded]) -> float:
+    """Epochs of a fine-tuning that are behind it, parts of one counted; a fold that is scored counts as all that it may have."""
+    of_fold: dict[int, float] = {}
+    most = 0
+    for one in recorded:
+        match one.event:
+            case FinetuneStarted(epochs=most):
+                of_fold = {}
+            case StepDone(fold=fold, epoch=epoch) | EpochScored(fold=fold, epoch=epoch):
+                of_fold[fold] = min(epoch, most)
+            case FoldScored(fold=fold):
+                of_fold[fold] = most
+    return sum(of_fold.values())
 
 
 def device_in_words(recorded: Sequence[Recorded]) -> str | None:
@@ -144,6 +200,9 @@ def device_in_words(recorded: Sequence[Recorded]) -> str | None:
         match one.event:
             case DeviceChosen(device=device, name=name):
                 words = f"PyTorch on {device} ({name})"
+            case BatchHalved(set_name="fine-tuning", batch=batch):
+                told = f"memory allows batches of {batch}"
+                words = f"{words.split(';')[0]}; {told}" if words else told
             case BatchHalved(set_name=set_name, batch=batch) if words:
                 words = f"{words.split(';')[0]}; memory allows {set_name} {batch} at once"
     return words
@@ -168,14 +227,21 @@ def _progress(job: Job, state: str, recorded: list[Recorded], then_s: float) -> 
     if (beside := stage(recorded)) is not None:
         verb = beside[:1].upper() + beside[1:]
     counted = steps(recorded)
-    if state == QUEUED or counted is None:
+    if beside is not None and beside.startswith("waiting"):
+        text, share = f"{verb} ...", 0.0
+    elif state == QUEUED or counted is None:
         text, share = f"{verb}: getting ready ...", 0.0
     elif job.kind == "train" and counted[0] == "clip" and counted[1] == counted[2]:
         text, share = f"{verb}: looking for what ties clips together ...", 1.0
+    elif job.kind == "finetune" and counted[0] == "clip" and counted[1] == counted[2]:
+        text, share = f"{verb}: reading encoders, texts and groups ...", 1.0
+    elif counted[0] == "epoch":
+        text, share = _epochs_in_words(verb, recorded, counted[1:], time.time() - started)
     else:
         unit, done, total = counted
         rate = rate_per_s(recorded, _KINDS[unit], over_s=_RATE_OVER_S[unit])
-        verb = _VERBS["extract"] if unit == "clip" and job.kind == "train" else verb  # what is missing is extracted first
+        if unit == "clip" and job.kind in ("train", "finetune"):  # what is missing is extracted first, then heard
+            verb = _VERBS["extract"] if sum(isinstance(one.event, ExtractionStarted) for one in recorded) < 2 else "Hearing"
         parts = [f"{verb}: {done:,} of {count(total, unit)}"]
         if done == 0 and any(isinstance(one.event, CompilingStarted) for one in recorded):
             parts.append("compiling for this machine, once, for about half a minute")
@@ -199,6 +265,18 @@ def _progress(job: Job, state: str, recorded: list[Recorded], then_s: float) -> 
     with st.container(horizontal=True, vertical_alignment="center", key=f"job_{job.kind}"):
         st.progress(share, text="Stopping ..." if asked else text)
         st.button("Cancel", icon=":material/stop_circle:", key=f"cancel_{job.id}", on_click=_cancel, args=(job,), disabled=asked)
+
+
+def _epochs_in_words(verb: str, recorded: list[Recorded], counted: tuple[int, int], spent_s: float) -> tuple[str, float]:
+    """Progress of a fine-tuning, and its share of the whole."""
+    done, total = epochs_done(recorded), counted[1]
+    parts = [f"{verb}: {counted[0]:,} of {count(total, 'epoch')}"]
+    if device := device_in_words(recorded):
+        parts.append(device)
+    if (seconds := epoch_seconds(recorded)) is not None and done < total:
+        parts.append(f"at most {about((total - done) * seconds)} left, less where folds stop early")
+    parts.append(f"{duration(spent_s)} so far")
+    return " · ".join(parts), min(1.0, done / total)
 
 
 def _cancel(job: Job) -> None:

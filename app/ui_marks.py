@@ -1,6 +1,8 @@
 """What all charts share: colours, axes, tooltips, and how values are put into bars. No Streamlit here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -85,6 +87,15 @@ def legend(names: Sequence[object]) -> alt.Legend:
     return alt.Legend(orient="bottom", columns=10 if longest <= 3 else 3 if longest <= 22 else 1, labelLimit=320)
 
 
+def fold_colour(folds: int) -> alt.Color:
+    """A colour for each fold; many folds go through shades."""
+    numbers = list(range(1, folds + 1))
+    scale = alt.Scale(domain=numbers)
+    if folds > COLOURS_OF_THEME:
+        scale = alt.Scale(domain=numbers, scheme=alt.SchemeParams(name="viridis", extent=[0.3, 0.85]))
+    return alt.Color("fold:N", scale=scale, title="Fold", legend=legend(numbers))
+
+
 def table_colour() -> alt.Color:
     """One colour for the training table, one for the test table."""
     return alt.Color("table:N", scale=_TABLES, title=None, legend=alt.Legend(orient="top"))
@@ -98,6 +109,19 @@ def figure_tooltip(name: str) -> alt.Tooltip:
 def clips_axis(title: str = "Clips") -> alt.Y:
     """A vertical axis that counts clips."""
     return alt.Y("clips:Q", title=title, axis=alt.Axis(tickMinStep=1, format="d"))
+
+
+@lru_cache(maxsize=64)
+def ticking_spec(chart: Callable[..., alt.Chart | Layers], *shape: Hashable) -> dict[str, Any]:
+    """A chart without its data, as Vega-Lite: to build and check one is most of what drawing costs, and only the data tick.
+
+    Parameters
+    ----------
+    chart : function of a table and of ``shape``
+    shape : what else the chart depends on
+    """
+    drawn = chart(pd.DataFrame(), *shape).to_dict()
+    return {name: part for name, part in drawn.items() if name not in ("data", "datasets")}
 
 
 def sensible(value: float) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,33 +15,44 @@ from app.ui_clips import address, routed
 from app.ui_uploads import Upload, keep
 from core import associations, forecast
 from core.associations import Usual, usual
-from core.audio import Clip, read_clip
+from core.audio import Clip, header_seconds, read_clip
 from core.compare import Verdict, paired_verdict
 from core.dataset import Dataset, Layout, Problem, Row, named_as_copies, read_batch, read_dataset
-from core.errors import DataError, JobError, RunError
-from core.events import JobStarted, Recorded, RoundsScored, read_events
+from core.errors import DataError, EarmarkError, JobError, RunError
+from core.events import BegunAnew, EpochScored, JobQueued, JobStarted, Recorded, RoundsScored, StepDone, read_events
 from core.explain import EXPLANATION, Explanation, load_explanation
 from core.exported import as_npz, as_parquet, definitions, read_exported
-from core.extract import ExtractSettings, find_cached
+from core.extract import Extraction, ExtractSettings, extract_clips, find_cached
 from core.features import Trace, set_of
 from core.features import trace as follow
 from core.jobs import RESULT, Job, by_request, read_job
 from core.jobs import result as read_result
 from core.leaderboard import comparable, load_oof
+from core.lora.config import FinetuneSettings
+from core.lora.texts import features_for, read_texts
 from core.matrix import Matrix
 from core.report import kind_of
-from core.runs import ABOUT, OOF, Run, list_runs, unreadable_runs
+from core.runs import ABOUT, ENSEMBLE, OOF, Run, list_runs, unreadable_runs
+from core.settings import build
 from core.twins import COPY_NAME, NEAR_AUDIO, Twins, near_pairs
+from core.workspace import Workspace
 
 Split = Literal["train", "test"]
 Kind = Literal["npz", "parquet"]
 _TIMED_RUNS = 8  # whose fits tell how long others will take
+_TIMED_JOBS = 5
+_SAMPLE = 100  # clips whose length stands for that of all
+_PREVIEWED = 5
+_LOOKED_AT = 40  # clips among which those are found that a text can be told of
+_CURVES = RoundsScored | StepDone | EpochScored  # what is told of folds and fits that are not done again
 _OOF_FIGURES = ("label", "oof_prediction", "low", "high")
 _RESULTS = {  # what pages read of a job's result
     "check": {"seconds", "problems", "table", "why_not", "stamp"},
     "probe": {"speed"},
     "extract": {"ready", "computed", "unreadable", "set_aside", "files", "stamp"},
     "train": {"run_id", "stamp"},
+    "finetune": {"run_id", "stamp"},
+    "blend": {"run_id"},
     "predict": {"run_id", "predictions"},
     "explain": {"run_id"},
     "layers": {"scores", "band", "set"},
@@ -484,13 +496,82 @@ def _without_features(
 
 def known_fits(jobs: Path) -> dict[tuple[str, str], float]:
     """How long fits took in this workspace, by model and preset."""
-    found = runs(jobs)[-_TIMED_RUNS:]
+    found = [run for run in runs(jobs) if run.kind == ENSEMBLE][-_TIMED_RUNS:]
     return _known_fits(str(jobs), tuple(run.id for run in found), found)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _known_fits(jobs: str, ids: tuple[str, ...], _runs: list[Run]) -> dict[tuple[str, str], float]:
     return forecast.known_fits((run, read_events(run.folder / "events.jsonl")[0]) for run in _runs)
+
+
+def known_paces(fine_tunings: Sequence[Job], clips: int) -> dict[tuple[str, ...], forecast.Pace]:
+    """How fast encoders were trained by these jobs on as many clips; the newest stands first, as in ``jobs``."""
+    some = list(reversed(fine_tunings[:_TIMED_JOBS]))
+    return _known_paces(tuple((str(job.events), _changed_ns(job.events)) for job in some), clips, some)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _known_paces(changed: tuple[tuple[str, int], ...], clips: int, _jobs: list[Job]) -> dict[tuple[str, ...], forecast.Pace]:
+    told = []
+    for job in _jobs:
+        try:
+            settings, extract = build(FinetuneSettings, job.request["finetune"]), build(ExtractSettings, job.request["extract"])
+            told.append((settings, extract.max_seconds, read_events(job.events)[0]))
+        except (EarmarkError, KeyError, TypeError):  # of another version
+            continue
+    return forecast.known_paces(told, clips)
+
+
+def mean_seconds(dataset: Dataset, max_seconds: float) -> float:
+    """How long the clips of a data set are in the mean, as the headers of some of them say; what is not analysed does not count."""
+    return _mean_seconds(id(dataset), max_seconds, dataset)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _mean_seconds(dataset_id: int, max_seconds: float, _dataset: Dataset) -> float:
+    paths = [row.path for row in (*_dataset.train, *_dataset.test)]
+    found = []
+    for path in paths[:: max(1, len(paths) // _SAMPLE)]:
+        seconds = header_seconds(path)
+        if seconds is not None:
+            found.append(min(max_seconds, seconds))
+    return float(np.mean(found)) if found else 0.0
+
+
+def texts(dataset: Dataset, settings: FinetuneSettings, extract: ExtractSettings, workspace: Workspace) -> list[tuple[str, str]]:
+    """Name and text of a few training clips, as a fine-tuning reads them; of what is not extracted yet there is no text.
+
+    Raises
+    ------
+    DataError
+        The cache is damaged.
+    """
+    changed = tuple(_changed_ns(path) for path in (workspace.cache, workspace.cache.with_name(f"{workspace.cache.name}-wal")))
+    asked = settings.text, features_for(settings, extract)
+    return _texts(str(workspace.root), changed, id(dataset), repr(asked), dataset, settings, asked[1])
+
+
+@st.cache_resource(max_entries=16, show_spinner="Reading texts ...")
+def _texts(
+    root: str,
+    changed_ns: tuple[int, ...],
+    dataset_id: int,
+    named: str,
+    _dataset: Dataset,
+    _settings: FinetuneSettings,
+    _extract: ExtractSettings,
+) -> list[tuple[str, str]]:
+    workspace = Workspace(Path(root))
+    rows = list(_dataset.train[:: max(1, len(_dataset.train) // _LOOKED_AT)])
+    extraction = Extraction({}, {}, {}, 0)
+    if _settings.column is None:
+        there = find_cached([row.path for row in rows], _extract, cache_path=workspace.cache)
+        rows = [row for row in rows if row.path in there]
+    rows = rows[:: max(1, len(rows) // _PREVIEWED)][:_PREVIEWED]
+    if rows and _settings.column is None:  # all of it is in the cache
+        extraction = extract_clips([row.path for row in rows], _extract, cache_path=workspace.cache)
+    return list(zip([row.name for row in rows], read_texts(rows, _settings, _extract, extraction, workspace), strict=True))
 
 
 def judged(run: Run, other: Run) -> tuple[Verdict | None, str | None]:
@@ -538,13 +619,15 @@ class _Tail:
 
 
 def events(path: Path) -> list[Recorded]:
-    """Events of a job's last attempt, after the rounds that earlier ones told of; each line is read once, whoever watches."""
+    """Events of a job's last attempt, after the curves that earlier ones told of; each line is read once, whoever watches."""
     tail = _tail(str(path))
     with tail.lock:
         fresh, tail.offset = read_events(path, tail.offset)
         for one in fresh:
-            if isinstance(one.event, JobStarted):  # fits that were finished before are not done again
-                tail.recorded = [earlier for earlier in tail.recorded if isinstance(earlier.event, RoundsScored)]
+            if isinstance(one.event, JobQueued | JobStarted):  # fits that were finished before are not done again
+                tail.recorded = [earlier for earlier in tail.recorded if isinstance(earlier.event, _CURVES)]
+            if isinstance(one.event, BegunAnew):
+                tail.recorded = [earlier for earlier in tail.recorded if not isinstance(earlier.event, _CURVES)]
             tail.recorded.append(one)
         return list(tail.recorded)
 

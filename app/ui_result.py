@@ -11,10 +11,11 @@ import pandas as pd
 import streamlit as st
 
 from app import ui_charts_training, ui_clips, ui_resources, ui_state
+from app.ui_epochs import draw_curves, share_words
 from app.ui_training import draw_rounds, leak_words
 from app.ui_words import BADGES, SWITCHES, VERDICTS, count, duration, errors_in_words, flattered, fold_plan, plain
-from core.events import RoundsScored
-from core.runs import Run
+from core.events import RoundsScored, StepDone
+from core.runs import BLEND, ENSEMBLE, FINETUNE, Run
 
 _REPEATS_NAMED = 4
 _WORST = 50
@@ -35,13 +36,14 @@ def show_run(run: Run, repeating: Sequence[str]) -> None:
     repeating : columns of the table whose values several clips share
     """
     scores, settings = run.scores, run.record["settings"]["ensemble"]
+    how = {FINETUNE: "fine-tuned", BLEND: "blend of runs"}.get(run.kind) or settings["preset"]
     st.subheader("Result")
     st.caption(" · ".join([plain(run.id), count(run.record["dataset"]["train_clips"], "clip"), plain(fold_plan(settings)),
-                           settings["preset"], duration(run.record["seconds"])]))  # fmt: skip
+                           how, duration(run.record["seconds"])]))  # fmt: skip
     _warnings(run, repeating)
     _figures(scores, settings)
     _leak_gap(scores.get("leak"))
-    _judged(scores)
+    _judged(scores, "The blend beside each run" if run.kind == BLEND else "Switches")
     oof = None
     with errors_in_words():
         oof = ui_resources.oof(run)
@@ -49,15 +51,10 @@ def show_run(run: Run, repeating: Sequence[str]) -> None:
         clip_by_clip(run, repeating)
     with st.grid(2, min_column_width=340):
         with st.container():
-            st.markdown("**Weights of the blend**")
-            table = pd.DataFrame(
-                [(name, scores["blend"].get(name, 0.0), one["oof_rmse"]) for name, one in scores["models"].items()],
-                columns=["member", "weight", "oof_rmse"],
-            )
-            st.altair_chart(
-                ui_charts_training.member_weights(table), key="member_weights", alt="Weight of each member in the blend"
-            )
-            st.caption(_blend_words(scores.get("blend_rules", {}), settings))
+            if run.is_finetuned:
+                _networks(run)
+            else:
+                _blend(run)
         if oof is not None:
             with st.container():
                 st.markdown("**Labels inside their interval**")
@@ -67,17 +64,24 @@ def show_run(run: Run, repeating: Sequence[str]) -> None:
                     alt="Share of labels inside their interval, by label",
                 )
                 st.caption(f"Asked for: {scores['interval']['level']:.0%}. Bins of about as many clips each.")
-    st.markdown("**Members**")
-    _member_table(scores, settings, run.record["settings"]["extract"]["features"])
+    if not run.is_finetuned:
+        whole = "blend" if run.kind == BLEND else "ensemble"
+        st.markdown("**Runs**" if run.kind == BLEND else "**Members**")
+        _member_table(scores, settings, run.record["settings"]["extract"]["features"], whole)
     _downloads(run)
     with st.container(horizontal=True):
         for page, label, icon, key in _NEXT:
+            if page == "explain" and run.kind != ENSEMBLE:  # it is not explained by columns
+                continue
             kind: Literal["primary", "secondary"] = "primary" if key == "next_step" else "secondary"
             st.button(label, icon=icon, key=key, type=kind, on_click=_go, args=(run.id, page))
     events = [one.event for one in ui_resources.events(run.folder / "events.jsonl")]
     if any(isinstance(event, RoundsScored) for event in events):
         with st.expander("Rounds of boosting", icon=":material/show_chart:", expanded=True):
             draw_rounds(events, settings["members"], settings["folds"])
+    if run.is_finetuned and any(isinstance(event, StepDone) for event in events):
+        with st.expander("Losses and epochs", icon=":material/show_chart:", expanded=True):
+            draw_curves(events, run.record["settings"]["finetune"])
     aside = run.record["set_aside"]
     if aside:
         with st.expander(f"{count(len(aside), 'clip')} set aside", icon=":material/warning:"):
@@ -87,6 +91,69 @@ def show_run(run: Run, repeating: Sequence[str]) -> None:
                 key="run_set_aside",
                 alt="Clips that were set aside",
             )
+
+
+def _blend(run: Run) -> None:
+    """How much each member of an ensemble counts, or each run of a blend."""
+    scores = run.scores
+    st.markdown("**Weights of the blend**")
+    table = pd.DataFrame(
+        [(name, scores["blend"].get(name, 0.0), one["oof_rmse"]) for name, one in scores["models"].items()],
+        columns=["member", "weight", "oof_rmse"],
+    )
+    st.altair_chart(ui_charts_training.member_weights(table), key="member_weights", alt="Weight of each member in the blend")
+    words = _blend_words(scores.get("blend_rules", {}), run.record["settings"]["ensemble"])
+    st.caption("All runs count alike." if run.kind == BLEND else words)
+
+
+def _networks(run: Run) -> None:
+    """Of each fold's network the error and the epoch that was taken; and what was trained."""
+    st.markdown("**Folds**")
+    scores, settings = run.scores, run.record["settings"]["finetune"]
+    epochs = run.record.get("epochs") or [None] * len(scores["fold_rmse"])
+    frame = pd.DataFrame(
+        [(number + 1, rmse, epoch) for number, (rmse, epoch) in enumerate(zip(scores["fold_rmse"], epochs, strict=True))],
+        columns=["fold", "rmse", "epoch"],
+    ).astype({"epoch": float})
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        frame,
+        hide_index=True,
+        key="result_table",
+        alt="RMSE of each fold, and the epoch that was taken",
+        column_config={
+            "fold": number("Fold", format="%d"),
+            "rmse": number("RMSE", format="%.4f", help="On the fold's own rows"),
+            "epoch": number(
+                "Epoch taken", format="%d", help=f"Of up to {settings['epochs']}; empty: the last, as no rows were set apart"
+            ),
+        },
+    )
+    told = f"Mean {scores['fold_rmse_mean']:.4f}, standard deviation {scores['fold_rmse_std']:.4f}."
+    share, of = share_words(scores["trained_share"]), f"{scores['trained_parameters']:,} of {scores['parameters']:,}"
+    st.caption(f"{told} Trained: {share} of the parameters, {of}.  \n{plain(network_words(settings))}")
+
+
+def network_words(settings: dict[str, Any]) -> str:
+    """What a fine-tuned run hears and reads.
+
+    Examples
+    --------
+    >>> of = {"audio": "frozen", "audio_model": "a/b", "layer": 7, "text": "describe", "text_model": "c/d", "fusion": "gated"}
+    >>> network_words(of)
+    'Hears with a/b (frozen, layer 7), reads what describes its acoustics with c/d, fusion gated.'
+    >>> network_words(of | {"text": "none"})
+    'Hears with a/b (frozen, layer 7), reads nothing.'
+    """
+    layer = "last layer" if settings["layer"] is None else f"layer {settings['layer']}"
+    audio = {"frozen": f"frozen, {layer}", "lora": f"with adapters, {layer}"}.get(settings["audio"])
+    hears = f"Hears with {settings['audio_model']} ({audio})" if audio else "Hears nothing"
+    if settings["text"] == "none":
+        return f"{hears}, reads nothing."
+    way, _, of = settings["text"].partition("=")
+    source = {"column": f"the column {of}", "whisper": f"what {of} recognises"}.get(way, "what describes its acoustics")
+    fusion = f", fusion {settings['fusion']}" if audio else ""
+    return f"{hears}, reads {source} with {settings['text_model']}{fusion}."
 
 
 def _warnings(run: Run, repeating: Sequence[str]) -> None:
@@ -172,18 +239,18 @@ def _leak_gap(leak: dict[str, Any] | None) -> None:
         leak_words(leak["random_rmse"], leak["grouped_rmse"], leak["groups"], chosen=leak["chosen"])
 
 
-def _judged(scores: dict[str, Any]) -> None:
-    """Verdicts of the switches, and the self-test."""
+def _judged(scores: dict[str, Any], title: str) -> None:
+    """Verdicts of the switches, or of a blend; and the self-test."""
     judged, tested = scores.get("verdicts") or {}, scores.get("self_test")
     if not judged and tested is None:
         return
-    st.markdown("**Switches**")
+    st.markdown(f"**{title}**")
     for name, one in judged.items():
         colour, icon = VERDICTS[one["verdict"]]
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(one["verdict"], icon=icon, color=colour)  # type: ignore[arg-type]
             told = one["sentence"].removeprefix(one["verdict"]).strip()  # the badge has said it
-            st.markdown(plain(f"{SWITCHES.get(name, name)}, {told}"), width="content")
+            st.markdown(plain(f"{SWITCHES.get(name, name.capitalize())}, {told}"), width="content")
     if tested is not None:
         with st.container(horizontal=True, vertical_alignment="center"):
             passed = tested["passed"]
@@ -221,7 +288,7 @@ def _blend_words(rules: dict[str, int], settings: dict[str, Any]) -> str:
     return f"{said[:1].upper()}{said[1:]}, as each fold's training rows decide."
 
 
-def _member_table(scores: dict[str, Any], settings: dict[str, Any], sets: Sequence[str]) -> None:
+def _member_table(scores: dict[str, Any], settings: dict[str, Any], sets: Sequence[str], whole: str) -> None:
     folds, repeats = settings["folds"], settings.get("repeats", 1)
     places = [f"fold {ui_charts_training.place(repeat, fold, repeats)}" for repeat in range(repeats) for fold in range(folds)]
     rows = [
@@ -229,7 +296,7 @@ def _member_table(scores: dict[str, Any], settings: dict[str, Any], sets: Sequen
          *one["fold_rmse"]]
         for name, one in scores["models"].items()
     ]  # fmt: skip
-    rows.append(["ensemble", 1.0, scores["oof_rmse"], scores["fold_rmse_mean"], scores["fold_rmse_std"], "", *scores["fold_rmse"]])
+    rows.append([whole, 1.0, scores["oof_rmse"], scores["fold_rmse_mean"], scores["fold_rmse_std"], "", *scores["fold_rmse"]])
     frame = pd.DataFrame(rows, columns=["member", "weight", "RMSE", "mean", "std", "sets", *places])
     number = st.column_config.NumberColumn
     formats: dict[str, Any] = {name: number(format="%.4f") for name in places}
@@ -285,18 +352,24 @@ def _downloads(run: Run) -> None:
                     on_click="ignore",
                     key=f"download_{label}",
                 )
-        st.download_button(
-            "Models",
-            lambda: models_zip(run),
-            f"models_{run.id}.zip",
-            "application/zip",
-            icon=":material/download:",
-            on_click="ignore",
-            key="download_models",
-            help="The models of all folds with the record of the run, as one zip.",
-        )
+        if run.kind != BLEND:
+            st.download_button(
+                "Models",
+                lambda: models_zip(run),
+                f"models_{run.id}.zip",
+                "application/zip",
+                icon=":material/download:",
+                on_click="ignore",
+                key="download_models",
+                help="Adapters and heads of all folds with the record of the run, as one zip; the encoders stay where they are."
+                if run.is_finetuned
+                else "The models of all folds with the record of the run, as one zip.",
+            )
+    if run.kind == BLEND:
+        st.caption("A blend has no models of its own: those of its runs are taken away there.")
     if not run.record["submission"]:
-        st.caption("This data set has no test table, so there is no submission.")
+        why_not = "not all of its runs have one on the same clips" if run.kind == BLEND else "this data set has no test table"
+        st.caption(f"There is no submission: {why_not}.")
 
 
 def models_zip(run: Run) -> bytes:

@@ -17,7 +17,18 @@ from core.doctor import size_text
 from core.errors import EarmarkError
 from core.jobs import Job
 from core.leaderboard import flatten, leaderboard
-from core.runs import NAME_CHARACTERS, NOTE_CHARACTERS, Run, delete_run, describe_run, ranked_with, size_bytes
+from core.runs import (
+    BLEND,
+    ENSEMBLE,
+    NAME_CHARACTERS,
+    NOTE_CHARACTERS,
+    Run,
+    blends_of,
+    delete_run,
+    describe_run,
+    ranked_with,
+    size_bytes,
+)
 
 _TALLEST_ROWS = 12
 _MOST_APART = 10
@@ -25,10 +36,10 @@ _UNFINISHED = 5
 
 
 def matching(runs: Sequence[Run], words: str) -> list[Run]:
-    """Runs whose name, id, notes, data set, members or groups hold all the words."""
+    """Runs whose name, id, notes, data set, members, encoders or groups hold all the words."""
 
     def text(run: Run) -> str:
-        ensemble = run.record["settings"]["ensemble"]
+        ensemble, finetune = run.record["settings"]["ensemble"], run.record["settings"].get("finetune", {})
         parts = [
             run.id,
             run.name,
@@ -36,6 +47,7 @@ def matching(runs: Sequence[Run], words: str) -> list[Run]:
             str(run.record["dataset"].get("name") or ""),
             *ensemble["members"],
             str(ensemble.get("groups") or ""),
+            *(str(finetune.get(name) or "") for name in ("audio_model", "text_model", "text")),
         ]
         return " ".join(parts).lower()
 
@@ -134,7 +146,8 @@ def unfinished(trainings: Sequence[tuple[Job, str]], unreadable: Sequence[tuple[
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(state, color="blue" if state in jobs.ACTIVE else "orange")
             why = f": {jobs.why_failed(job)}" if state == jobs.FAILED else ""
-            st.markdown(plain(f"Training on {ui_state.request_name(job)}, {job.id}{why}"), width="content")
+            verb = "Fine-tuning" if job.kind == "finetune" else "Training"
+            st.markdown(plain(f"{verb} on {ui_state.request_name(job)}, {job.id}{why}"), width="content")
             if state in jobs.ACTIVE:
                 watch = ui_state.watch_training
                 st.button("Watch", icon=":material/visibility:", key=f"watch_{job.id}", on_click=watch, args=(job,))
@@ -174,8 +187,10 @@ def show(run: Run, trained_here: bool) -> None:
             _figures(run)
         with st.container(horizontal=True):
             if trained_here:
-                st.button("Result", icon=":material/model_training:", key="open_result", on_click=ui_state.go, args=("train",))
-            st.button("Explain", icon=":material/lightbulb:", key="open_explain", on_click=ui_state.go, args=("explain",))
+                page = ui_state.page_of(run)
+                st.button("Result", icon=":material/model_training:", key="open_result", on_click=ui_state.go, args=(page,))
+            if run.kind == ENSEMBLE:
+                st.button("Explain", icon=":material/lightbulb:", key="open_explain", on_click=ui_state.go, args=("explain",))
             st.button("Predict", icon=":material/target:", key="open_predict", on_click=ui_state.go, args=("predict",))
             st.download_button(
                 "Download all",
@@ -230,6 +245,10 @@ def ask_to_delete(run: Run) -> None:
         f"**{plain(run.name)}** and all that belongs to it: its record, predictions, models and explanation, "
         f"{size_text(size_bytes(run))} in all. This cannot be undone."
     )
+    names = [one.name for one in blends_of(run)]
+    if names:
+        told = f"{count(len(names), 'blend')} of it can score no new clips any more: {', '.join(names)}."
+        st.warning(plain(told), icon=":material/call_merge:")
     st.caption("Extracted features stay, so does the submission file, and a copy in MLflow if there is one.")
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:", key="delete_yes"):
@@ -272,6 +291,7 @@ def compare(run: Run, others: Sequence[Run]) -> None:
             told = verdict.sentence().removeprefix(verdict.verdict).strip()
             st.markdown(plain(f"{called[other.id]} instead of {called[run.id]}, {told}"), width="content")
     if rows:
+        _offer_blend([run, *(other for other, _ in rows)])
         frame = pd.DataFrame(
             [(called[other.id], one.difference, one.low, one.high, one.verdict) for other, one in rows],
             columns=["run", "difference", "low", "high", "verdict"],
@@ -297,6 +317,28 @@ def compare(run: Run, others: Sequence[Run]) -> None:
         _clip_by_clip(run, rows[0][0])
 
 
+def _offer_blend(some: Sequence[Run]) -> None:
+    """A button for the mean of runs on the same folds; where it is there already, it is opened."""
+    if any(run.kind == BLEND for run in some):
+        return
+    names = sorted(run.id for run in some)
+    blends = (run for run in ui_resources.runs(ui_state.workspace().jobs) if run.kind == BLEND)
+    there = next((run for run in blends if sorted(run.record["settings"]["ensemble"]["members"]) == names), None)
+    if there is not None:
+        if st.button("Open their blend", icon=":material/call_merge:", key="open_blend"):
+            ui_state.open_run(there.id)
+            st.rerun()
+    elif st.button(
+        f"Blend these {count(len(some), 'run')}",
+        icon=":material/call_merge:",
+        key="blend_runs",
+        help="Their mean, clip by clip, each counting the same: a run of its own, judged beside each of them.",
+    ):
+        with errors_in_words():
+            ui_state.open_when_done(jobs.submit("blend", {"runs": names}, ui_state.workspace().jobs))
+            st.rerun()
+
+
 def labels(runs: Sequence[Run]) -> dict[str, str]:
     """What to call each run among these, by id: its name, and its id too where another has the same name."""
     names = [run.name for run in runs]
@@ -304,9 +346,10 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def differing(runs: Sequence[Run]) -> pd.DataFrame:
-    """A row for each setting that is not the same in all runs, a column for each run."""
+    """A row for each setting that is not the same in all runs, a column for each run; what all of them have stands first."""
     flat = [flatten(run.record["settings"]) for run in runs]
     names = list(dict.fromkeys(name for one in flat for name in one))
+    names.sort(key=lambda name: not all(name in one for one in flat))
     rows = [[name, *(_said(one.get(name)) for one in flat)] for name in names if len({_said(one.get(name)) for one in flat}) > 1]
     return pd.DataFrame(rows, columns=["Setting", *labels(runs).values()])
 

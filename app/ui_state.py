@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,8 +18,9 @@ from core.dataset import Dataset, Layout
 from core.errors import DataError, EarmarkError, JobError
 from core.estimate import Speed, speed_of_job
 from core.extract import ExtractSettings
-from core.jobs import DONE, Job, read_job, status
-from core.runs import Run
+from core.jobs import DONE, Job, is_job, read_job, status
+from core.lora.config import COLUMN as COLUMN_TEXT
+from core.runs import BLEND, Run
 from core.settings import Settings, build
 from core.workspace import Workspace, to_json, write_json
 
@@ -28,7 +29,7 @@ BUNDLED = ROOT / "examples" / "piano-touch"
 # A page by its name, as `st.page_link` and `st.switch_page` want it.
 PAGES = {name: str(ROOT / "pages" / file) for name, file in {
     "home": "0_home.py", "dataset": "1_dataset.py", "features": "2_features.py", "train": "3_train.py",
-    "explain": "5_explain.py", "predict": "6_predict.py", "runs": "7_runs.py",
+    "finetune": "4_finetune.py", "explain": "5_explain.py", "predict": "6_predict.py", "runs": "7_runs.py",
 }.items()}  # fmt: skip
 COLUMN, EXPLAINED_CLIP, COMPARED = "column", "clip", "compare"  # in the address too
 _RECENT = 8
@@ -87,7 +88,7 @@ def choose(chosen: Choice) -> None:
     if chosen == choice():
         return
     st.session_state["choice"] = chosen
-    for key in [key for key in st.session_state if str(key).startswith(("extract_", "train_"))]:
+    for key in [key for key in st.session_state if str(key).startswith(("extract_", "train_", "finetune_"))]:
         del st.session_state[key]  # the forms begin with what was last done on this data set
 
 
@@ -105,6 +106,12 @@ def absolute(path: str) -> str:
     start = os.environ.get("EARMARK_START") or os.getcwd()
     plain_path = path.strip().strip("'\"").removeprefix("file://")
     return os.path.normpath(os.path.join(start, os.path.expanduser(plain_path)))
+
+
+def model_folder(name: str) -> str:
+    """A model as it was typed: a folder by its absolute path, from where Earmark was started; else an id as it stands."""
+    folder = absolute(name)
+    return folder if os.path.isdir(folder) else name.strip()
 
 
 def require_dataset() -> Dataset:
@@ -127,11 +134,15 @@ def request(**settings: Any) -> dict[str, Any]:
 
 def newest_job(kind: str, **settings: Any) -> Job | None:
     """The last job of a kind on the chosen data set, with these settings."""
+    return next(jobs_here(kind, **settings), None)
+
+
+def jobs_here(kind: str, **settings: Any) -> Iterator[Job]:
+    """Jobs of a kind on the chosen data set, with these settings, the last one first."""
     wanted = request(**settings)
     for job in ui_resources.jobs(workspace().jobs):
         if job.kind == kind and {name: job.request.get(name) for name in wanted} == wanted:
-            return job
-    return None
+            yield job
 
 
 def newest_of_run(kind: str, run: Run) -> Job | None:
@@ -144,12 +155,7 @@ def newest_of_run(kind: str, run: Run) -> Job | None:
 
 def newest_done(kind: str) -> Job | None:
     """The last job of a kind on the chosen data set that ended well."""
-    wanted = request()
-    for job in ui_resources.jobs(workspace().jobs):
-        same = job.kind == kind and {name: job.request.get(name) for name in wanted} == wanted
-        if same and status(job) == DONE:
-            return job
-    return None
+    return next((job for job in jobs_here(kind) if status(job) == DONE), None)
 
 
 def known_speed(settings: ExtractSettings) -> Speed | None:
@@ -264,7 +270,8 @@ def said(key: str) -> str | None:
 
 def request_name(job: Job) -> str:
     """What a job works on, for people."""
-    return Path(str(job.request.get("dataset") or job.request.get("run") or job.id)).name
+    runs = " and ".join(job.request.get("runs", ()))
+    return Path(str(job.request.get("dataset") or job.request.get("run") or runs or job.id)).name
 
 
 def watch(job: Job) -> None:
@@ -309,6 +316,22 @@ def open_run(run_id: str) -> None:
         st.query_params["run"] = run_id
 
 
+def open_when_done(job: Job) -> None:
+    """Look at the run of a job as soon as it is there."""
+    st.session_state["awaited"] = job.id
+
+
+def awaits(job: Job) -> bool:
+    """Whether this session waits for the run of a job."""
+    return bool(st.session_state.get("awaited") == job.id)
+
+
+def open_awaited(done: Container[str]) -> None:
+    """Look at the run that this session waits for, where it is there now."""
+    if st.session_state.get("awaited") in done:
+        open_run(st.session_state.pop("awaited"))
+
+
 def close_run() -> None:
     """Look at no run in particular."""
     st.session_state.pop("opened_run", None)
@@ -316,23 +339,31 @@ def close_run() -> None:
 
 
 def result_run(here: Sequence[Run]) -> Run:
-    """The run whose result is looked at: one that has come since the last look, else the opened one, else the newest."""
-    newest = here[-1]
-    fresh = st.session_state.get("newest_result") not in (None, newest.id)
-    st.session_state["newest_result"] = newest.id
+    """The run whose result is looked at: one that has come since the last look, else the opened one, else the newest.
+
+    Parameters
+    ----------
+    here : sequence of Run of one kind, ensembles or fine-tuned ones, oldest first
+    """
+    newest = next((run for run in reversed(here) if run.kind != BLEND), here[-1])  # a blend is opened where it is made
+    known = f"newest_result_{page_of(newest)}"
+    fresh = st.session_state.get(known) not in (None, newest.id)
+    st.session_state[known] = newest.id
     run = newest if fresh else opened_run(here) or newest
     open_run(run.id)
     return run
 
 
-def stamp_of(run: Run) -> str:
-    """The state of the data set that a run was trained on.
+def stamp_of(run: Run) -> str | None:
+    """The state of the data set that a run was trained on; of a blend, which was not trained, None.
 
     Raises
     ------
     JobError
         It was not kept, or is damaged.
     """
+    if run.kind == BLEND or not is_job(run.folder):  # nor was it a job where a script trained it
+        return None
     stamp: str = ui_resources.result(read_job(run.folder))["stamp"]
     return stamp
 
@@ -376,10 +407,15 @@ def gone_to() -> str | None:
 
 
 def watch_training(job: Job) -> None:
-    """Look at a training on the page that shows it, on its own data set."""
+    """Look at a training, or a fine-tuning, on the page that shows it, on its own data set."""
     if (its_set := chosen_by(job)) is not None:
         choose(its_set)
-    go("train")
+    go(job.kind)
+
+
+def page_of(run: Run) -> str:
+    """The page that shows the result of a run."""
+    return "finetune" if run.is_finetuned else "train"
 
 
 def opened_run(among: Sequence[Run]) -> Run | None:
@@ -390,6 +426,16 @@ def opened_run(among: Sequence[Run]) -> Run | None:
         return None
     open_run(name)
     return by_id[name]
+
+
+def columns_read(run: Run) -> list[str]:
+    """Columns of a table that the networks of a run read; of a blend those of all of its runs."""
+    made_of = [run]
+    if run.kind == BLEND:
+        names = run.record["settings"]["ensemble"]["members"]
+        made_of = [one for one in ui_resources.runs(workspace().jobs) if one.id in names]
+    texts = [one.record["settings"].get("finetune", {}).get("text", "") for one in made_of]
+    return list(dict.fromkeys(text.removeprefix(COLUMN_TEXT) for text in texts if text.startswith(COLUMN_TEXT)))
 
 
 def clips_of(run: Run) -> dict[str, Path]:

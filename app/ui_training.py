@@ -1,14 +1,11 @@
 """A training drawn while it is at work: its errors as they come. Errors are in the unit of the label."""
 
-from collections.abc import Callable, Hashable, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from app import ui_charts_training, ui_live
-from app.ui_marks import ZOOM
 from app.ui_words import LITTLE, NOTHING, group_noun, plain
 from core.events import FitFinished, FoldScored, LeakGapFound, Recorded, RoundsScored, TrainingStarted, Warned
 
@@ -50,8 +47,8 @@ def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | 
     else:
         with st.grid(2, min_column_width=320):
             table, shape = ui_charts_training.fold_table(fits, repeats), (tuple(plan["members"]), folds, repeats)
-            _draw(table, ui_charts_training.fold_chart, *shape, key="fold_scores", what="RMSE by member and fold")
-            _draw(
+            ui_live.draw_chart(table, ui_charts_training.fold_chart, *shape, key="fold_scores", what="RMSE by member and fold")
+            ui_live.draw_chart(
                 ui_charts_training.running_table(fits, total, best),
                 ui_charts_training.running_chart,
                 total,
@@ -79,18 +76,7 @@ def draw_rounds(events: Sequence[object], members: Sequence[str], folds: int, *,
                     table = ui_charts_training.round_table([one for one in rounds if one.model == member])
                     what = f"RMSE of {member} by round, on the early-stopping rows"
                     key = f"rounds_{number}"
-                    _draw(table, ui_charts_training.round_chart, folds, key=key, what=what, zooms=True, ticks=ticks)
-
-
-def _draw(
-    table: pd.DataFrame, chart: Callable[..., Any], *shape: Hashable, key: str, what: str, zooms: bool = False, ticks: bool = True
-) -> None:
-    """A chart that ticks: what it looks like is built once, only the table is new."""
-    spec = deepcopy(ui_charts_training.ticking_spec(chart, *shape))
-    if zooms and ticks:  # a closer look outlasts the next table where it counts as selected
-        st.vega_lite_chart(table, spec, key=key, alt=what, on_select="rerun", selection_mode=ZOOM)
-    else:
-        st.vega_lite_chart(table, spec, key=key, alt=what)
+                    ui_live.draw_chart(table, ui_charts_training.round_chart, folds, key=key, what=what, zooms=True, ticks=ticks)
 
 
 def leak_words(random_rmse: float, grouped_rmse: float, groups: str, *, chosen: bool) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from core.errors import EarmarkError
 from core.jobs import refusal
-from core.runs import Run
+from core.runs import BLEND, FINETUNE, Run
 
 NOTHING = "\N{EN DASH}"  # where a figure is not there yet
 SWITCHES = {
@@ -151,7 +151,8 @@ def flattered(scores: dict[str, Any]) -> tuple[str, float] | None:
 def run_label(run: Run, best: Run | None = None) -> str:
     """A run by its error, its data set, its folds and its name."""
     mark = " · best here" if best is not None and run.id == best.id else ""
-    folds = fold_plan(run.record["settings"]["ensemble"])
+    kind = {FINETUNE: " · fine-tuned", BLEND: " · blend of runs"}.get(run.kind, "")
+    folds = fold_plan(run.record["settings"]["ensemble"]) + kind
     return f"RMSE {run.scores['oof_rmse']:.4f} · {run.record['dataset']['name']} · {folds} · {run.name}{mark}"
 
 

@@ -390,6 +390,13 @@ def encoders(source: Path, folder: Path) -> list[str]:
     return section(source, folder)
 
 
+def finetuning(source: Path, folder: Path) -> list[str]:
+    """Training on frames that are kept beside computing them anew."""
+    from bench.finetuning import section
+
+    return section(source, folder)
+
+
 SECTIONS = {
     "one-clip": one_clip,
     "data-set": data_set,
@@ -398,6 +405,7 @@ SECTIONS = {
     "agreement": agreement,
     "training": training,
     "encoders": encoders,
+    "finetuning": finetuning,
     "workbench": workbench,
 }
 

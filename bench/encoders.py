@@ -94,12 +94,12 @@ def _sides(folder: Path, clips: np.ndarray, few: np.ndarray, device: str, precis
 
     encoder = Extractor(find(str(folder / "encoder")), device=device, precision=precision)
     loop = _plain_loop(folder / "encoder", device)
-    return _in_turn(
+    return in_turn(
         {
             "loop": (lambda: loop(few), len(few)),
             "encoder": (lambda: encoder(list(clips)), len(clips)),
         }
-    ) | _in_turn(
+    ) | in_turn(
         {
             "handcrafted": (_handcrafted(few), len(few)),
             "torch200": (_torch200(device, few), len(few)),
@@ -163,7 +163,7 @@ def _extract_one(y: np.ndarray) -> np.ndarray:
     return features.extract(_clip(y), ("ultra", "mfcc"))["ultra"]
 
 
-def _in_turn(sides: dict[str, tuple[Callable[[], object], int]]) -> dict[str, float]:
+def in_turn(sides: dict[str, tuple[Callable[[], object], int]]) -> dict[str, float]:
     """Median seconds a clip of each side; they take turns, and the first turn does not count."""
     took: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(TURNS + 1):

@@ -139,6 +139,14 @@ def clipped_share(clip: Clip) -> float:
     return float((np.abs(clip.samples) >= 0.999).mean())
 
 
+def header_seconds(path: Path) -> float | None:
+    """How long a file lasts, as its header says; None where it says nothing."""
+    try:
+        return float(soundfile.info(str(path)).duration)
+    except (soundfile.LibsndfileError, OverflowError, ZeroDivisionError):
+        return None
+
+
 def clip_deadline_s(path: Path, *, max_seconds: float = MAX_SECONDS) -> float:
     """Seconds that a clip may take: ten, and as long as the part of it lasts that is analysed.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from core import checkpoints, embeddings, transcripts, voices
 from core.audio import Clip
-from core.device import Device, free_memory, in_batches, require_torch
+from core.device import Device, free_memory, in_batches, require_torch, use_all_cores
 from core.errors import AudioError, EarmarkError, JobError, ParameterError
 from core.events import BatchHalved, Notify, ignore
 from core.features import chooser, columns, extract, parse_set
@@ -186,6 +186,7 @@ class Batches(Generic[Key]):
     def load(self) -> None:
         """Have the model ready: it takes seconds, and no clip is to be charged with them."""
         if self._extractor is None:
+            use_all_cores()
             self._extractor = self._load()
 
     def add(self, key: Key, prepared: Any) -> list[Computed[Key]]:

@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )  # the first counts
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")  # any of them
+_WHISPER_TOKENIZERS = ("tokenizer.json", "vocab.json")
 _WEIGHTS_OF_HUB = ("model*.safetensors", "pytorch_model*.bin")
 _FURTHER = ("*.json", "*.txt", "*.model")  # tokenizers, generation settings
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -79,6 +83,49 @@ def encoder_shape(checkpoint: Checkpoint) -> tuple[int, int]:
     return layers + 1, width
 
 
+def text_shape(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Layers of a text encoder, and the width of what it says of a token.
+
+    Raises
+    ------
+    ParameterError
+        It is none, or its tokenizer is missing.
+    """
+    config = checkpoint.config
+    layers = config.get("num_hidden_layers", config.get("n_layers"))
+    width = config.get("hidden_size", config.get("dim"))
+    of_sound = "conv_kernel" in config or checkpoint.architecture == WHISPER
+    if not isinstance(layers, int) or not isinstance(width, int) or "vocab_size" not in config or of_sound:
+        raise ParameterError(
+            f"{checkpoint.model}: model_type={checkpoint.architecture!r} is no encoder of text, as DistilBERT is one"
+        )
+    if not any((checkpoint.folder / name).is_file() for name in TOKENIZERS):
+        raise ParameterError(
+            f"{checkpoint.model}: {checkpoint.folder} has no tokenizer; bring tokenizer.json too (or vocab.txt of a BERT)"
+        )
+    return layers, width
+
+
+def require_recogniser(checkpoint: Checkpoint) -> None:
+    """Refuse what is no Whisper with its tokenizer.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if checkpoint.architecture != WHISPER:
+        raise ParameterError(f"{checkpoint.model}: model_type={checkpoint.architecture!r} is no Whisper, which transcripts need")
+    if not any((checkpoint.folder / name).is_file() for name in _WHISPER_TOKENIZERS):
+        raise ParameterError(
+            f"{checkpoint.model}: {checkpoint.folder} has no tokenizer; bring tokenizer.json too (or vocab.json and merges.txt)"
+        )
+
+
+def is_fetched(model: str) -> bool:
+    """Whether the hub will be asked for a model: its name is an id, and no folder of it is here, whole or not."""
+    return _ID.fullmatch(model) is not None and _folder(model) is None
+
+
 def find(model: str) -> Checkpoint:
     """A model that is on this machine already; the network is not asked.
 
@@ -122,13 +169,39 @@ def is_here(model: str) -> bool:
     return True
 
 
+@contextmanager
+def loading(checkpoint: Checkpoint) -> Iterator[None]:
+    """Where transformers reads weights: without its notes on the console, and with its errors in words.
+
+    Raises
+    ------
+    ParameterError
+        What is in the folder cannot be loaded.
+    """
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # heads that were trained with an encoder and are not used here
+    logging.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ParameterError(f"{checkpoint.model}: the weights in {checkpoint.folder} cannot be loaded ({reason})") from None
+    finally:
+        logging.set_verbosity(shown[0])
+        if shown[1]:
+            logging.enable_progress_bar()
+
+
 def models_folder() -> Path:
     """Where models that were brought by hand are looked for."""
     return Path(os.environ.get("EARMARK_MODELS") or Path.home() / ".cache" / "earmark" / "models")
 
 
 def _bring(model: str) -> str:
-    files = f"{CONFIG}, {PREPROCESSOR} and {WEIGHTS[0]} (or {WEIGHTS[2]})"
+    files = f"{CONFIG}, {PREPROCESSOR} (a text model has its tokenizer's files instead) and {WEIGHTS[0]} (or {WEIGHTS[2]})"
     if not _ID.fullmatch(model):
         return f"name a folder with {files}, or an id of the Hugging Face hub such as microsoft/wavlm-base"
     return f"put {files} of https://huggingface.co/{model} into {models_folder() / model}"

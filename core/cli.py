@@ -174,6 +174,50 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def finetune(options: argparse.Namespace) -> int:
+    """Train an audio and a text encoder together on a data set."""
+    from core.extract import ExtractSettings
+    from core.lora.config import FinetuneSettings
+    from core.runs import find_run
+    from core.settings import build
+
+    workspace = _workspace(options)
+    dataset, layout = _dataset(options)
+    flags = {field.name: getattr(options, field.name, None) for field in fields(FinetuneSettings)}
+    flags |= {"text": _text_source(options.text, dataset), "audio": options.encoder_is}
+    ensemble = _section(options, "ensemble")  # of a run whose clips are to be scored in the same folds
+    plan = {name: ensemble[name] for name in ("folds", "groups", "stratified", "seed") if name in ensemble}
+    settings = build(FinetuneSettings, plan | _section(options, "finetune"), **flags)
+    extract = build(ExtractSettings, _section(options, "extract"), max_seconds=options.max_seconds, workers=options.workers)
+    request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": extract, "finetune": settings}
+    run = find_run(_do("finetune", request, workspace)["run_id"], workspace.jobs)
+    print_run(run, out=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        line = {"run_id": run.id} | {name: value for name, value in run.scores.items() if name != "models"}
+        print_json(line | {"submission": run.record["submission"], "seconds": run.record["seconds"]})
+    return 0
+
+
+def blend(options: argparse.Namespace) -> int:
+    """Average finished runs, such as an ensemble and a fine-tuned one."""
+    from core.runs import find_run
+
+    workspace = _workspace(options)
+    chosen = [find_run(name, workspace.jobs) for name in options.runs]
+    for run in chosen:
+        if run.folder.parent.resolve() != workspace.jobs.resolve():
+            raise ParameterError(
+                f"{run.folder}: a blend is of runs in one workspace, here {workspace.root}; name it with --workspace"
+            )
+    names = [run.id for run in chosen]
+    run = find_run(_do("blend", {"runs": names}, workspace)["run_id"], workspace.jobs)
+    print_run(run, out=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        line = {"run_id": run.id} | {name: value for name, value in run.scores.items() if name != "models"}
+        print_json(line | {"submission": run.record["submission"]})
+    return 0
+
+
 def tune(options: argparse.Namespace) -> int:
     """Train with a search for settings."""
     options.trials = TRIALS if options.trials is None else options.trials
@@ -260,6 +304,9 @@ def cache_info(options: argparse.Namespace) -> int:
         name = f"{of.set_name} of the first {of.max_seconds:g} s" if of.set_name else "of an unknown set"
         use = "in use" if is_current(of) else "of an earlier definition: earmark cache prune removes them"
         print(f"  {of.vectors:8d} vectors, {size_text(of.bytes):>9}  {name} ({use})")
+    if kept := list(_workspace(options).frames.glob("audio_*.npy")):
+        size = size_text(sum(file.stat().st_size for file in kept))
+        print(f"  {len(kept):8d} clips,   {size:>9}  heard for fine-tuning (earmark cache prune --frames removes them)")
     return 0
 
 
@@ -283,12 +330,20 @@ def cache_prune(options: argparse.Namespace) -> int:
     from core.cache import VectorCache
     from core.doctor import size_text
     from core.extract import is_current
+    from core.lora.frames import is_whole, torn_frames
 
     path = _cache(options)
     before = path.stat().st_size
     with VectorCache(path) as store:
         removed = store.remove(store.damaged(), definitions=[of.definition for of in store.stored() if not is_current(of)])
-    print(f"{removed} vectors removed, {size_text(max(0, before - path.stat().st_size))} freed")
+    freed = max(0, before - path.stat().st_size)
+    files = list(_workspace(options).frames.glob("audio_*.npy"))
+    gone = [file for file in files if options.frames or not is_whole(file)]
+    freed += sum(file.stat().st_size for file in gone)
+    for file in (*gone, *torn_frames(_workspace(options).frames)):
+        file.unlink(missing_ok=True)
+    heard = f" and {len(gone)} of {len(files)} clips heard for fine-tuning" if files else ""
+    print(f"{removed} vectors{heard} removed, {size_text(freed)} freed")
     return 0
 
 
@@ -411,13 +466,13 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     # A flag that is not given stays None, so that a settings file can speak before the default does.
-    def add_dataset(sub: argparse.ArgumentParser) -> None:
+    def add_dataset(sub: argparse.ArgumentParser, *, audio: str = "--audio") -> None:
         sub.add_argument(
             "dataset", metavar="DATASET", help="folder with csvs/ and audios/, or a plain folder or CSV with its clips"
         )
         sub.add_argument("--filename-column", metavar="NAME", help="column with the names of the clips (default: filename)")
         sub.add_argument("--label-column", metavar="NAME", help="column with the labels (default: label)")
-        sub.add_argument("--audio", metavar="DIR", help="folder with the clips, where it is not the usual one")
+        sub.add_argument(audio, dest="audio", metavar="DIR", help="folder with the clips, where it is not the usual one")
         sub.add_argument("--settings", metavar="FILE", help="settings as JSON, or the run.json of a run; flags override it")
 
     def add_work(sub: argparse.ArgumentParser) -> None:
@@ -504,6 +559,59 @@ def _parser() -> argparse.ArgumentParser:
     add_workspace(sub)
     sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
+    sub = add("finetune", finetune, "train an audio and a text encoder together, with adapters, and write the submission")
+    add_dataset(sub, audio="--audio-dir")
+    sub.add_argument(
+        "--audio-model", metavar="ID|DIR", help="encoder of the Hugging Face hub or a folder (default: facebook/wav2vec2-base)"
+    )
+    sub.add_argument("--text-model", metavar="ID|DIR", help="text encoder, likewise (default: distilbert/distilbert-base-uncased)")
+    sub.add_argument(
+        "--text",
+        metavar="SOURCE",
+        help="a column of the table, transcript (a column that is called so, else describe), describe (the clip's acoustics in "
+        "words), whisper=MODEL (what a recogniser hears), or none (default: describe)",
+    )
+    sub.add_argument(
+        "--audio",
+        dest="encoder_is",
+        choices=("frozen", "lora", "none"),
+        help="what is done with the audio encoder: its frames are computed once, it is trained with adapters, nothing is heard "
+        "(default: frozen)",
+    )
+    sub.add_argument("--layer", type=int, metavar="N", help="layer of the audio encoder that is read (default: the last)")
+    sub.add_argument("--fusion", choices=("attention", "gated", "concat"), help="(default: attention)")
+    sub.add_argument("--folds", type=int, metavar="N", help="folds of the cross-validation (default: 5)")
+    sub.add_argument("--groups", metavar="COLUMN", help="column whose clips of one value stay in one fold, or auto")
+    sub.add_argument("--stratified", action="store_true", default=None, help="folds with about the same distribution of labels")
+    sub.add_argument("--epochs", type=int, metavar="N", help="at most; the best on an inner split is taken (default: 15)")
+    sub.add_argument("--patience", type=int, metavar="N", help="epochs without a better one that end a fold (default: 4)")
+    sub.add_argument("--batch", type=int, metavar="N", help="clips at once (default: 4)")
+    sub.add_argument("--accumulation", type=int, metavar="N", help="batches that make one step (default: 1)")
+    sub.add_argument("--learning-rate", type=float, metavar="R", help="of the adapters (default: 2e-5)")
+    sub.add_argument("--head-learning-rate", type=float, metavar="R", help="of pooling, fusion and head (default: 1e-3)")
+    sub.add_argument("--warmup", type=float, metavar="P", help="share of the steps in which the rates rise (default: 0.1)")
+    sub.add_argument("--weight-decay", type=float, metavar="W", help="(default: 0.01)")
+    sub.add_argument("--clip-norm", type=float, metavar="N", help="longest gradient (default: 1)")
+    sub.add_argument("--rank", type=int, metavar="R", help="of the adapters (default: 8)")
+    sub.add_argument("--alpha", type=int, metavar="A", help="scale of the adapters: alpha / rank (default: 16)")
+    sub.add_argument("--dropout", type=float, metavar="P", help="in adapters and fusion (default: 0.1)")
+    sub.add_argument("--level", type=float, metavar="P", help="share of labels that intervals are to cover (default: 0.9)")
+    sub.add_argument("--loss", choices=("huber", "mse"), help="(default: huber)")
+    sub.add_argument("--concordance", type=float, metavar="W", help="weight of a concordance loss beside it (default: 0)")
+    sub.add_argument("--seed", type=int, metavar="N", help="(default: 42)")
+    sub.add_argument("--max-seconds", type=float, metavar="S", help="only the start of longer clips is heard (default: 45)")
+    sub.add_argument("--device", choices=("auto", "cuda", "cpu"), help="where PyTorch computes (default: auto)")
+    add_workers(sub)
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+    sub = add("blend", blend, "average finished runs on the same clips and folds, such as an ensemble and a fine-tuned one")
+    sub.add_argument(
+        "runs", nargs="+", metavar="RUN", help="id of a run, latest, best, or a run's folder; two or more of one workspace"
+    )
+    add_workspace(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
     sub = add("tune", tune, "train with settings that each member finds for itself, inside each fold")
     add_dataset(sub)
     add_work(sub)
@@ -572,6 +680,9 @@ def _parser() -> argparse.ArgumentParser:
         sub = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
         sub.set_defaults(command=command)
         add_workspace(sub)
+    sub.add_argument(
+        "--frames", action="store_true", help="also remove what was heard for fine-tuning; it is heard again when needed"
+    )
 
     sub = add("doctor", doctor, "examine versions, device, disk and workspace")
     add_workspace(sub)
@@ -632,6 +743,21 @@ def _with_words(features: str | None, dataset: "Dataset") -> str | None:
     source = f"{TRANSCRIPT}:describe" if named is None else f"{TRANSCRIPT}:column={named}"
     print(f"earmark: {TRANSCRIPT} is taken as {source}", file=sys.stderr)
     return ",".join(source if name == TRANSCRIPT else name for name in sets)
+
+
+def _text_source(text: str | None, dataset: "Dataset") -> str | None:
+    """What ``--text`` means: a name is that of a column, unless it says where else the text comes from."""
+    from core.lora.config import COLUMN, DESCRIBE, NONE, RECOGNISED
+
+    if text is None or text in (DESCRIBE, NONE) or text.startswith((COLUMN, RECOGNISED)):
+        return text
+    columns = dataset.train[0].columns if dataset.train else {}
+    if text != TRANSCRIPT or TRANSCRIPT in columns:
+        return COLUMN + text
+    named = next((name for name in columns if name.casefold() in TEXT_COLUMNS), None)
+    source = DESCRIBE if named is None else COLUMN + named
+    print(f"earmark: {TRANSCRIPT} is taken as {source.removeprefix(COLUMN)}", file=sys.stderr)
+    return source
 
 
 def _batch(text: str) -> int:

@@ -2,15 +2,17 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from core.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.extract import ExtractSettings
+from core.lora.config import FinetuneSettings
 from core.settings import changed
 
-# Setting to flag, where a flag of its own exists; the two sections share --workers.
+# Setting to flag, where a flag of its own exists; sections share --workers and --device.
 FLAGS = {
     "filename_column": "--filename-column",
     "label_column": "--label-column",
@@ -38,6 +40,24 @@ FLAGS = {
     "workers": "--workers",
     "device": "--device",
     "batch": "--batch",
+    "audio_model": "--audio-model",
+    "text_model": "--text-model",
+    "text": "--text",
+    "layer": "--layer",
+    "fusion": "--fusion",
+    "epochs": "--epochs",
+    "patience": "--patience",
+    "accumulation": "--accumulation",
+    "learning_rate": "--learning-rate",
+    "head_learning_rate": "--head-learning-rate",
+    "warmup": "--warmup",
+    "weight_decay": "--weight-decay",
+    "clip_norm": "--clip-norm",
+    "rank": "--rank",
+    "alpha": "--alpha",
+    "dropout": "--dropout",
+    "loss": "--loss",
+    "concordance": "--concordance",
 }
 
 
@@ -56,6 +76,21 @@ def train_command(
 ) -> str:
     """``earmark train DATASET ...``."""
     return _line(["train", str(dataset)], [layout, extract, ensemble], workspace)
+
+
+def finetune_command(
+    dataset: str | Path, layout: Layout, extract: ExtractSettings, finetune: FinetuneSettings, workspace: Path
+) -> str:
+    """``earmark finetune DATASET ...``; ``--audio`` says there how the sound is read, the folder of the clips is ``--audio-dir``.
+
+    Examples
+    --------
+    >>> settings = FinetuneSettings(text="column=said", audio="lora", rank=4)
+    >>> finetune_command("clips", Layout(audio="wav"), ExtractSettings(max_seconds=10), settings, Path("w"))
+    'earmark finetune clips --audio-dir wav --max-seconds 10 --text column=said --audio lora --rank 4 --workspace w'
+    """
+    folder = [] if layout.audio is None else ["--audio-dir", layout.audio]
+    return _line(["finetune", str(dataset), *folder], [replace(layout, audio=None), extract, finetune], workspace)
 
 
 def predict_command(

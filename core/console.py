@@ -13,9 +13,11 @@ from core.events import (
     ClipSetAside,
     CompilingStarted,
     DeviceChosen,
+    EpochScored,
     Event,
     ExplainStarted,
     ExtractionStarted,
+    FinetuneStarted,
     FitFinished,
     FoldScored,
     JobStarted,
@@ -28,6 +30,7 @@ from core.events import (
     Warned,
     ignore,
 )
+from core.runs import BLEND
 from core.workspace import to_json
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._epochs = 0  # of a fold at most, where encoders are trained
 
     def __enter__(self) -> "Progress":
         return self
@@ -87,6 +91,16 @@ class Progress:
                 if self._bar is not None:
                     self._bar.write(f"layer {layer}, {head}: RMSE {rmse:.4f}", file=sys.stderr)
                     self._bar.update()
+            case FinetuneStarted(folds=folds, epochs=epochs, trained=trained, parameters=parameters):
+                self.start(folds * epochs, "fine-tune", "epoch")
+                self._epochs = epochs
+                self._bar.write(
+                    f"{trained:,} of {parameters:,} parameters are trained ({trained / parameters:.2%})", file=sys.stderr
+                )
+            case EpochScored(fold=fold, epoch=epoch, rmse=rmse):
+                if self._bar is not None:
+                    self._bar.write(f"fold {fold + 1}, epoch {epoch}: RMSE {rmse:.4f} on rows set apart", file=sys.stderr)
+                    self._bar.update()
             case StageStarted(what=what):
                 self._close()
                 print(f"{what} ...", file=sys.stderr)
@@ -102,6 +116,9 @@ class Progress:
                 self._bar.update()
             case ClipExtracted() | ClipChecked() | FitFinished() | PartExplained():
                 self._bar.update()
+            case FoldScored(fold=fold, rmse=rmse) if self._epochs:
+                self._bar.write(f"fold {fold + 1}: RMSE {rmse:.4f} on its own rows", file=sys.stderr)
+                self._bar.update(max(0, (fold + 1) * self._epochs - self._bar.n))  # it may have ended sooner
             case FoldScored(fold=fold, rmse=rmse, repeat=repeat):
                 self._bar.write(f"repeat {repeat + 1}, fold {fold + 1}: ensemble RMSE {rmse:.4f}", file=sys.stderr)
 
@@ -178,14 +195,20 @@ def print_run(run: "Run", out: Any) -> None:
     settings, data = record["settings"]["ensemble"], record["dataset"]
     grouped = f"grouped by {settings['groups']}" if settings["groups"] else "without groups"
     kind = "stratified folds" if settings["stratified"] else "folds"
-    plan = f"{settings['repeats']} x {settings['folds']} {kind} {grouped}, {settings['preset']} preset"
+    if run.is_finetuned:
+        of = record["settings"]["finetune"]
+        how = f"audio {of['audio']}, text {of['text']}, fusion {of['fusion']}"
+    else:
+        how = "equal blend of runs" if run.kind == BLEND else f"{settings['preset']} preset"
+    plan = f"{settings['repeats']} x {settings['folds']} {kind} {grouped}, {how}"
     tell(f"run {run.id}: {data['train_clips']} clips of {data['name']}, {plan}")
     tell()
     folds = settings["folds"]
     width = max(14, *(len(name) for name in scores["models"]))
     head = "".join(f"{f'fold {fold + 1}':>9}" for fold in range(folds))
     tell(f"  {'RMSE':{width}}{head}{'mean':>9}{'std':>8}{'OOF':>9}{'weight':>8}")
-    for name, model in (*scores["models"].items(), ("ensemble", scores)):
+    members = scores["models"].items()
+    for name, model in members if run.is_finetuned else (*members, ("ensemble", scores)):
         means = [sum(model["fold_rmse"][fold::folds]) / settings["repeats"] for fold in range(folds)]
         row = "".join(f"{value:9.4f}" for value in means)
         weight = f"{scores['blend'][name]:8.2f}" if name in scores["blend"] else ""
@@ -199,6 +222,9 @@ def print_run(run: "Run", out: Any) -> None:
     tell(f"  constant      RMSE {scores['constant_rmse']:.4f}  (the mean label of the other folds)")
     level, width_ = scores["interval"]["level"], scores["interval"]["mean_width"]
     tell(f"  intervals     {scores['interval_coverage']:.1%} of labels inside, {level:.0%} asked for; mean width {width_:.3g}")
+    if run.is_finetuned:
+        share = f"{scores['trained_parameters']:,} of {scores['parameters']:,}"
+        tell(f"  trained       {scores['trained_share']:.2%} of the parameters ({share})")
     if leak := scores["leak"]:
         by = f"{leak['random_rmse']:.4f} in random folds, {leak['grouped_rmse']:.4f} by {leak['groups']}"
         tell(f"  leak gap      {leak['gap']:+.4f}: a cheap model has RMSE {by}")

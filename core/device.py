@@ -3,15 +3,22 @@
 import functools
 import gc
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock, Timeout
+
+from core.engine import cores
 from core.errors import JobError, ParameterError
+from core.events import Notify, StageStarted, ignore
 
 DEVICES = ("auto", "cuda", "cpu")
 _DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # without any of them no GPU can answer
@@ -107,13 +114,60 @@ def choose(device: str = "auto") -> Device:
     return found
 
 
+def use_all_cores() -> None:
+    """Let PyTorch compute with every core of this process; the environment of a worker leaves it one."""
+    import torch
+
+    torch.set_num_threads(cores())
+
+
+@contextmanager
+def exclusive(device: Device, notify: Notify = ignore) -> Iterator[None]:
+    """Have the GPU of this machine for oneself: two jobs that train on it take turns. The processor is shared.
+
+    Parameters
+    ----------
+    device : Device
+    notify : told where another job has it, with StageStarted
+    """
+    if device.kind == "cpu":
+        yield
+        return
+    lock = FileLock(Path(tempfile.gettempdir()) / f"earmark-{device.kind}-{os.getuid()}.lock")
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        notify(StageStarted(f"waiting: another job has the {device.name}"))
+        held = lock.acquire()
+        notify(StageStarted("reading encoders and texts"))
+    with held:
+        yield
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of PyTorch says that memory ran out, of the GPU or of the machine."""
     import torch
 
+    said = ("DefaultCPUAllocator", "out of memory", "_ALLOC_FAILED")  # by the processor's, CUDA itself, and its libraries
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in said)
     )
+
+
+@contextmanager
+def in_memory(what: str) -> Iterator[None]:
+    """Put something on a device; where memory does not hold it, that is said in words.
+
+    Raises
+    ------
+    JobError
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise JobError(f"the memory of the device does not hold {what}; take --device cpu, or a smaller model") from None
 
 
 def in_batches(

@@ -13,13 +13,14 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import numpy as np
 
 from core.audio import Clip
-from core.checkpoints import PREPROCESSOR, WHISPER, Checkpoint, encoder_shape
-from core.device import in_batches, require_torch
+from core.checkpoints import PREPROCESSOR, WHISPER, Checkpoint, encoder_shape, loading
+from core.device import in_batches, in_memory, require_torch
 from core.errors import AudioError, ParameterError
 
 # Raise it whenever windows, normalisation or pooling change: stored vectors are then computed anew.
@@ -35,10 +36,12 @@ _BYTES_PER_ACTIVATION = (
 )
 _MOST_WINDOWS = 256
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True, slots=True)
-class _Window:
-    """A part of a clip: where it starts, in samples, how many it has, and which clip of the batch it is of."""
+class Window:
+    """A part of a clip: which clip of a batch it is of, where it starts, in samples, and how many it has."""
 
     clip: int
     start: int
@@ -91,6 +94,48 @@ def prepare_clip(clip: Clip, checkpoint: Checkpoint) -> np.ndarray:
     return np.ascontiguousarray(y, dtype=np.float32)
 
 
+def cut_windows(checkpoint: Checkpoint, clip: int, n: int) -> list[Window]:
+    """The windows of a clip of n samples at 16 kHz, in order of time.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    clip : int, its number in a batch
+    n : int >= 1
+    """
+    length = round(_window_s(checkpoint) * SAMPLE_RATE_HZ)
+    if checkpoint.architecture == WHISPER:
+        return [Window(clip, start, min(length, n - start), 0, 0) for start in range(0, n, length)]
+    if n == length:
+        return [Window(clip, 0, n, 0, 0)]
+    if n < length:  # whole frames only, so that clips of nearly one length share a batch
+        frame, hop = _receptive_field(checkpoint)
+        return [Window(clip, 0, (n - frame) // hop * hop + frame, 0, 0)]
+    starts = [*range(0, n - length, length), n - length]
+    shared = [max(0, first + length - second) for first, second in pairwise(starts)]
+    return [
+        Window(clip, start, length, before, after) for start, before, after in zip(starts, [0, *shared], [*shared, 0], strict=True)
+    ]
+
+
+def frame_weights(checkpoint: Checkpoint, window: Window, frames: int) -> np.ndarray:
+    """How much each frame of a window counts [shape=(frames,)], float32: half where another window covers its centre too."""
+    if checkpoint.architecture == WHISPER:
+        hop = round(WHISPER_WINDOW_S * SAMPLE_RATE_HZ) / frames
+        return (np.arange(frames) * hop < window.length).astype(np.float32)
+    centre = (np.arange(frames) + 0.5) * window.length / frames
+    shared = (centre < window.shared_start) | (centre >= window.length - window.shared_end)
+    return np.where(shared, 0.5, 1.0).astype(np.float32)
+
+
+def own_frames(checkpoint: Checkpoint, window: Window, frames: int) -> slice:
+    """Frames of a window that no window before it covers: with all windows, each moment of a clip once, in order."""
+    if checkpoint.architecture == WHISPER:
+        return slice(0, int(frame_weights(checkpoint, window, frames).sum()))
+    centre = (np.arange(frames) + 0.5) * window.length / frames
+    return slice(int((centre < window.shared_start).sum()), frames)
+
+
 def normalise(y: np.ndarray) -> np.ndarray:
     """Mean 0 and variance 1 over the clip, as ``Wav2Vec2FeatureExtractor`` does for a clip on its own.
 
@@ -137,8 +182,8 @@ class Extractor:
         if precision not in PRECISIONS:
             raise ParameterError(f"precision={precision!r} not among {', '.join(PRECISIONS)}")
         self._is_whisper = checkpoint.architecture == WHISPER
-        self._model = _load(checkpoint, device, self.precision)
-        self._features = _whisper_features(checkpoint) if self._is_whisper else None
+        self._model = load_encoder(checkpoint, device, self.precision)
+        self._features = whisper_features(checkpoint) if self._is_whisper else None
         self._halved = halved
         self.batch = batch or _fitting_batch(checkpoint, device, self.precision)
 
@@ -158,54 +203,61 @@ class Extractor:
         vectors : list of np.ndarray [shape=(layers * 2 * width,)], float32: of each layer first all means, then all standard
             deviations; layer 0 is what enters the first one
         """
-        windows = [window for index, y in enumerate(items) for window in self._cut(index, len(y))]
-        alike: dict[int, list[_Window]] = defaultdict(list)
-        for window in windows:
-            alike[self._samples(window)].append(window)
-        parts: dict[int, list[tuple[float, np.ndarray, np.ndarray]]] = defaultdict(list)
+        parts = self._by_clip(items, self._pool)
+        return [_join([part for _, part in parts[index]]).astype(np.float32).ravel() for index in range(len(items))]
+
+    def frames(self, items: Sequence[np.ndarray], *, layer: int | None = None) -> list[np.ndarray]:
+        """What one layer says of each frame of clips.
+
+        Parameters
+        ----------
+        items : of what ``prepare_clip`` gives, each np.ndarray [shape=(n,)]
+        layer : int >= 0, 0 is what enters the first one; None takes the last
+
+        Returns
+        -------
+        frames : list of np.ndarray [shape=(t, width)], float32, in order of time
+        """
+
+        def hear(items: Sequence[np.ndarray], windows: Sequence[Window]) -> list[np.ndarray]:
+            state = self._states(items, windows)[-1 if layer is None else layer].float().cpu().numpy()
+            return [of[own_frames(self.checkpoint, window, len(of))] for window, of in zip(windows, state, strict=True)]
+
+        parts = self._by_clip(items, hear)
+        return [np.concatenate([part for _, part in sorted(parts[index], key=itemgetter(0))]) for index in range(len(items))]
+
+    def _by_clip(
+        self, items: Sequence[np.ndarray], function: Callable[[Sequence[np.ndarray], Sequence[Window]], list[Value]]
+    ) -> dict[int, list[tuple[int, Value]]]:
+        """Apply a function to windows of one length at a time; of each clip, where its windows start and what came of them."""
+        alike: dict[int, list[Window]] = defaultdict(list)
+        for index, y in enumerate(items):
+            for window in cut_windows(self.checkpoint, index, len(y)):
+                alike[self._samples(window)].append(window)
+        parts: dict[int, list[tuple[int, Value]]] = defaultdict(list)
         for same in alike.values():
-            pooled = in_batches(lambda some: self._pool(items, some), same, batch=self.batch, halved=self._shrink)
-            for window, part in zip(same, pooled, strict=True):
-                parts[window.clip].append(part)
-        return [_join(parts[index]).astype(np.float32).ravel() for index in range(len(items))]
+            values = in_batches(lambda some: function(items, some), same, batch=self.batch, halved=self._shrink)
+            for window, value in zip(same, values, strict=True):
+                parts[window.clip].append((window.start, value))
+        return parts
 
     def _shrink(self, batch: int) -> None:
         self.batch = batch
         self._halved(batch)
 
-    def _cut(self, clip: int, n: int) -> list[_Window]:
-        length = round(_window_s(self.checkpoint) * SAMPLE_RATE_HZ)
-        if self._is_whisper:
-            return [_Window(clip, start, min(length, n - start), 0, 0) for start in range(0, n, length)]
-        if n == length:
-            return [_Window(clip, 0, n, 0, 0)]
-        if n < length:  # whole frames only, so that clips of nearly one length share a batch
-            frame, hop = _receptive_field(self.checkpoint)
-            return [_Window(clip, 0, (n - frame) // hop * hop + frame, 0, 0)]
-        starts = [*range(0, n - length, length), n - length]
-        shared = [max(0, first + length - second) for first, second in pairwise(starts)]
-        return [
-            _Window(clip, start, length, before, after)
-            for start, before, after in zip(starts, [0, *shared], [*shared, 0], strict=True)
-        ]
-
-    def _samples(self, window: _Window) -> int:
+    def _samples(self, window: Window) -> int:
         """Length of what the model reads: windows of one length share a batch."""
         return 0 if self._is_whisper else window.length
 
-    def _pool(self, items: Sequence[np.ndarray], windows: Sequence[_Window]) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    def _pool(self, items: Sequence[np.ndarray], windows: Sequence[Window]) -> list[tuple[float, np.ndarray, np.ndarray]]:
         """Of each window: the weight of its frames, their mean and their variance, both [shape=(layers, width)]."""
         import torch
 
-        sounds = [items[window.clip][window.start : window.start + window.length] for window in windows]
         with torch.inference_mode():
-            if self._features is not None:
-                read = self._features(sounds, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")["input_features"]
-            else:
-                read = torch.from_numpy(np.stack(sounds))
-            read = read.to(self.device, _dtype(self.precision))
-            states = self._model(read, output_hidden_states=True).hidden_states
-            weights = torch.from_numpy(np.stack([self._weights(window, states[0].shape[1]) for window in windows])).to(self.device)
+            states = self._states(items, windows)
+            weights = torch.from_numpy(
+                np.stack([frame_weights(self.checkpoint, window, states[0].shape[1]) for window in windows])
+            ).to(self.device)
             total = weights.sum(dim=1, keepdim=True)
             share = (weights / total).unsqueeze(1)  # (windows, 1, frames)
             means, variances = [], []
@@ -220,14 +272,17 @@ class Extractor:
             for weight, mean, variance in zip(total[:, 0].tolist(), mean_of, variance_of, strict=True)
         ]
 
-    def _weights(self, window: _Window, frames: int) -> np.ndarray:
-        """How much each frame counts [shape=(frames,)], float32: half where another window covers its centre too."""
-        if self._is_whisper:
-            hop = round(WHISPER_WINDOW_S * SAMPLE_RATE_HZ) / frames
-            return (np.arange(frames) * hop < window.length).astype(np.float32)
-        centre = (np.arange(frames) + 0.5) * window.length / frames
-        shared = (centre < window.shared_start) | (centre >= window.length - window.shared_end)
-        return np.where(shared, 0.5, 1.0).astype(np.float32)
+    def _states(self, items: Sequence[np.ndarray], windows: Sequence[Window]) -> Any:
+        """All layers of windows, each a tensor [shape=(windows, frames, width)]."""
+        import torch
+
+        sounds = [items[window.clip][window.start : window.start + window.length] for window in windows]
+        with torch.inference_mode():
+            if self._features is not None:
+                read = self._features(sounds, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")["input_features"]
+            else:
+                read = torch.from_numpy(np.stack(sounds))
+            return self._model(read.to(self.device, _dtype(self.precision)), output_hidden_states=True).hidden_states
 
 
 def _join(parts: Sequence[tuple[float, np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -263,34 +318,31 @@ def _dtype(precision: str) -> Any:
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def _load(checkpoint: Checkpoint, device: str, precision: str) -> Any:
+def load_encoder(checkpoint: Checkpoint, device: str, precision: str) -> Any:
+    """The encoder alone, frozen, with layers that can be read and copied.
+
+    Raises
+    ------
+    ParameterError
+        Its weights cannot be loaded.
+    """
     import torch
-    from safetensors import SafetensorError
     from torch.nn.utils import parametrize
     from transformers import AutoModel
-    from transformers.utils import logging
 
-    shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # heads that were trained with the encoder and are not used here
-    logging.disable_progress_bar()
-    try:
+    with loading(checkpoint):
         model = AutoModel.from_pretrained(checkpoint.folder, local_files_only=True, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ParameterError(f"{checkpoint.model}: the weights in {checkpoint.folder} cannot be loaded ({reason})") from None
-    finally:
-        logging.set_verbosity(shown[0])
-        if shown[1]:
-            logging.enable_progress_bar()
     if checkpoint.architecture == WHISPER:
         model = model.get_encoder()
     for module in model.modules():  # weights that are computed anew at each call, from their direction and their length
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
-    return model.eval().requires_grad_(False).to(device, _dtype(precision))
+    with in_memory(checkpoint.model):
+        return model.eval().requires_grad_(False).to(device, _dtype(precision))
 
 
-def _whisper_features(checkpoint: Checkpoint) -> Any:
+def whisper_features(checkpoint: Checkpoint) -> Any:
+    """What makes spectrograms of 30 s for Whisper."""
     from transformers import WhisperFeatureExtractor
 
     if not (checkpoint.folder / PREPROCESSOR).is_file():

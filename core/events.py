@@ -209,6 +209,44 @@ class BatchHalved:
 
 
 @dataclass(frozen=True, slots=True)
+class BegunAnew:
+    """What earlier attempts at a fine-tuning have left was made of other clips, labels, texts or weights: it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneStarted:
+    """How many folds are to be trained, of how many epochs at most; how many of the parameters are trained."""
+
+    folds: int
+    epochs: int
+    trained: int
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step of a fold's training: the mean loss since the last one that was told, on rows that are fitted on; memory in GB."""
+
+    fold: int
+    step: int
+    steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    memory_gb: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpochScored:
+    """A fold after an epoch: error and loss on the rows that are set apart to find the best epoch, which are training rows."""
+
+    fold: int
+    epoch: int
+    rmse: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
 class StageStarted:
     """A part of the work beside the ensemble itself begins, such as a self-test or the run without a switch."""
 
@@ -242,6 +280,10 @@ WorkEvent = (
     | DeviceChosen
     | BatchComputed
     | BatchHalved
+    | BegunAnew
+    | FinetuneStarted
+    | StepDone
+    | EpochScored
     | StageStarted
     | Warned
 )

@@ -25,7 +25,7 @@ from core.events import ExplainStarted, Notify, PartExplained, ignore
 from core.exported import definitions
 from core.leaderboard import load_oof
 from core.metrics import rmse
-from core.runs import Run
+from core.runs import BLEND, ENSEMBLE, Run
 from core.trained import LAYOUT, FoldModel, load_fold
 from core.workspace import make_folder, write_whole
 
@@ -144,6 +144,9 @@ def explain_run(
     RunError
         A model or a table of the run is missing or damaged.
     """
+    if run.kind != ENSEMBLE:
+        what = "a blend of other runs: explain those" if run.kind == BLEND else "of encoders that read sound and text, not columns"
+        raise RunError(f"run {run.id} cannot be explained by columns: it is {what}")
     began = time.perf_counter()
     matrix, oof = run.load_matrix(), load_oof(run)
     run.check_models()

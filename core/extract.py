@@ -34,7 +34,7 @@ from core.cache import Stored, VectorCache, content_hash, file_state, is_settled
 from core.checkpoints import is_here
 from core.device import CPU, DEVICES, Device, choose
 from core.engine import cores, map_batches
-from core.errors import AudioError, ParameterError
+from core.errors import AudioError, DataError, ParameterError
 from core.events import (
     BatchComputed,
     ClipExtracted,
@@ -380,6 +380,25 @@ def _states(paths: Iterable[Path]) -> dict[Path, bytes]:
     return states
 
 
+def stored_texts(
+    paths: Sequence[Path], set_name: str, settings: ExtractSettings, extraction: Extraction, *, cache_path: Path
+) -> dict[Path, str]:
+    """The texts of which the vectors of a set were made, as they were stored with them.
+
+    Raises
+    ------
+    DataError
+        One is missing: the cache is damaged.
+    """
+    definition = definition_hash(set_name, settings.max_seconds, device=settings.choose_device())
+    keys = {path: vector_key(bytes.fromhex(extraction.contents[path]), definition) for path in paths}
+    with VectorCache(cache_path) as store:
+        found = store.get_texts(set(keys.values()))
+    if lost := [path.name for path, key in keys.items() if key not in found]:
+        raise DataError(f"{cache_path}: the words of {len(lost)} clips are missing (first: {lost[0]}); run: earmark cache prune")
+    return {path: found[key] for path, key in keys.items()}
+
+
 def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path: Path) -> set[Path]:
     """Those of the files that have all their vectors in the cache.
 
@@ -424,9 +443,12 @@ def definition_hash(set_name: str, max_seconds: float, copy: int = 0, *, device:
     of = features.parse_set(set_name)
     if not of.on_device:
         return _definition_hash(of.stored, max_seconds, copy)
-    return _hash(
-        _common(max_seconds, copy, ("soxr", "soundfile", "librosa")) | {"torch": batches.definition(of.stored, device=device)}
-    )
+    return _hash(decoding(max_seconds, copy) | {"torch": batches.definition(of.stored, device=device)})
+
+
+def decoding(max_seconds: float, copy: int = 0) -> dict[str, Any]:
+    """What a waveform depends on besides the bytes of the file."""
+    return _common(max_seconds, copy, ("soxr", "soundfile", "librosa"))
 
 
 def definitions_of(settings: ExtractSettings) -> dict[str, str]:

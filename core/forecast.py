@@ -1,17 +1,20 @@
 """Settings of a training in, about how long it will take out. Times in seconds of one process for a fit, and of the clock for all.
 
 What earlier trainings of the workspace took says most; a model that was never fitted here is reckoned from its cost beside others.
+Of encoders that were never trained here nothing is known: that depends on the machine too much.
 """
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.ensemble import EnsembleSettings
-from core.events import FitFinished, Recorded
+from core.events import BegunAnew, FitFinished, JobStarted, Recorded, StepDone
+from core.lora.config import FinetuneSettings
 from core.members import parse_members
 from core.models import CATALOGUE
 from core.runs import Run
+from core.splits import STOP_SHARE
 from core.trials import PERMUTATIONS
 
 START_S = 6.0  # processes, leaks, the last tables
@@ -19,6 +22,8 @@ COST_S = 1.0  # of a fit of cost 1 with the preset fast on 400 rows of 289 colum
 _CLASSIC = 5.0  # times as long as fast
 _CELLS = 400 * 289
 _FLOOR = 0.3  # of a fit's time that does not grow with the rows
+ENCODERS_S = 15.0  # to import PyTorch, read the encoders, make the networks
+_PACE_STEPS = 100  # that were told of last
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +118,82 @@ def scale(rows: int, columns: int) -> float:
     1.0
     """
     return _FLOOR + (1 - _FLOOR) * rows * columns / _CELLS
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast encoders were trained.
+
+    Attributes
+    ----------
+    clip_seconds : float, of a clip that is fitted on, in one epoch
+    memory_gb : float, the most that was told of
+    """
+
+    clip_seconds: float
+    memory_gb: float
+
+
+def epoch_seconds(recorded: Sequence[Recorded]) -> float | None:
+    """Time of an epoch of a fine-tuning as it goes now, or None before two steps of a fold were told of.
+
+    Steps that are told again when a stopped job goes on took no time and are left out.
+    """
+    spans: list[tuple[float, float]] = []
+    told: set[tuple[int, int]] = set()
+    before: tuple[float, StepDone] | None = None
+    for one in recorded:
+        match one.event:
+            case JobStarted():
+                before = None
+            case BegunAnew():
+                told.clear()
+            case StepDone(fold=fold, step=step) as now if (fold, step) in told:
+                before = None
+            case StepDone(fold=fold, step=step) as now:
+                told.add((fold, step))
+                if before is not None and before[1].fold == fold and before[1].epoch < now.epoch:
+                    spans.append((one.at - before[0], now.epoch - before[1].epoch))
+                before = one.at, now
+    recent = spans[-_PACE_STEPS:]
+    return sum(seconds for seconds, _ in recent) / sum(epochs for _, epochs in recent) if recent else None
+
+
+def alike(settings: FinetuneSettings, max_seconds: float) -> tuple[str, ...]:
+    """What time and memory depend on most: equal for two settings of about the same pace on the same clips and device."""
+    heard = (settings.audio, settings.audio_model, settings.layer, max_seconds) if settings.hears else (settings.audio,)
+    read = (settings.text, settings.text_model) if settings.reads else (settings.text,)
+    return tuple(map(str, (*heard, *read, settings.batch, settings.device)))
+
+
+def known_paces(jobs: Iterable[tuple[FinetuneSettings, float, Sequence[Recorded]]], clips: int) -> dict[tuple[str, ...], Pace]:
+    """How fast encoders were trained, by ``alike``; the last job that tells counts.
+
+    Parameters
+    ----------
+    jobs : settings of fine-tunings, the most seconds that were heard, and their events, the oldest first
+    clips : int, in the training table, which all of them had
+    """
+    found = {}
+    for settings, max_seconds, recorded in jobs:
+        memory_gb = [one.event.memory_gb for one in recorded if isinstance(one.event, StepDone)]
+        seconds = epoch_seconds(recorded)
+        if seconds is not None:
+            found[alike(settings, max_seconds)] = Pace(seconds / _fitted(settings, clips), max(memory_gb))
+    return found
+
+
+def finetuning_seconds(settings: FinetuneSettings, clips: int, pace: Pace) -> float:
+    """How long a fine-tuning takes at most, with what stands ready of each clip: folds that get no better end sooner.
+
+    Examples
+    --------
+    >>> finetuning_seconds(FinetuneSettings(folds=5, epochs=10), 100, Pace(clip_seconds=0.5, memory_gb=1.0))
+    1615.0
+    """
+    return ENCODERS_S + settings.folds * settings.epochs * _fitted(settings, clips) * pace.clip_seconds
+
+
+def _fitted(settings: FinetuneSettings, clips: int) -> float:
+    """Clips on which the network of one fold is fitted."""
+    return clips * (1 - 1 / settings.folds) * (1 - STOP_SHARE)

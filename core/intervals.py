@@ -124,6 +124,28 @@ def oof_intervals(
     return oof_predictions - width, oof_predictions + width
 
 
+def half_width(residuals: np.ndarray, *, level: float, rows: int) -> float:
+    """Half of an interval of equal width for all new clips: a high quantile of absolute out-of-fold errors.
+
+    Parameters
+    ----------
+    residuals : np.ndarray [shape=(k,)], one a row and repeat
+    level : float in (0, 1)
+    rows : int, different rows behind them
+
+    Examples
+    --------
+    >>> half_width(np.arange(1.0, 20.0), level=0.9, rows=19)
+    18.0
+    """
+    _check_level(level)
+    place = rank(rows, level=level)
+    if place is None:
+        return float("inf")
+    place = round(place * len(residuals) / rows)
+    return float(np.partition(residuals, place - 1)[place - 1])
+
+
 def coverage(labels: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
     """Share of the labels that are inside their interval, its ends included.
 

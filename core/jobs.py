@@ -230,6 +230,11 @@ def follow(job: Job, *, poll_s: float = 0.2) -> Iterator[Recorded]:
         time.sleep(poll_s)
 
 
+def is_job(folder: Path) -> bool:
+    """Whether a job was asked for there; a run that a script made is none."""
+    return (folder / _SPEC).exists()
+
+
 def read_job(folder: Path) -> Job:
     """Read the folder of a job.
 

@@ -3,22 +3,20 @@
 ``work`` does what a job asks for; the command line and the worker process give it to ``jobs.perform``.
 """
 
-import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core import batches, tracking
+from core.blending import blend_runs
 from core.checkpoints import encoder_shape, find
-from core.compare import Verdict
-from core.dataset import Dataset, Layout, Problem, Row, describe_labels, read_batch, read_dataset, why_not_trainable
-from core.ensemble import IN_SAMPLE, NESTED, EnsembleResult, EnsembleSettings, check_plan, train_ensemble, with_sets_of
+from core.dataset import Dataset, Layout, Problem, read_batch, read_dataset
+from core.ensemble import EnsembleResult, EnsembleSettings, check_plan, train_ensemble, with_sets_of
 from core.errors import DataError, ParameterError, RunError, TrackingError
 from core.estimate import probe_speed
 from core.events import Notify, Warned, ignore
@@ -26,18 +24,29 @@ from core.explain import explain_run
 from core.extract import Extraction, ExtractSettings, column_names, definitions_of, extract_clips
 from core.features import parse_set
 from core.features.sets import ENCODER
+from core.finetuning import finetune_dataset
 from core.jobs import Job, new_id
 from core.layers import propose_band, score_layers
-from core.leaks import LeakGap, LeakingColumn
+from core.lora.config import FinetuneSettings
 from core.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels, save_matrix, table_values
 from core.predict import describe_predictions, judge, predict_clips, predict_rows, submission_rows, write_submission
+from core.record import (
+    badges_of,
+    beside,
+    check_labels,
+    describe_run,
+    extract_all,
+    list_set_aside,
+    save_oof,
+    tie_and_measure,
+)
 from core.report import check_dataset
-from core.runs import MATRIX, OOF, RECORD, Run, find_run, library_versions, model_hashes, read_run
+from core.runs import MATRIX, RECORD, Run, find_run, model_hashes, read_run
 from core.settings import build
-from core.ties import AUTO, Ties, find_label_leaks, measure_leak, tie_rows
+from core.ties import AUTO, tie_rows
 from core.trained import Ensemble
-from core.trials import SelfTest, judge_switches, self_test
-from core.workspace import Workspace, make_folder, to_json, write_csv, write_json, write_whole
+from core.trials import judge_switches, self_test
+from core.workspace import Workspace, make_folder, write_csv, write_json
 
 CHECKPOINTS = "checkpoints"
 
@@ -47,7 +56,7 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
 
     Parameters
     ----------
-    job : Job of one of the seven kinds, in the folder ``jobs`` of a workspace. Its request names a ``dataset`` with its ``layout``,
+    job : Job of one of the nine kinds, in the folder ``jobs`` of a workspace. Its request names a ``dataset`` with its ``layout``,
         and the settings of ``extract`` and ``ensemble`` where they matter; for predict and explain a ``run`` and ``clips``
     notify : told of the progress
 
@@ -104,7 +113,17 @@ def work(job: Job, notify: Notify) -> dict[str, Any]:
             stamp = dataset.stamp()
             run = train_dataset(dataset, extract, ensemble, workspace, folder=job.folder, notify=notify)
             return {"run_id": run.id, "stamp": stamp}
-    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among check, probe, extract, layers, train, predict, explain")
+        case "finetune":
+            dataset = _dataset(request)
+            stamp = dataset.stamp()
+            extract, finetune = build(ExtractSettings, request["extract"]), build(FinetuneSettings, request["finetune"])
+            run = finetune_dataset(dataset, finetune, extract, workspace, folder=job.folder, notify=notify)
+            return {"run_id": mirrored(run, workspace, notify).id, "stamp": stamp}
+        case "blend":
+            chosen = [find_run(name, workspace.jobs) for name in request["runs"]]
+            return {"run_id": mirrored(blend_runs(chosen, workspace, folder=job.folder, notify=notify), workspace, notify).id}
+    known = "check, probe, extract, layers, train, finetune, predict, explain, blend"
+    raise ParameterError(f"job {job.id}: kind {job.kind!r} is not among {known}")
 
 
 def score(run: Run, request: dict[str, Any], workspace: Workspace, *, notify: Notify = ignore) -> dict[str, Any]:
@@ -176,7 +195,7 @@ def look_at_layers(
     of = parse_set(name)
     if of.base != ENCODER:
         raise ParameterError(f"{name!r} is no encoder; name wav2vec2, hubert, wavlm or encoder:MODEL")
-    _check_labels(dataset, np.array([row.label for row in dataset.train]))
+    check_labels(dataset, np.array([row.label for row in dataset.train]))
     batches.check_installed(settings.on_device)
     layers, _ = encoder_shape(find(of.model))
     sets = tuple(f"{of.stored}@L{layer}" for layer in range(layers))
@@ -227,8 +246,8 @@ def extract_dataset(dataset: Dataset, settings: ExtractSettings, workspace: Work
     DataError
         Not one clip could be read.
     """
-    extraction = _extract(dataset, settings, workspace, notify)
-    set_aside = _set_aside(dataset, extraction)
+    extraction = extract_all(dataset, settings, workspace, notify)
+    set_aside = list_set_aside(dataset, extraction.failures)
     if not extraction.vectors:
         first = f" (first: {set_aside[0].file}: {set_aside[0].reason})" if set_aside else ""
         raise DataError(f"{dataset.root}: none of its clips can be read{first}")
@@ -265,13 +284,14 @@ def train_dataset(
     """
     started = time.perf_counter()
     if folder is not None and (folder / RECORD).is_file():
-        return _mirrored(read_run(folder), workspace, notify)
+        return mirrored(read_run(folder), workspace, notify)
     extract = with_sets_of(extract, ensemble)
     _check_plan(dataset, extract, ensemble)
     copies = {row.path: ensemble.tta for row in dataset.test} | {row.path: ensemble.copies for row in dataset.train}
-    extraction = _extract(dataset, extract, workspace, notify, copies={path: number for path, number in copies.items() if number})
+    copies = {path: number for path, number in copies.items() if number}
+    extraction = extract_all(dataset, extract, workspace, notify, copies=copies)
     matrix = build_matrix(dataset.train, extraction, extract.features, copies=ensemble.copies)
-    _check_labels(dataset, matrix.y)
+    check_labels(dataset, matrix.y)
 
     ours = folder is None
     folder = folder or workspace.jobs / new_id()
@@ -286,10 +306,10 @@ def train_dataset(
         raise
     run = read_run(folder)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # the run has what they held
-    return _mirrored(run, workspace, notify)
+    return mirrored(run, workspace, notify)
 
 
-def _mirrored(run: Run, workspace: Workspace, notify: Notify) -> Run:
+def mirrored(run: Run, workspace: Workspace, notify: Notify) -> Run:
     """The run, after it was copied to MLflow; where that cannot be done it is no worse for it."""
     try:
         tracking.mirror(run, workspace)
@@ -312,19 +332,18 @@ def _train(
 ) -> None:
     run_id, kept = folder.name, folder / CHECKPOINTS
     rows = [row for row in dataset.train if row.path in extraction.vectors]
-    ties = tie_rows(rows, matrix, extraction, ensemble.groups)
-    matrix = replace(matrix, groups=ties.groups)
-    if ties.groups is not None and not ties.chosen and len(set(ties.groups)) < ensemble.folds:
-        raise DataError(
-            f"{len(set(ties.groups))} different recordings among {len(rows)} clips are too few for {ensemble.folds} folds: clips "
-            "with the same audio stay in one fold; use fewer folds or add recordings"
-        )
+    matrix, ties, leak, leaking = tie_and_measure(
+        rows,
+        matrix,
+        extraction,
+        groups=ensemble.groups,
+        folds=ensemble.folds,
+        seed=ensemble.seed,
+        sets=extract.features,
+        notify=notify,
+    )
     for repeat in range(ensemble.repeats):
         check_plan(ensemble.plan(matrix.y, matrix.groups, repeat), matrix.y)
-    leak = measure_leak(rows, matrix, ties, folds=ensemble.folds, seed=ensemble.seed, notify=notify)
-    leaking = find_label_leaks(rows, matrix, extract.features)
-    for one in leaking:
-        notify(Warned(f"{one.name}: {one.reason}"))
 
     test = build_matrix(dataset.test, extraction, extract.features, copies=ensemble.tta)
     sets = {name: column_names((name,)) for name in extract.features}
@@ -348,30 +367,15 @@ def _train(
     verdicts = judge_switches(matrix, ensemble, result, train, notify=notify)
     tested = self_test(matrix, ensemble, train, notify=notify) if ensemble.self_test else None
 
-    scores = result.scores() | _beside(leak, ties, tested, verdicts)
+    scores = result.scores() | beside(leak, ties, tested, verdicts)
     scores["badges"] = badges_of(scores, leaking)
-    _write_oof(folder, rows, matrix, extraction, result)
+    save_oof(folder, result, matrix.filenames, [extraction.contents[row.path] for row in rows])
     save_matrix(matrix, folder / MATRIX)
-    record: dict[str, object] = {
-        "run_id": run_id,
-        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "versions": library_versions(),
-        "dataset": {
-            "path": dataset.source,
-            "name": dataset.name,
-            "fingerprint": fingerprint(dataset, extraction),
-            "train_clips": len(matrix.y),
-            "labels": describe_labels(matrix.y),
-        },
+    aside = list_set_aside(dataset, extraction.failures)
+    record = describe_run(run_id, dataset, extraction, matrix, ties, leaking, result, aside) | {
         "settings": {"layout": dataset.layout, "extract": extract, "ensemble": ensemble},
-        "columns": matrix.names,
-        "groups": {"from": ties.chosen or None, "count": len(set(ties.groups)) if ties.groups else None},
-        "proposed_groups": [{"kind": one.kind, "tied": one.tied, "reason": one.reason} for one in ties.proposals],
-        "label_leaks": [{"column": one.name, "reason": one.reason} for one in leaking],
-        "fold_plan": dict(zip(matrix.filenames, (_fold_of(result)[0] + 1).tolist(), strict=True)),
         "scores": scores,
         "model_files": model_hashes(folder / "models"),
-        "set_aside": [{"file": problem.file, "reason": problem.reason} for problem in _set_aside(dataset, extraction)],
         "test": None,
         "submission": None,
     }
@@ -385,80 +389,10 @@ def _train(
     write_json(folder / RECORD, record)
 
 
-def badges_of(scores: dict[str, Any], leaking: Sequence[LeakingColumn]) -> dict[str, str]:
-    """How each figure was come by: ``nested``, ``out-of-fold`` or ``in-sample``.
-
-    The gap is in-sample, because one of its two sides has rows of a group in both parts, on purpose. Where a column of the table
-    holds the label, or the self-test fails, every figure is: what was fitted has seen what it is asked for.
-    """
-    badges: dict[str, str] = dict(scores["badges"])
-    beside = {"leak_gap": IN_SAMPLE, "self_test": NESTED, "verdicts": NESTED}
-    badges |= {name: badge for name, badge in beside.items() if scores[name] not in (None, {})}
-    tested = scores["self_test"]
-    cheated = bool(leaking) or (tested is not None and not tested["passed"])
-    return dict.fromkeys(badges, IN_SAMPLE) if cheated else badges
-
-
-def _beside(
-    leak: tuple[str, LeakGap] | None, ties: Ties, tested: SelfTest | None, verdicts: dict[str, Verdict]
-) -> dict[str, object]:
-    """What stands beside the scores of the ensemble: the leak gap, the self-test, the verdicts."""
-    figures: dict[str, object] = {"leak_gap": None, "leak": None, "self_test": None}
-    if leak is not None:
-        groups, gap = leak
-        figures["leak_gap"] = gap.gap
-        figures["leak"] = {
-            "groups": groups,
-            "chosen": bool(ties.chosen),
-            "random_rmse": gap.random_rmse,
-            "grouped_rmse": gap.grouped_rmse,
-            "gap": gap.gap,
-        }
-    if tested is not None:
-        figures["self_test"] = {"ratio": tested.ratio, "ratios": list(tested.ratios), "passed": tested.passed}
-    figures["verdicts"] = {name: to_json(verdict) | {"sentence": verdict.sentence()} for name, verdict in verdicts.items()}
-    return figures
-
-
-def _write_oof(folder: Path, rows: Sequence[Row], matrix: Matrix, extraction: Extraction, result: EnsembleResult) -> None:
-    """One row a clip for people, the means over repeats; and all repeats for ``earmark compare``."""
-    fold_of = _fold_of(result)
-    columns: dict[str, list[object]] = {
-        "filename": list(matrix.filenames),
-        "label": matrix.y.tolist(),
-        "fold": (fold_of[0] + 1).tolist(),
-        "oof_prediction": result.oof_ensemble.mean(axis=0).tolist(),
-        "low": result.low.mean(axis=0).tolist(),
-        "high": result.high.mean(axis=0).tolist(),
-    }
-    if matrix.groups is not None:
-        columns["group"] = list(matrix.groups)
-    columns |= {name: predictions.mean(axis=0).tolist() for name, predictions in result.oof.items()}
-    write_csv(folder / "oof.csv", tuple(columns), list(zip(*columns.values(), strict=True)))
-    arrays = {
-        "filenames": np.array(matrix.filenames, str),
-        "contents": np.array([extraction.contents[row.path] for row in rows], str),
-        "labels": matrix.y,
-        "groups": np.array(matrix.groups or [""] * len(matrix.y), str),
-        "folds": fold_of,
-        "predictions": result.oof_ensemble,
-    }
-    write_whole(folder / OOF, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
-
-
-def _fold_of(result: EnsembleResult) -> np.ndarray:
-    """Number of the fold that scored each row, in each repeat [shape=(repeats, n)]."""
-    fold_of = np.empty(result.oof_ensemble.shape, int)
-    for repeat, plan in enumerate(result.plans):
-        for number, fold in enumerate(plan):
-            fold_of[repeat, fold.test_rows] = number
-    return fold_of
-
-
 def _check_plan(dataset: Dataset, extract: ExtractSettings, ensemble: EnsembleSettings) -> None:
     """Refuse before the long work what could not be trained on even if every clip were readable."""
     labels = np.array([row.label for row in dataset.train])
-    _check_labels(dataset, labels)
+    check_labels(dataset, labels)
     for name in extract.features:
         of = parse_set(name)
         for rows in (dataset.train, dataset.test) if of.column else ():
@@ -474,33 +408,6 @@ def _check_plan(dataset: Dataset, extract: ExtractSettings, ensemble: EnsembleSe
         return
     groups = group_labels(dataset.train, ensemble.groups) if ensemble.groups else None
     check_plan(ensemble.plan(labels, groups, 0), labels)
-
-
-def _check_labels(dataset: Dataset, labels: np.ndarray) -> None:
-    if problem := why_not_trainable(labels):
-        raise DataError(f"{dataset.source}: {problem}; see: {shlex.join(['earmark', 'check', str(dataset.source)])}")
-
-
-def _extract(
-    dataset: Dataset,
-    settings: ExtractSettings,
-    workspace: Workspace,
-    notify: Notify,
-    *,
-    copies: Mapping[Path, int] | None = None,
-) -> Extraction:
-    paths = [row.path for row in (*dataset.train, *dataset.test)]
-    return extract_clips(paths, settings, cache_path=workspace.cache, copies=copies or 0, notify=notify)
-
-
-def _set_aside(dataset: Dataset, extraction: Extraction) -> list[Problem]:
-    rows = {row.path: row for row in (*dataset.test, *dataset.train)}
-    in_train = {row.path for row in dataset.train}
-    unreadable = [
-        Problem(rows[path].name, "error", reason, "train" if path in in_train else "test")
-        for path, reason in extraction.failures.items()
-    ]
-    return [*dataset.set_aside, *unreadable]
 
 
 def _predict_test(folder: Path, matrix: Matrix) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """A finished run and clips in, predictions out, in the unit of the label; and the submission table of a data set."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,20 @@ import numpy as np
 from core import intervals, metrics
 from core.audio import clip_warnings, read_clip
 from core.dataset import Row
+from core.device import require_torch
 from core.errors import AudioError, DataError, ParameterError, RunError
 from core.events import Notify, StageStarted, Warned, ignore
-from core.extract import Extraction, ExtractSettings, extract_clips
+from core.extract import FEATURE_SETS, Extraction, ExtractSettings, extract_clips
 from core.features import parse_set
 from core.leaderboard import load_oof
+from core.lora.config import FinetuneSettings
 from core.matrix import Matrix, build_matrix
 from core.nearest import Surrounder, Surroundings
-from core.runs import Run
-from core.workspace import write_csv
+from core.runs import BLEND, Run, find_run
+from core.settings import build
+from core.workspace import Workspace, write_csv
 
+BLEND_LAYOUT = "blend.json"
 SUBMISSION_NAME = "optimized_ensemble_submission.csv"
 
 
@@ -103,6 +108,10 @@ def predict_rows(
     RunError
         A model of the run is missing or damaged.
     """
+    if run.kind == BLEND:
+        return _predict_blend(run, rows, cache_path=cache_path, tta=tta, missing=allow_missing_table, notify=notify)
+    if run.is_finetuned:
+        return _predict_finetuned(run, rows, cache_path=cache_path, tta=tta, missing=allow_missing_table, notify=notify)
     with ThreadPoolExecutor(1) as beside:
         loading = beside.submit(run.load_ensemble)
         extraction, matrix = _features(run, rows, cache_path=cache_path, tta=tta, notify=notify, missing=allow_missing_table)
@@ -110,25 +119,109 @@ def predict_rows(
             notify(StageStarted("reading the models"))
         ensemble = loading.result()
     scored = [row for row in rows if row.path in extraction.vectors]
-    places = {row.path: place for place, row in enumerate(scored)}
     found = ensemble.score(matrix.X, matrix.names, copies=matrix.copies) if scored else None
-    notify(StageStarted("comparing with the training clips"))
-    seen, surroundings = _compare(run, matrix, notify)
+    ends = {} if found is None else _by_path(scored, found.value, found.low, found.high)
     settings = _extract_settings(run)
     of_table = [name for name in settings.features if parse_set(name).column]
+    return _describe(run, rows, ends, extraction, matrix, of_table, notify)
+
+
+def _predict_finetuned(
+    run: Run, rows: Sequence[Row], *, cache_path: Path, tta: int | None, missing: bool, notify: Notify
+) -> list[Prediction]:
+    """As ``predict_rows``, with the networks of a fine-tuned run."""
+    if tta:
+        raise ParameterError(f"tta={tta}: a fine-tuned run hears each clip as it is; leave it out")
+    run.check_models()
+    column = build(FinetuneSettings, run.record["settings"]["finetune"]).column
+    for row in rows:
+        if column is not None and column not in row.columns and (row.columns or not missing):
+            there = ", ".join(row.columns) or "none besides file name and label"
+            raise ParameterError(f"run {run.id} reads the column {column!r}, which the table does not have; there are: {there}")
+    settings = _extract_settings(run)
+    extraction = extract_clips([row.path for row in rows], settings, cache_path=cache_path, notify=notify)
+    require_torch(f"run {run.id}, which trained encoders,")
+    from core.lora.fitted import score_rows
+
+    audible = [row for row in rows if row.path in extraction.vectors]
+    workspace = Workspace(cache_path.parent)
+    found = score_rows(run.models, audible, extraction, settings, workspace, notify=notify)
+    vectors = {row.path: extraction.vectors[row.path] for row in found.rows}
+    extraction = replace(extraction, vectors=vectors, failures=extraction.failures | found.failures)
+    matrix = build_matrix(rows, extraction, FEATURE_SETS, allow_missing_table=missing)
+    ends = _by_path(found.rows, found.value, found.low, found.high)
+    return _describe(run, rows, ends, extraction, matrix, [] if column is None else [column], notify)
+
+
+def _predict_blend(
+    run: Run, rows: Sequence[Row], *, cache_path: Path, tta: int | None, missing: bool, notify: Notify
+) -> list[Prediction]:
+    """As ``predict_rows``: the mean of the runs of a blend, with an interval from the errors of the blend itself."""
+    run.check_models()
+    layout = json.loads((run.models / BLEND_LAYOUT).read_text(encoding="utf-8"))
+    by_run = []
+    for name in layout["runs"]:
+        try:
+            one = find_run(name, run.folder.parent)
+        except RunError as error:
+            raise RunError(f"run {run.id} is a blend, and one of its runs is gone: {error}") from None
+        altered = None if one.is_finetuned else tta
+        by_run.append(predict_rows(one, rows, cache_path=cache_path, tta=altered, allow_missing_table=missing, notify=notify))
+    half = intervals.half_width(np.array(layout["residuals"]), level=layout["level"], rows=layout["rows"])
+    blended = []
+    for same in zip(*by_run, strict=True):
+        doubts = tuple(dict.fromkeys(doubt for one in same for doubt in one.warnings))
+        values = [one.prediction for one in same if one.prediction is not None]
+        if len(values) < len(same):
+            blended.append(replace(same[0], prediction=None, low=None, high=None, warnings=doubts))
+            continue
+        value = float(np.mean(values))
+        low, high = (float(np.clip(value + sign * half, layout["low"], layout["high"])) for sign in (-1, 1))
+        blended.append(replace(same[0], prediction=value, low=low, high=high, warnings=doubts))
+    return blended
+
+
+def _by_path(rows: Sequence[Row], *of_rows: np.ndarray) -> dict[Path, tuple[float, ...]]:
+    return dict(zip((row.path for row in rows), zip(*(of.tolist() for of in of_rows), strict=True), strict=True))
+
+
+def _describe(
+    run: Run,
+    rows: Sequence[Row],
+    ends: Mapping[Path, tuple[float, ...]],
+    extraction: Extraction,
+    matrix: Matrix,
+    of_table: Sequence[str],
+    notify: Notify,
+) -> list[Prediction]:
+    """Predictions with their doubts, and beside the training clips.
+
+    Parameters
+    ----------
+    run : Run
+    rows : sequence of Row
+    ends : prediction, low and high end of its interval, by path
+    extraction : Extraction; of each row whose path is not in ``ends`` it knows the reason
+    matrix : Matrix of the rows that were scored
+    of_table : names of what comes from a table
+    notify : told of the comparison
+    """
+    notify(StageStarted("comparing with the training clips"))
+    seen, surroundings = _compare(run, matrix, notify)
+    places = {row.path: place for place, row in enumerate(row for row in rows if row.path in extraction.vectors)}
+    seconds = _extract_settings(run).max_seconds
     unknown = f"{', '.join(of_table)} is not known of a clip without its table"
     predictions = []
     for row in rows:
         label = None if np.isnan(row.label) else row.label
-        if found is None or row.path not in places:
+        if row.path not in ends:
             failure = (extraction.failures[row.path],)
             predictions.append(Prediction(row.name, None, failure, path=str(row.path), label=label))
             continue
-        place = places[row.path]
-        value, low, high = (float(ends[place]) for ends in (found.value, found.low, found.high))
-        doubts = (*_doubts(row.path, settings.max_seconds), *((unknown,) if of_table and not row.columns else ()))
+        value, low, high = ends[row.path]
+        doubts = (*_doubts(row.path, seconds), *((unknown,) if of_table and not row.columns else ()))
         same = seen.get(extraction.contents[row.path], ())
-        around = surroundings[place] if surroundings is not None else None
+        around = surroundings[places[row.path]] if surroundings is not None else None
         predictions.append(Prediction(row.name, value, doubts, low, high, str(row.path), label, same, around))
     return predictions
 
@@ -244,7 +337,7 @@ def submission_rows(
     return [(name, predictions.get(name, fallback)) for name in names], [name for name in names if name not in predictions]
 
 
-def write_submission(rows: Sequence[tuple[str, float]], folder: Path, *, latest: Path) -> Path:
+def write_submission(rows: Sequence[tuple[str, float]], folder: Path, *, latest: Path, name: str = SUBMISSION_NAME) -> Path:
     """Write the submission of a run, and a copy as the latest one.
 
     Returns
@@ -252,8 +345,8 @@ def write_submission(rows: Sequence[tuple[str, float]], folder: Path, *, latest:
     path : of the submission in the run's folder
     """
     for target in (folder, latest):
-        write_csv(target / SUBMISSION_NAME, ("filename", "label"), rows)
-    return folder / SUBMISSION_NAME
+        write_csv(target / name, ("filename", "label"), rows)
+    return folder / name
 
 
 def describe_predictions(predictions: np.ndarray) -> dict[str, float | int | None]:

@@ -4,6 +4,7 @@ Vectors are float32; X is [shape=(n, 289)] with the columns of ``mfcc``, ``ultra
 extracted once is kept in the workspace.
 """
 
+import csv
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,11 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from core import features
+from core.dataset import read_dataset
 from core.ensemble import EnsembleSettings
 from core.ensemble import train_ensemble as _train_ensemble
 from core.errors import DataError, ParameterError
 from core.extract import ExtractSettings, column_names, extract_clips
+from core.finetuning import finetune_dataset
+from core.lora.config import FinetuneSettings
 from core.matrix import COMBINED_SETS, Matrix
+from core.runs import Run
 from core.trained import Ensemble
 from core.workspace import Workspace
 
@@ -152,6 +157,32 @@ def ensemble_predict(models: Ensemble, X: np.ndarray) -> np.ndarray:
     if X.ndim != 2 or X.shape[1] != len(models.names):
         raise DataError(f"expected X [n, {len(models.names)}], received shape {X.shape}")
     return models.predict(X, models.names)
+
+
+def train_multimodal_model(
+    dataset: str | Path, *, settings: FinetuneSettings | None = None, workspace: str | Path | None = None
+) -> tuple[Run, float, np.ndarray]:
+    """Train an audio and a text encoder together on a data set, with adapters.
+
+    Parameters
+    ----------
+    dataset : folder or CSV, as ``earmark finetune`` takes it
+    settings : FinetuneSettings, optional
+    workspace : folder in which the run is kept; None takes ``EARMARK_WORKSPACE``, else ./workspace
+
+    Returns
+    -------
+    model : Run; ``core.predict.predict_clips`` scores clips with it
+    best_rmse : float, out of fold: of each row by the network that has not seen it
+    predictions : np.ndarray [shape=(q,)], of the rows of the test table in its order; empty where there is none
+    """
+    work = read_dataset(dataset), settings or FinetuneSettings(), ExtractSettings(), Workspace.resolve(workspace)
+    run = finetune_dataset(*work)
+    if run.record["submission"] is None:
+        return run, float(run.scores["oof_rmse"]), np.zeros(0)
+    with Path(run.record["submission"]).open(newline="", encoding="utf-8") as file:
+        predictions = np.array([float(row["label"]) for row in csv.DictReader(file)])
+    return run, float(run.scores["oof_rmse"]), predictions
 
 
 def _names(X: np.ndarray) -> tuple[str, ...]:

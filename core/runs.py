@@ -37,6 +37,7 @@ RECORD = "run.json"
 OOF = "oof_repeats.npz"
 MATRIX = "matrix.npz"
 ABOUT = "about.json"
+ENSEMBLE, FINETUNE, BLEND = "ensemble", "finetune", "blend"  # kinds of runs; the first is not noted
 NAME_CHARACTERS, NOTE_CHARACTERS = 80, 20_000
 _VERSIONS_OF = ("numpy", "scipy", "scikit-learn", "xgboost", "lightgbm", "catboost", "librosa", "soxr", "soundfile", "skops")
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # controls, turns of the writing direction
@@ -67,6 +68,16 @@ class Run:
     def name(self) -> str:
         """The name that somebody gave it, else its id."""
         return self.about.get("name") or self.id
+
+    @property
+    def kind(self) -> str:
+        """``ensemble`` on features, ``finetune`` of encoders, or ``blend`` of runs."""
+        return str(self.record.get("kind") or ENSEMBLE)
+
+    @property
+    def is_finetuned(self) -> bool:
+        """Whether encoders were trained, rather than an ensemble on features."""
+        return self.kind == FINETUNE
 
     @property
     def notes(self) -> str:
@@ -224,13 +235,20 @@ def delete_run(run: Run) -> None:
         Work on it is under way.
     """
     for job in list_jobs(run.folder.parent):
-        if (job.request.get("run") in (run.id, str(run.folder)) or job.id == run.id) and status(job) in ACTIVE:
+        named = [job.request.get("run"), *job.request.get("runs", ())]
+        if (run.id in named or str(run.folder) in named or job.id == run.id) and status(job) in ACTIVE:
             raise RunError(f"run {run.id}: a job ({job.kind}) works on it; cancel it first, then delete the run")
     root = run.folder.parents[1]
     with suppress(FileNotFoundError):  # another tab was faster
         run.folder.rename(root / f"{_DELETED}{secrets.token_hex(4)}")
     for away in root.glob(f"{_DELETED}*"):  # with what an earlier attempt left that was stopped
         shutil.rmtree(away, ignore_errors=True)
+
+
+def blends_of(run: Run) -> list[Run]:
+    """Blends that score new clips with a run."""
+    blends = [one for one in list_runs(run.folder.parent) if one.kind == BLEND]
+    return [one for one in blends if run.id in one.record["settings"]["ensemble"]["members"]]
 
 
 def size_bytes(run: Run) -> int:
@@ -328,7 +346,12 @@ def _problems(record: Any) -> Iterator[str]:
     if not isinstance(at("scores", "models"), dict):
         yield "a record of each member at scores.models"
     files, ensemble, members = at("model_files"), at("settings", "ensemble"), at("scores", "models")
-    if isinstance(ensemble, dict) and isinstance(members, dict):
+    if at("kind") in (FINETUNE, BLEND):
+        if at("kind") == FINETUNE and not isinstance(at("settings", "finetune"), dict):
+            yield "settings at settings.finetune"
+        if not isinstance(files, dict) or not files:
+            yield "a hash at model_files for each file of the models"
+    elif isinstance(ensemble, dict) and isinstance(members, dict):
         fits = [ensemble.get("folds"), ensemble.get("repeats", 1), len(members)]
         whole = all(isinstance(number, int) for number in fits) and isinstance(files, dict)
         if not whole or len(files) != 2 * math.prod(fits) + 1:

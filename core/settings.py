@@ -12,9 +12,15 @@ from core.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.errors import ParameterError
 from core.extract import ExtractSettings
+from core.lora.config import FinetuneSettings
 
-Settings = TypeVar("Settings", Layout, ExtractSettings, EnsembleSettings)
-SECTIONS: dict[str, type] = {"layout": Layout, "extract": ExtractSettings, "ensemble": EnsembleSettings}
+Settings = TypeVar("Settings", Layout, ExtractSettings, EnsembleSettings, FinetuneSettings)
+SECTIONS: dict[str, type] = {
+    "layout": Layout,
+    "extract": ExtractSettings,
+    "ensemble": EnsembleSettings,
+    "finetune": FinetuneSettings,
+}
 
 
 def build(kind: type[Settings], values: dict[str, Any], **flags: Any) -> Settings:
@@ -38,7 +44,7 @@ def build(kind: type[Settings], values: dict[str, Any], **flags: Any) -> Setting
 
 
 def read_settings(path: str | Path) -> dict[str, dict[str, Any]]:
-    """The sections of a settings file: ``layout``, ``extract``, ``ensemble``, each with any of its settings; or a run.json.
+    """The sections of a settings file (any of ``SECTIONS``), each with any of its settings; or those of a run.json.
 
     Raises
     ------

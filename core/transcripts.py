@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from core.audio import Clip
-from core.checkpoints import WHISPER, Checkpoint
+from core.checkpoints import Checkpoint, loading, require_recogniser
 from core.device import in_batches, require_torch
 from core.errors import ParameterError
 from core.features.sets import columns
@@ -39,7 +39,6 @@ _UNSPACED = (  # Thai and Lao, Burmese, Khmer, Japanese and Chinese with their p
 _IS_UNSPACED = re.compile(_UNSPACED)
 _PIECE = re.compile(f"{_UNSPACED}|(?:(?!{_UNSPACED}).)+", re.DOTALL)
 _CPU_WINDOWS, _GPU_WINDOWS = 2, 32
-_TOKENIZERS = ("tokenizer.json", "vocab.json")
 _TASK = "transcribe"
 _FRAME_SAMPLES = 320  # of a frame of the encoder, 0.02 s
 _HALF_CHARACTER = "\ufffd"  # what a tokenizer shows for the first bytes of a character
@@ -337,35 +336,17 @@ class Recogniser:
         language: str | None = None,
     ):
         require_torch(checkpoint.model)
-        if checkpoint.architecture != WHISPER:
-            raise ParameterError(
-                f"{checkpoint.model}: model_type={checkpoint.architecture!r} is no Whisper, which transcripts need"
-            )
-        if not any((checkpoint.folder / name).is_file() for name in _TOKENIZERS):
-            raise ParameterError(
-                f"{checkpoint.model}: {checkpoint.folder} has no tokenizer; bring tokenizer.json too (or vocab.json and merges.txt)"
-            )
+        require_recogniser(checkpoint)
         import torch
         from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
-        from transformers.utils import logging
 
-        shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        try:
+        with loading(checkpoint):
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             folder = checkpoint.folder
             model: Any = WhisperForConditionalGeneration.from_pretrained(folder, local_files_only=True, dtype=dtype)
             self._model = model.to(device).eval()
             self._features = WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
             self._tokenizer: Any = WhisperTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ParameterError(f"{checkpoint.model}: {checkpoint.folder} cannot be loaded as a Whisper ({reason})") from None
-        finally:
-            logging.set_verbosity(shown[0])
-            if shown[1]:
-                logging.enable_progress_bar()
         self._settle(checkpoint.model, language)
         self.device, self._dtype, self._halved = device, dtype, halved
         self.batch = batch or (_GPU_WINDOWS if device == "cuda" else _CPU_WINDOWS)

@@ -1,6 +1,7 @@
 """The folder that holds everything Earmark computes, and the safe way to write a file into it.
 
 cache.sqlite                       feature vectors, by content of the audio and definition of the set
+cache/audio_<hash>.npy             what a fine-tuning hears of a clip: frames of an encoder, or the waveform
 jobs/<id>/                         one finished run: run.json, predictions, models
 features/<dataset>-<fingerprint>/  exported matrices
 submissions/<run_id>/              submission of a run; the latest is copied to submissions/
@@ -42,6 +43,10 @@ class Workspace:
     @property
     def cache(self) -> Path:
         return self.root / "cache.sqlite"
+
+    @property
+    def frames(self) -> Path:
+        return self.root / "cache"
 
     @property
     def jobs(self) -> Path:

@@ -6,7 +6,7 @@ from app import ui_live, ui_resources, ui_state
 from app.ui_words import NOTHING, count, errors_in_words, flattered, plain
 from core import jobs
 from core.errors import DataError
-from core.runs import Run, best_run
+from core.runs import BLEND, ENSEMBLE, FINETUNE, Run, best_run
 
 ws = ui_state.workspace()
 
@@ -56,7 +56,15 @@ with st.grid(4, min_column_width=190):
         else:
             st.caption("With the training" if runs else "Not yet")
     with st.container(border=True, height="stretch"):
-        names = {"extract": "Extraction", "train": "Training", "predict": "Scoring", "explain": "Explanation"}
+        names = {
+            "extract": "Extraction",
+            "train": "Training",
+            "finetune": "Fine-tuning",
+            "predict": "Scoring",
+            "explain": "Explanation",
+            "layers": "Layers of an encoder",
+            "blend": "Blend",
+        }
         st.metric("At work", names.get(running[0].kind, running[0].kind) if running else NOTHING, icon=":material/bolt:")
         st.caption(plain(ui_state.request_name(running[0])) if running else "Nothing is running")
     with st.container(border=True, height="stretch"):
@@ -73,7 +81,9 @@ if running:
 
 st.subheader("Next step")
 if running:
-    page = {"extract": "features", "train": "train", "explain": "explain"}.get(running[0].kind, "predict")
+    pages = {"extract": "features", "train": "train", "finetune": "finetune", "explain": "explain"}
+    pages |= {"layers": "explain", "blend": "runs"}
+    page = pages.get(running[0].kind, "predict")
     text, label = "Work goes on when this page is closed. Watch it as it happens.", "Watch"
 elif trouble is not None:
     page, text, label = "dataset", trouble, "Choose a data set"
@@ -90,7 +100,8 @@ elif best.scores["oof_rmse"] >= best.scores["constant_rmse"]:
     page, label = "train", "Train another"
     text = "The best run is no better than always saying the mean label. Other features, more clips or other labels may help."
 else:
-    page, text, label = "predict", "A trained ensemble is ready. Score clips that it has never heard.", "Score new clips"
+    kind = {FINETUNE: "fine-tuned run", BLEND: "blend of runs"}.get(best.kind, "trained ensemble")
+    page, text, label = "predict", f"A {kind} is ready. Score clips that it has never heard.", "Score new clips"
 st.markdown(plain(text))
 with st.container(horizontal=True):
     if st.button(label, type="primary", icon=":material/arrow_forward:", key="next_step"):
@@ -105,8 +116,8 @@ with st.container(horizontal=True):
         st.switch_page(ui_state.PAGES["dataset"])
     if best is not None and st.button("See its result", icon=":material/model_training:", key="see_result"):
         ui_state.open_run(best.id)
-        st.switch_page(ui_state.PAGES["train"])
-    if best is not None and st.button("Explain it", icon=":material/lightbulb:", key="explain_best"):
+        st.switch_page(ui_state.PAGES[ui_state.page_of(best)])
+    if best is not None and best.kind == ENSEMBLE and st.button("Explain it", icon=":material/lightbulb:", key="explain_best"):
         ui_state.open_run(best.id)
         st.switch_page(ui_state.PAGES["explain"])
     if runs and st.button("All runs", icon=":material/leaderboard:", key="all_runs"):

@@ -76,11 +76,11 @@ else:
     if job is not None and not ui_live.show_end(job):
         with errors_in_words():
             read_run(job.folder)  # what is damaged is not among the runs
-    here = ui_state.runs_here()
+    here = [run for run in ui_state.runs_here() if not run.is_finetuned]  # those have a page of their own
     if here:
         try:
             run = ui_forms.choose_result(here)
-            if ui_state.stamp_of(run) != dataset.stamp():
+            if ui_state.stamp_of(run) not in (None, dataset.stamp()):
                 changed_since("this was trained")
             ui_result.show_run(run, ui_forms.repeating_columns(dataset))
         except (RunError, JobError) as error:

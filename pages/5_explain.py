@@ -6,7 +6,7 @@ from app import ui_explain, ui_forms, ui_layers, ui_live, ui_resources, ui_state
 from app.ui_words import about, count, errors_in_words, plain
 from core import commands, jobs
 from core.errors import RunError
-from core.runs import best_run
+from core.runs import ENSEMBLE, best_run
 
 ws = ui_state.workspace()
 
@@ -26,8 +26,24 @@ if not runs:
     st.stop()
 
 here = ui_state.runs_here()
+ensembles = [run for run in here if run.kind == ENSEMBLE]
 with st.container(border=True):
-    run = ui_forms.choose_run(runs, best_run(here) if here else None)
+    first = best_run(ensembles) if ensembles else None
+    run = ui_forms.choose_run(runs, best_run(here) if here else None, first=first)
+if run.kind != ENSEMBLE:
+    way_on = "Choose an ensemble above" if any(one.kind == ENSEMBLE for one in runs) else "Train an ensemble"
+    if run.is_finetuned:
+        why_not = "its networks read sound and text, and no columns move what they say"
+    else:
+        why_not = "it is the mean of other runs, which are explained one by one"
+    told = f"This run is not explained by columns: {why_not}. {way_on} to see which columns tell the labels."
+    st.info(told, icon=":material/lightbulb:")
+    if run.id in {one.id for one in here}:
+        page = ui_state.page_of(run)
+        st.button("See its result", icon=":material/model_training:", key="see_result", on_click=ui_state.go, args=(page,))
+    if run.is_finetuned:
+        ui_layers.show_layers(run)
+    st.stop()
 ui_forms.command(commands.explain_command(run.id, [], ws.root))
 
 try:

@@ -9,7 +9,7 @@ from app import ui_forms, ui_live, ui_resources, ui_scored, ui_state
 from app.ui_words import SWITCHES, count, errors_in_words, plain
 from core import commands, jobs
 from core.jobs import Job, read_job
-from core.runs import best_run
+from core.runs import ENSEMBLE, Run, best_run
 
 ws = ui_state.workspace()
 
@@ -19,6 +19,21 @@ def score(run_id: str, asked: dict[str, Any]) -> None:
     st.session_state["predict_earlier"] = None
     with errors_in_words():
         ui_state.watch(jobs.submit("predict", {"run": run_id, **asked}, ws.jobs))
+
+
+def copies_of(run: Run) -> int | None:
+    """How many altered copies of each clip are heard too; None where it is as the run was trained."""
+    own = int(run.record["settings"]["ensemble"].get("tta", 0))
+    copies = st.number_input(
+        SWITCHES["tta"],
+        0,
+        20,
+        own,
+        key=f"predict_tta_{own}",
+        width=210,
+        help=f"Altered copies of each clip, whose predictions are averaged with its own. The run was judged with {own}.",
+    )
+    return None if copies == own else int(copies)
 
 
 def open_earlier() -> None:
@@ -46,18 +61,15 @@ here = ui_state.runs_here()
 with st.container(border=True):
     run = ui_forms.choose_run(runs, best_run(here) if here else None)
     brought = ui_scored.bring(run, ws.root / "uploads")
-    own = int(run.record["settings"]["ensemble"].get("tta", 0))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        copies = st.number_input(
-            SWITCHES["tta"],
-            0,
-            20,
-            own,
-            key=f"predict_tta_{own}",
-            width=210,
-            help=f"Altered copies of each clip, whose predictions are averaged with its own. The run was judged with {own}.",
+    columns = ui_state.columns_read(run)
+    if columns and brought.table is None:
+        read = f"the column {columns[0]}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
+        st.caption(
+            f"This run reads {plain(read)} of a table. Of a clip that comes without one nothing is read; "
+            "bring a CSV with that column, or expect worse."
         )
-        tta = None if copies == own else int(copies)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        tta = copies_of(run) if run.kind == ENSEMBLE else None
         st.button(
             f"Score {count(brought.number, 'clip')}" if brought.number else "Score",
             type="primary",
@@ -97,7 +109,7 @@ elif job is not None and not ui_live.show_end(job):
     else:
         ui_scored.show(of, done, job.id)
 elif job is None and not brought.number:
-    st.caption("Bring a clip to hear what the ensemble says of it.")
+    st.caption("Bring a clip to hear what the run says of it.")
     if (example := ui_state.example_clip(run)) is not None:
         st.button(
             f"Try it with {plain(example.name)}",

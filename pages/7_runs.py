@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import ui_resources, ui_runs, ui_state
+from app import ui_live, ui_resources, ui_runs, ui_state
 from app.ui_words import errors_in_words, plain
 from core import jobs
 from core.runs import best_run
@@ -12,7 +12,7 @@ ws = ui_state.workspace()
 st.title("Runs")
 runs = ui_resources.runs(ws.jobs)
 done = {run.id for run in runs}
-trainings = [job for job in ui_resources.jobs(ws.jobs) if job.kind == "train" and job.id not in done]
+trainings = [job for job in ui_resources.jobs(ws.jobs) if job.kind in ("train", "finetune") and job.id not in done]
 unfinished = [(job, state) for job in trainings if (state := jobs.status(job)) != jobs.DONE]
 if not runs:
     ui_runs.unfinished(unfinished, ui_resources.unreadable(ws.jobs))
@@ -37,6 +37,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 ids = [run.id for run in here]
 elsewhere = [run for run in runs if run.id not in ids] if everywhere == "All" else []
 listed = ui_runs.matching([*elsewhere, *here], words)
+ui_state.open_awaited(done)
 opened = ui_state.opened_run(runs) or (best_run(here) if here else runs[-1])
 if listed:
     ui_runs.table(listed, runs)
@@ -51,6 +52,11 @@ st.subheader(plain(opened.name))
 with errors_in_words():
     ui_runs.show(opened, opened.id in ids)
 st.subheader("Compare")
+blending = next((job for job in ui_resources.jobs(ws.jobs) if job.kind == "blend" and job.id not in done), None)
+if blending is not None and jobs.status(blending) in jobs.ACTIVE:
+    ui_live.show_job(blending)
+elif blending is not None and ui_state.awaits(blending):
+    ui_live.show_end(blending)
 fingerprint = opened.record["dataset"]["fingerprint"]
 others = {run.id: run for run in reversed(runs) if run.id != opened.id and run.record["dataset"]["fingerprint"] == fingerprint}
 if not others:

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["MLFLOW_TRACKING_URI"] = "off"  # for jobs in processes of their own too; tests of the copies name an address
 PIANO = ROOT / "examples" / "piano-touch"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_core_for_each_test_process() -> Iterator[None]:
+    """Threads of PyTorch wait for each other busily, and two test processes with all cores each take twice as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            patch.setattr("core.device.cores", lambda: 1)
+        yield
 
 
 @pytest.fixture

@@ -97,3 +97,37 @@ def tiny_recogniser(folder: Path, *, seed: int = 0) -> Path:
     model.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
     return folder
+
+
+WORDS = (
+    "the a mean pitch of s hz semitones range pause pauses no on average silent voiced runs per second onsets level dbfs dynamic db"
+)
+TEXT_KINDS = ("bert", "distilbert", "roberta", "deberta-v2")
+
+
+def tiny_text_encoder(kind: str, folder: Path, *, seed: int = 0, words: str = WORDS) -> Path:
+    """Save a text encoder of 2 layers of 16 units, with a tokenizer of whole words, digits and letters."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [letter for character in "abcdefghijklmnopqrstuvwxyz0123456789" for letter in (character, f"##{character}")]
+    vocabulary = {token: at for at, token in enumerate(dict.fromkeys([*special, *"%.,-", *letters, *words.split()]))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    name = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta", "deberta-v2": "DebertaV2"}[kind]
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    if kind == "distilbert":
+        size = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+    torch.manual_seed(seed)
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=len(vocabulary), max_position_embeddings=130, pad_token_id=vocabulary["[PAD]"], **size
+    )
+    getattr(transformers, f"{name}Model")(config).save_pretrained(folder)
+    return folder

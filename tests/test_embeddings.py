@@ -199,7 +199,10 @@ def test_a_model_that_is_nowhere_is_asked_for_in_one_sentence(tmp_path, monkeypa
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ParameterError) as error:
         find("nobody/nothing")
-    assert "put config.json, preprocessor_config.json and model.safetensors" in str(error.value)
+    assert (
+        "put config.json, preprocessor_config.json (a text model has its tokenizer's files instead) and model.safetensors"
+        in str(error.value)
+    )
     assert f"into {tmp_path}/nobody/nothing" in str(error.value)
     tiny_encoder("hubert", tmp_path / "nobody/nothing")
     assert find("nobody/nothing").architecture == "hubert"

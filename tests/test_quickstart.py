@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import DataError, ParameterError
 from core.quickstart import EfficientAudioFeatureExtractor, combine_features, train_ensemble
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_dataset
 
 README_SCRIPT = """
 from core.quickstart import (EfficientAudioFeatureExtractor, combine_features, ensemble_predict,
@@ -82,3 +82,22 @@ def test_shapes_that_do_not_fit_are_refused(rng):
         train_ensemble(np.zeros((3, 2)), [1.0])
     with pytest.raises(DataError, match="must be finite"):
         train_ensemble(np.zeros((2, 2)), [1.0, np.nan])
+
+
+def test_a_multimodal_model_comes_with_its_error_and_its_predictions(tmp_path):
+    pytest.importorskip("torch")
+    from core.lora.config import FinetuneSettings
+    from core.quickstart import train_multimodal_model
+    from tests.encoders import tiny_encoder, tiny_text_encoder
+
+    models = {
+        "audio_model": str(tiny_encoder("hubert", tmp_path / "a")),
+        "text_model": str(tiny_text_encoder("bert", tmp_path / "t")),
+    }
+    settings = FinetuneSettings(**models, folds=2, epochs=1)
+    model, best_rmse, predictions = train_multimodal_model(
+        dataset=write_dataset(tmp_path / "loudness", 8, test=3), settings=settings, workspace=tmp_path / "ws"
+    )
+    assert best_rmse == model.scores["oof_rmse"] > 0
+    assert predictions.shape == (3,)
+    assert ((predictions >= 1) & (predictions <= 6)).all()

@@ -172,15 +172,18 @@ def canonical(name: str) -> str:
     """
     if name.startswith(f"{TRANSCRIPT}:whisper="):
         way, _, model = name.partition("=")
-        path = Path(model).expanduser()
-        return f"{way}={os.path.abspath(path)}" if model and (path.is_absolute() or path.is_dir()) else name
+        return f"{way}={absolute_folder(model)}"
     if not name.startswith(f"{ENCODER}:"):
         return name
     match = _OF_LAYERS.fullmatch(name)
     whole, layers = (match[1], name[match.end(1) :]) if match else (name, "")
-    model = whole.partition(":")[2]
+    return f"{ENCODER}:{absolute_folder(whole.partition(':')[2])}{layers}"
+
+
+def absolute_folder(model: str) -> str:
+    """A model by the absolute path of its folder, or, where it is none, by its id as it stands."""
     path = Path(model).expanduser()
-    return f"{ENCODER}:{os.path.abspath(path)}{layers}" if path.is_absolute() or path.is_dir() else name
+    return os.path.abspath(path) if model and (path.is_absolute() or path.is_dir()) else model
 
 
 def encoder_layers(of: FeatureSet, layers: int) -> tuple[int, int]:

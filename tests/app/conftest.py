@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +39,7 @@ PAGES = {
     "dataset": "1_dataset",
     "features": "2_features",
     "train": "3_train",
+    "finetune": "4_finetune",
     "explain": "5_explain",
     "predict": "6_predict",
     "runs": "7_runs",
@@ -86,7 +86,7 @@ class Place:
         """A job whose process has begun, and has told of some of its work."""
         job = self.claim(kind)
         with EventLog(job.events) as log:
-            log.append(JobStarted(os.getpid(), platform.node()))
+            log.append(JobStarted(os.getpid(), "elsewhere"))
             if kind == "extract":
                 log.append(ExtractionStarted(clips=15, cached=0, to_do=15))
                 for number in range(4):

@@ -64,7 +64,7 @@ def test_weights_that_are_not_here_are_asked_for_and_no_page_breaks(place, encod
     st.cache_resource.clear()
     at = render("features")
     assert not at.exception
-    assert "name a folder with config.json, preprocessor_config.json and model.safetensors" in text(at)
+    assert "name a folder with config.json, preprocessor_config.json" in text(at)
     assert not render("train").exception
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import platform
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,7 +62,7 @@ class World:
             self.every_page(f"{kind}: {end}", **query)
         job = self.claim(kind)
         with FileLock(job.lock), EventLog(job.events) as log:
-            log.append(JobStarted(os.getpid(), platform.node()))
+            log.append(JobStarted(os.getpid(), "elsewhere"))
             self.every_page(f"{kind} at work", **query)
         self.every_page(f"{kind} lost", **query)
         found = perform(self.claim(kind), pipeline.work)

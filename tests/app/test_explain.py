@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import platform
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +101,7 @@ def test_a_run_without_explanation_says_what_it_takes_and_starts_one_job(trained
 def test_a_job_at_work_shows_its_parts_and_can_be_cancelled(place, trained):
     job = job_of(place)
     with FileLock(job.lock):
-        place.tell(job, JobStarted(os.getpid(), platform.node()), ExplainStarted(parts=4), PartExplained("svr, fold 1", 4, 1.0))
+        place.tell(job, JobStarted(os.getpid(), "elsewhere"), ExplainStarted(parts=4), PartExplained("svr, fold 1", 4, 1.0))
         at = render("explain", run=RUN)
         assert "Explaining: 1 of 4 parts" in text(at)
         at.button(key=f"cancel_{job.id}").click().run()
