@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from core.errors import TrackingError
 from core.leaderboard import flatten
-from core.runs import RECORD, Run, read_run
+from core.runs import BLEND, ENSEMBLE, RECORD, Run, read_run
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -174,14 +174,15 @@ def _dialect(uri: str) -> str:
 def _tags(run: Run) -> dict[str, Any]:
     record = run.record
     badges = {f"badge.{figure}": badge for figure, badge in (run.scores.get("badges") or {}).items()}
+    stay = "The models stay with the runs that it averages" if run.kind == BLEND else f"The models stay in {run.models}"
     return badges | {
         "earmark.run_id": run.id,
         "earmark.version": (record.get("versions") or {}).get("earmark"),
         "earmark.fingerprint": record["dataset"]["fingerprint"],
         "earmark.folder": str(run.folder),
         "earmark.models": str(run.models),
-        "mlflow.source.name": "earmark train",
-        "mlflow.note.content": f"The models stay in {run.models}; score clips with: earmark predict {run.id} CLIP",
+        "mlflow.source.name": f"earmark {'train' if run.kind == ENSEMBLE else run.kind}",
+        "mlflow.note.content": f"{stay}; score clips with: earmark predict {run.id} CLIP",
     }
 
 

@@ -5,11 +5,13 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from core import tracking
 from core.errors import TrackingError
+from core.runs import BLEND, FINETUNE
 from core.tracking import mirror
 from core.workspace import Workspace
 from tests.conftest import ROOT, write_run
@@ -86,6 +88,15 @@ def test_the_copy_is_named_dated_and_labelled_as_the_run(mirrored):
     assert tags["badge.interval_coverage"] == "out-of-fold"
     assert tags["earmark.models"] == str(run.folder / "models")
     assert "The models stay in" in tags["mlflow.note.content"]
+    assert tags["mlflow.source.name"] == "earmark train"
+
+
+def test_a_copy_says_how_its_run_came_about(mirrored):
+    _, run, _, _ = mirrored
+    blend, tuned = (replace(run, record=run.record | {"kind": kind}) for kind in (BLEND, FINETUNE))
+    assert tracking._tags(blend)["mlflow.source.name"] == "earmark blend"
+    assert "with the runs that it averages" in tracking._tags(blend)["mlflow.note.content"]
+    assert tracking._tags(tuned)["mlflow.source.name"] == "earmark finetune"
 
 
 def test_record_predictions_and_submission_are_copied_into_the_workspace(mirrored):
