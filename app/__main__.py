@@ -43,15 +43,15 @@ def main() -> None:
     from starlette.responses import FileResponse, PlainTextResponse, Response
     from starlette.routing import Route
 
-    from app import ui_clips
+    from app import clip_urls
 
     async def clip(request: Request) -> Response:
-        path = ui_clips.find(request.path_params["clip_id"])
+        path = clip_urls.find(request.path_params["clip_id"])
         if path is None or not path.is_file():
             return PlainTextResponse("no such clip", status_code=404)
         return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"})
 
-    ui_clips.serve()
+    clip_urls.serve()
     app = st.App(
         ROOT / "app" / "main.py",
         routes=[Route("/api/clip/{clip_id}", clip)],

@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # `streamlit run app/main.py` knows this folder only
     sys.path.insert(0, str(ROOT))
 
-from app import ui_state  # noqa: E402
-from app.ui_words import errors_in_words, plain  # noqa: E402
+from app import session  # noqa: E402
+from app.words import errors_in_words, plain  # noqa: E402
 
 st.set_page_config(page_title="Earmark", page_icon=str(ROOT / "app" / "icon.svg"), layout="wide")
 st.logo(ROOT / "app" / "logo.svg", size="large")
@@ -26,11 +26,11 @@ page = st.navigation(
         st.Page(ROOT / "pages" / "7_runs.py", title="Runs", icon=":material/leaderboard:", url_path="runs"),
     ]
 )
-if (asked := ui_state.gone_to()) is not None:
-    st.switch_page(ui_state.PAGES[asked])
+if (asked := session.gone_to()) is not None:
+    st.switch_page(session.PAGES[asked])
 with st.sidebar, errors_in_words():
-    ui_state.keep_in_address()
-    st.caption(f"Data set  \n{plain(ui_state.choice().name)}")
-    st.caption(f"Workspace  \n{plain(str(ui_state.workspace().root))}")
+    session.keep_in_address()
+    st.caption(f"Data set  \n{plain(session.choice().name)}")
+    st.caption(f"Workspace  \n{plain(str(session.workspace().root))}")
 with errors_in_words():
     page.run()

@@ -155,7 +155,7 @@ def time_one_clip(path: str, runs: int = 7) -> dict:
 
     from bench import plain_librosa
     from core import features
-    from core.audio import read_clip, to_analysis_rate
+    from core.data.audio import read_clip, to_analysis_rate
     from core.features import chroma, pitch
     from core.features.frames import Frames
 
@@ -325,7 +325,7 @@ def agreement(source: Path, folder: Path) -> list[str]:
 
 def praat_correlations(root: Path, praat: Callable[[Path], dict[str, float]], names: Sequence[str]) -> dict[str, float]:
     """Correlation of each voice column over all clips of a data set."""
-    from core.audio import read_clip
+    from core.data.audio import read_clip
     from core.features import voice
     from core.features.frames import Frames
 

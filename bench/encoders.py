@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.audio import Clip
+from core.data.audio import Clip
 
 CLIP_S = 60
 RATE_HZ = 16_000
@@ -73,7 +73,7 @@ def measure(folder: Path) -> dict:
     import torch
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-    from core.engine import cores
+    from core.runtime.pool import cores
 
     torch.manual_seed(0)
     Wav2Vec2Model(Wav2Vec2Config()).save_pretrained(folder / "encoder")
@@ -89,8 +89,8 @@ def measure(folder: Path) -> dict:
 
 
 def _sides(folder: Path, clips: np.ndarray, few: np.ndarray, device: str, precision: str) -> dict[str, float]:
-    from core.checkpoints import find
-    from core.embeddings import Extractor
+    from core.encoders.pretrained import Extractor
+    from core.runtime.weights import find
 
     encoder = Extractor(find(str(folder / "encoder")), device=device, precision=precision)
     loop = _plain_loop(folder / "encoder", device)
@@ -129,7 +129,7 @@ def _plain_loop(folder: Path, device: str) -> Callable[[np.ndarray], list[np.nda
 
 def _torch200(device: str, clips: np.ndarray) -> Callable[[], object]:
     """``torch200`` from decoded clips: all cores prepare them (voice and level), the device does the rest."""
-    from core.features import torch200
+    from core.encoders import torch200
 
     extractor, pool = torch200.Extractor(device=device), _pool()
     return lambda: extractor(list(pool.map(_prepare_one, list(clips))))
@@ -142,7 +142,7 @@ def _handcrafted(clips: np.ndarray) -> Callable[[], object]:
 
 
 def _pool() -> ProcessPoolExecutor:
-    from core.engine import cores
+    from core.runtime.pool import cores
 
     return ProcessPoolExecutor(cores(), mp_context=get_context("spawn"))
 
@@ -152,7 +152,7 @@ def _clip(y: np.ndarray) -> Clip:
 
 
 def _prepare_one(y: np.ndarray) -> object:
-    from core.features import torch200
+    from core.encoders import torch200
 
     return torch200.prepare_clip(_clip(y))
 

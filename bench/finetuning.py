@@ -49,14 +49,14 @@ def measure(folder: Path) -> dict[str, Any]:
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
     from bench.encoders import in_turn
-    from core.checkpoints import find
-    from core.embeddings import Extractor, normalise
-    from core.engine import cores
-    from core.lora.config import FinetuneSettings
-    from core.lora.data import Collator, make_examples
-    from core.lora.fitted import build_network, find_encoders
-    from core.lora.model import standardise
-    from tests.encoders import tiny_text_encoder
+    from core.encoders.pretrained import Extractor, normalise
+    from core.multimodal.config import FinetuneSettings
+    from core.multimodal.data import Collator, make_examples
+    from core.multimodal.fitted import build_network, find_encoders
+    from core.multimodal.model import standardise
+    from core.runtime.pool import cores
+    from core.runtime.weights import find
+    from tests.tiny_models import tiny_text_encoder
 
     torch.set_num_threads(cores())
     torch.manual_seed(0)

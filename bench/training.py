@@ -16,10 +16,10 @@ THREADS = {"xgboost": "nthread", "lightgbm": "num_threads", "catboost": "thread_
 def classic(file: Path) -> dict[str, float]:
     """Model after model, fold after fold, each fit with all threads; the same folds, preprocessing and early stopping."""
     from core.ensemble import EnsembleSettings
-    from core.metrics import rmse
-    from core.models import CATALOGUE, make_model
-    from core.preprocess import make_preprocessor
-    from core.splits import stopping_split
+    from core.ensemble.models import CATALOGUE, make_model
+    from core.ensemble.preprocess import make_preprocessor
+    from core.scoring.folds import stopping_split
+    from core.scoring.metrics import rmse
 
     X, y, groups = load(file)
     settings = EnsembleSettings()
@@ -42,7 +42,7 @@ def classic(file: Path) -> dict[str, float]:
 def fast(file: Path) -> dict[str, float]:
     """The same five models and folds as Earmark trains them, starting its processes and writing the models included."""
     from core.ensemble import EnsembleSettings, train_ensemble
-    from core.matrix import Matrix
+    from core.extraction.matrix import Matrix
 
     X, y, groups = load(file)
     names = tuple(f"column_{number}" for number in range(X.shape[1]))
@@ -62,9 +62,9 @@ def load(file: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
 
 def save(dataset: Path, file: Path, workspace: Path) -> int:
     """Extract a data set and write its training matrix; returns the number of rows."""
-    from core.dataset import read_dataset
-    from core.extract import ExtractSettings, extract_clips
-    from core.matrix import build_matrix
+    from core.data.dataset import read_dataset
+    from core.extraction.extract import ExtractSettings, extract_clips
+    from core.extraction.matrix import build_matrix
 
     rows = read_dataset(dataset).train
     settings = ExtractSettings()

@@ -16,10 +16,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from core.ensemble import EnsembleSettings, train_ensemble
+from core.ensemble.fitted import Ensemble, Predicted
+from core.ensemble.models import CATALOGUE
 from core.errors import ParameterError
-from core.matrix import Matrix
-from core.models import CATALOGUE
-from core.trained import Ensemble, Predicted
+from core.extraction.matrix import Matrix
 
 FEWEST_ROWS = 5
 
@@ -29,7 +29,7 @@ class EarmarkRegressor(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    members : sequence of str, each as ``core.members.parse_member`` reads it
+    members : sequence of str, each as ``core.ensemble.members.parse_member`` reads it
     preset : str, "fast" or "classic"
     folds : int >= 2
     repeats : int >= 1, of the folds, each with another seed

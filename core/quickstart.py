@@ -13,16 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from core import features
-from core.dataset import read_dataset
-from core.ensemble import EnsembleSettings
-from core.ensemble import train_ensemble as _train_ensemble
+from core.data.dataset import read_dataset
+from core.ensemble import EnsembleSettings, train_ensemble as _train_ensemble
+from core.ensemble.fitted import Ensemble
 from core.errors import DataError, ParameterError
-from core.extract import ExtractSettings, column_names, extract_clips
-from core.finetuning import finetune_dataset
-from core.lora.config import FinetuneSettings
-from core.matrix import COMBINED_SETS, Matrix
+from core.extraction.extract import ExtractSettings, column_names, extract_clips
+from core.extraction.matrix import COMBINED_SETS, Matrix
+from core.multimodal.config import FinetuneSettings
 from core.runs import Run
-from core.trained import Ensemble
+from core.tasks.finetune import finetune_dataset
 from core.workspace import Workspace
 
 
@@ -172,7 +171,7 @@ def train_multimodal_model(
 
     Returns
     -------
-    model : Run; ``core.predict.predict_clips`` scores clips with it
+    model : Run; ``core.tasks.score.predict_clips`` scores clips with it
     best_rmse : float, out of fold: of each row by the network that has not seen it
     predictions : np.ndarray [shape=(q,)], of the rows of the test table in its order; empty where there is none
     """

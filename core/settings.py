@@ -8,11 +8,11 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.dataset import Layout
+from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.errors import ParameterError
-from core.extract import ExtractSettings
-from core.lora.config import FinetuneSettings
+from core.extraction.extract import ExtractSettings
+from core.multimodal.config import FinetuneSettings
 
 Settings = TypeVar("Settings", Layout, ExtractSettings, EnsembleSettings, FinetuneSettings)
 SECTIONS: dict[str, type] = {

@@ -4,10 +4,10 @@ import os
 import sys
 from pathlib import Path
 
-from core.engine import WORKER_ENVIRONMENT
 from core.errors import EarmarkError
 from core.jobs import read_job
-from core.perform import Cancelled, perform
+from core.jobs.runner import Cancelled, perform
+from core.runtime.pool import WORKER_ENVIRONMENT
 
 
 def main(folder: str) -> int:
@@ -15,7 +15,7 @@ def main(folder: str) -> int:
     os.environ.update(WORKER_ENVIRONMENT)  # before a numeric library starts its threads
     try:
         job = read_job(Path(folder))
-        from core.pipeline import work
+        from core.tasks.pipeline import work
 
         perform(job, work)
     except (EarmarkError, OSError) as error:

@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from app import ui_live, ui_resources, ui_state
-from app.ui_words import NOTHING, count, errors_in_words, flattered, plain
+from app import resources, session
+from app.views import live
+from app.words import NOTHING, count, errors_in_words, flattered, plain
 from core import jobs
 from core.errors import DataError
 from core.runs import BLEND, ENSEMBLE, FINETUNE, Run, best_run
 
-ws = ui_state.workspace()
+ws = session.workspace()
 
 
 def grouping(run: Run) -> str:
@@ -17,20 +18,20 @@ def grouping(run: Run) -> str:
     return f"on a {plain(groups)} that is new" if groups and groups != "auto" else "without groups" if not groups else "with groups"
 
 
-chosen = ui_state.choice()
+chosen = session.choice()
 try:
-    dataset, trouble = ui_resources.dataset(chosen.path, chosen.layout), None
+    dataset, trouble = resources.dataset(chosen.path, chosen.layout), None
 except DataError as error:
     dataset, trouble = None, str(error)
-extracted = ui_state.newest_job("extract")
-recent_work = [job for job in ui_resources.jobs(ws.jobs) if job.kind not in ("check", "probe")][:20]
+extracted = session.newest_job("extract")
+recent_work = [job for job in resources.jobs(ws.jobs) if job.kind not in ("check", "probe")][:20]
 running = [job for job in recent_work if jobs.status(job) in jobs.ACTIVE]
-runs = ui_state.runs_here() if dataset is not None else []
+runs = session.runs_here() if dataset is not None else []
 best = best_run(runs) if runs else None
 
 st.title("Earmark")
 st.caption("Learns to grade sound from labelled clips, and says how far off it will be on clips that it has not heard.")
-if not recent_work and not ui_state.recent():
+if not recent_work and not session.recent():
     with st.container(border=True):
         st.markdown("**New here? A minute is enough**")
         st.markdown(
@@ -49,7 +50,7 @@ with st.grid(4, min_column_width=190):
     with st.container(border=True, height="stretch"):
         done, ready = dataset is not None and extracted is not None and jobs.status(extracted) == jobs.DONE, None
         with errors_in_words():
-            ready = ui_resources.result(extracted)["ready"] if done else None
+            ready = resources.result(extracted)["ready"] if done else None
         st.metric("Extracted", NOTHING if ready is None else f"{ready:,}", icon=":material/graphic_eq:")
         if ready is not None:
             st.caption(f"{'clip' if ready == 1 else 'clips'}, {plain(', '.join(extracted.request['extract']['features']))}")
@@ -66,7 +67,7 @@ with st.grid(4, min_column_width=190):
             "blend": "Blend",
         }
         st.metric("At work", names.get(running[0].kind, running[0].kind) if running else NOTHING, icon=":material/bolt:")
-        st.caption(plain(ui_state.request_name(running[0])) if running else "Nothing is running")
+        st.caption(plain(session.request_name(running[0])) if running else "Nothing is running")
     with st.container(border=True, height="stretch"):
         st.metric("Best run", f"{best.scores['oof_rmse']:.3f}" if best else NOTHING, icon=":material/trophy:")
         if best is None:
@@ -77,7 +78,7 @@ with st.grid(4, min_column_width=190):
                 st.caption(f":orange[For a new {plain(flatters[0])} expect about {flatters[1]:.2f}]")
 
 if running:
-    ui_live.show_job(running[0])
+    live.show_job(running[0])
 
 st.subheader("Next step")
 if running:
@@ -105,20 +106,20 @@ else:
 st.markdown(plain(text))
 with st.container(horizontal=True):
     if st.button(label, type="primary", icon=":material/arrow_forward:", key="next_step"):
-        if running and (its_set := ui_state.chosen_by(running[0])) is not None:
-            ui_state.choose(its_set)  # the page shows the work on its own data set
+        if running and (its_set := session.chosen_by(running[0])) is not None:
+            session.choose(its_set)  # the page shows the work on its own data set
         if running and running[0].kind == "predict":
-            ui_state.watch(running[0])
+            session.watch(running[0])
         if running and running[0].kind == "explain":
-            ui_state.open_run(str(running[0].request["run"]))
-        st.switch_page(ui_state.PAGES[page])
+            session.open_run(str(running[0].request["run"]))
+        st.switch_page(session.PAGES[page])
     if page != "dataset" and st.button("Look at the data", icon=":material/library_music:", key="look_at_data"):
-        st.switch_page(ui_state.PAGES["dataset"])
+        st.switch_page(session.PAGES["dataset"])
     if best is not None and st.button("See its result", icon=":material/model_training:", key="see_result"):
-        ui_state.open_run(best.id)
-        st.switch_page(ui_state.PAGES[ui_state.page_of(best)])
+        session.open_run(best.id)
+        st.switch_page(session.PAGES[session.page_of(best)])
     if best is not None and best.kind == ENSEMBLE and st.button("Explain it", icon=":material/lightbulb:", key="explain_best"):
-        ui_state.open_run(best.id)
-        st.switch_page(ui_state.PAGES["explain"])
+        session.open_run(best.id)
+        st.switch_page(session.PAGES["explain"])
     if runs and st.button("All runs", icon=":material/leaderboard:", key="all_runs"):
-        st.switch_page(ui_state.PAGES["runs"])
+        st.switch_page(session.PAGES["runs"])

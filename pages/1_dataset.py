@@ -5,17 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from app import ui_charts_clips, ui_forms, ui_listen, ui_live, ui_resources, ui_state
-from app.ui_resources import Looked
-from app.ui_uploads import Upload, bring
-from app.ui_words import changed_since, count, duration, errors_in_words, plain
-from core import commands, jobs
-from core.audio import SUFFIXES
-from core.dataset import Dataset, Layout
+from app import forms, resources, session
+from app.charts import clips
+from app.resources import Looked
+from app.uploads import Upload, bring
+from app.views import listen, live
+from app.words import changed_since, count, duration, errors_in_words, plain
+from core import jobs
+from core.cli import as_command
+from core.data.audio import SUFFIXES
+from core.data.dataset import Dataset, Layout
 from core.ensemble import EnsembleSettings
 from core.errors import EarmarkError, ParameterError
 
-ws = ui_state.workspace()
+ws = session.workspace()
 
 
 def open_typed() -> None:
@@ -25,9 +28,9 @@ def open_typed() -> None:
         if not typed["path"]:
             raise ParameterError("the path is empty; name the folder of a data set, or a CSV beside its clips")
         layout = Layout(typed["filename_column"] or "filename", typed["label_column"] or "label", typed["audio"] or None)
-        open_choice(ui_state.Choice(ui_state.absolute(typed["path"]), layout))
+        open_choice(session.Choice(session.absolute(typed["path"]), layout))
     except EarmarkError as error:
-        ui_state.say("dataset", str(error))
+        session.say("dataset", str(error))
 
 
 def open_recent() -> None:
@@ -36,15 +39,15 @@ def open_recent() -> None:
         open_choice(chosen)
 
 
-def open_choice(chosen: ui_state.Choice) -> None:
+def open_choice(chosen: session.Choice) -> None:
     """Work on a data set from here on, and have a look at its clips."""
-    ui_state.say("dataset", None)
+    session.say("dataset", None)
     try:
-        ui_state.choose(chosen)
+        session.choose(chosen)
     except EarmarkError as error:
-        ui_state.say("dataset", str(error))
+        session.say("dataset", str(error))
     except OSError as error:
-        ui_state.say("dataset", jobs.refusal(error))
+        session.say("dataset", jobs.refusal(error))
     else:
         for name, value in {"path": chosen.path, **vars_of(chosen.layout)}.items():
             st.session_state[f"dataset_{name}"] = value or ""
@@ -59,12 +62,12 @@ def vars_of(layout: Layout) -> dict[str, str | None]:
 def look() -> None:
     """Have every clip decoded for the report."""
     with errors_in_words():
-        jobs.submit("check", ui_state.request(), ws.jobs)
+        jobs.submit("check", session.request(), ws.jobs)
 
 
 def path_box() -> None:
     """The form that names a data set, or takes one."""
-    chosen = ui_state.choice()
+    chosen = session.choice()
     with st.container(border=True):
         by_path, by_upload = st.tabs(["On this machine", "Upload"], key="dataset_source")
         with by_upload:
@@ -74,17 +77,17 @@ def path_box() -> None:
         with by_path, st.container(horizontal=True, vertical_alignment="bottom"):
             st.text_input("Folder or CSV", key="dataset_path", on_change=open_typed, persist_state="session")
             st.button("Open", type="primary", icon=":material/folder_open:", key="dataset_open", on_click=open_typed)
-        if said := ui_state.said("dataset"):
+        if said := session.said("dataset"):
             st.error(plain(said), icon=":material/folder_off:")
-        if said := ui_state.said("dataset_skipped"):
+        if said := session.said("dataset_skipped"):
             st.caption(plain(said))
         with st.container(horizontal=True, vertical_alignment="bottom"):
             with st.popover("Columns and audio folder", icon=":material/tune:"):
                 st.text_input("Column with the file names", key="dataset_filename_column", persist_state="session")
                 st.text_input("Column with the labels", key="dataset_label_column", persist_state="session")
                 st.text_input("Folder with the clips", key="dataset_audio", placeholder="the usual one", persist_state="session")
-            others = [one for one in ui_state.recent() if one != chosen]
-            bundled = ui_state.Choice(str(ui_state.BUNDLED))
+            others = [one for one in session.recent() if one != chosen]
+            bundled = session.Choice(str(session.BUNDLED))
             others += [bundled] if bundled not in (*others, chosen) else []
             if others:
                 st.selectbox(
@@ -98,9 +101,9 @@ def path_box() -> None:
                     on_change=open_recent,
                     width=360,
                 )
-        if not ui_state.recent():
+        if not session.recent():
             st.caption("The bundled example is open. Name your own folder, or upload it.")
-    ui_forms.command(commands.check_command(chosen.path, chosen.layout))
+    forms.command(as_command.check_command(chosen.path, chosen.layout))
 
 
 def upload_box() -> None:
@@ -110,7 +113,7 @@ def upload_box() -> None:
         "A zip of a data set, or one CSV with its clips",
         type=["zip", "csv", *(suffix[1:] for suffix in SUFFIXES)],
         accept_multiple_files=True,
-        key=ui_state.uploader("dataset_uploads"),
+        key=session.uploader("dataset_uploads"),
     )
     st.caption(
         f"Up to {limit_mb:,} MB a file; a folder on this machine has no limit. In the zip: csvs/train.csv with columns filename "
@@ -124,35 +127,35 @@ def upload_box() -> None:
 
 def take(uploads: Sequence[Upload]) -> None:
     """Keep what was uploaded, and work on it."""
-    ui_state.say("dataset_skipped", None)
+    session.say("dataset_skipped", None)
     try:
         done = bring(uploads, ws.root / "uploads")
     except (EarmarkError, OSError) as error:
-        ui_state.say("dataset", jobs.refusal(error) if isinstance(error, OSError) else str(error))
+        session.say("dataset", jobs.refusal(error) if isinstance(error, OSError) else str(error))
         return
-    ui_state.uploader("dataset_uploads", empty=True)
+    session.uploader("dataset_uploads", empty=True)
     if done.skipped:
         some = ", ".join(done.skipped[:5]) + (", ..." if len(done.skipped) > 5 else "")
-        ui_state.say("dataset_skipped", f"{count(len(done.skipped), 'file')} left out, neither clips nor tables: {some}")
+        session.say("dataset_skipped", f"{count(len(done.skipped), 'file')} left out, neither clips nor tables: {some}")
     layout = Layout()
-    open_choice(ui_state.Choice(str(done.folder), layout))
-    if ui_state.choice().path != str(done.folder):  # refused: the columns can be named and the path opened again
+    open_choice(session.Choice(str(done.folder), layout))
+    if session.choice().path != str(done.folder):  # refused: the columns can be named and the path opened again
         st.session_state["dataset_path"] = str(done.folder)
 
 
 def open_bundled() -> None:
     """Work on the example."""
-    open_choice(ui_state.Choice(str(ui_state.BUNDLED)))
+    open_choice(session.Choice(str(session.BUNDLED)))
 
 
 def require_dataset() -> Dataset:
     """The chosen data set; where it cannot be read, the page says so and ends."""
-    chosen = ui_state.choice()
+    chosen = session.choice()
     try:
-        return ui_resources.dataset(chosen.path, chosen.layout)
+        return resources.dataset(chosen.path, chosen.layout)
     except EarmarkError as error:
         st.error(plain(str(error)), icon=":material/folder_off:")
-        if chosen.path != str(ui_state.BUNDLED):
+        if chosen.path != str(session.BUNDLED):
             st.button("Open the bundled example", icon=":material/piano:", key="dataset_bundled", on_click=open_bundled)
         st.stop()
 
@@ -190,19 +193,19 @@ def histograms(looked: Looked) -> None:
         if len(labels):
             with st.container():
                 st.markdown("**Labels**")
-                folds = ui_state.usual(ui_state.newest_job("train"), EnsembleSettings, "ensemble").folds
-                chart = ui_charts_clips.label_histogram(labels, least=folds)
+                folds = session.usual(session.newest_job("train"), EnsembleSettings, "ensemble").folds
+                chart = clips.label_histogram(labels, least=folds)
                 st.altair_chart(chart, key="labels", alt="Histogram of the labels")
-                if rare := ui_charts_clips.rare_labels(labels, least=folds):
+                if rare := clips.rare_labels(labels, least=folds):
                     st.caption(
                         f"Orange: {count(rare, 'bar')} of fewer than {folds} clips, too few for one in each of {folds} folds."
                     )
         with st.container():
             st.markdown("**Length**")
-            st.altair_chart(ui_charts_clips.duration_histogram(table["seconds"]), key="durations", alt="Histogram of the lengths")
+            st.altair_chart(clips.duration_histogram(table["seconds"]), key="durations", alt="Histogram of the lengths")
         with st.container():
             st.markdown("**Level**")
-            chart = ui_charts_clips.level_histogram(table["peak_dbfs"], table["rms_dbfs"])
+            chart = clips.level_histogram(table["peak_dbfs"], table["rms_dbfs"])
             st.altair_chart(chart, key="levels", alt="Histogram of peak and RMS levels")
             if silent := int(np.isnan(table["peak_dbfs"]).sum()):
                 st.caption(f"Without {count(silent, 'clip')} of digital silence.")
@@ -211,15 +214,15 @@ def histograms(looked: Looked) -> None:
 st.title("Dataset")
 path_box()
 dataset = require_dataset()
-job = ui_state.newest_job("check")
+job = session.newest_job("check")
 if job is None:
     look()
-    job = ui_state.newest_job("check")
+    job = session.newest_job("check")
 if job is not None and jobs.status(job) in jobs.ACTIVE:
-    ui_live.show_job(job)
-elif job is not None and not ui_live.show_end(job):
-    looked = ui_resources.looked(job, dataset)
-    features = ui_listen.newest_features(looked)
+    live.show_job(job)
+elif job is not None and not live.show_end(job):
+    looked = resources.looked(job, dataset)
+    features = listen.newest_features(looked)
     if looked.seen["stamp"] != dataset.stamp():
         with st.container(horizontal=True, vertical_alignment="center"):
             changed_since("this was looked at")
@@ -228,14 +231,14 @@ elif job is not None and not ui_live.show_end(job):
         st.error(plain(f"Training is not possible: {looked.seen['why_not']}."), icon=":material/error:")
     cards(looked)
     if len(looked.problems):
-        ui_listen.problems(looked)
-    ui_listen.twins(looked, features)
+        listen.problems(looked)
+    listen.twins(looked, features)
     histograms(looked)
-    ui_listen.clips(looked, features)
+    listen.clips(looked, features)
     if st.button(
         "Extract its features" if features is None else "Look at its features",
         type="primary",
         icon=":material/arrow_forward:",
         key="next_step",
     ):
-        st.switch_page(ui_state.PAGES["features"])
+        st.switch_page(session.PAGES["features"])

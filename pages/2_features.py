@@ -6,36 +6,38 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import ui_explore, ui_forms, ui_live, ui_resources, ui_sets, ui_state
-from app.ui_words import about, changed_since, count, errors_in_words, plain
-from core import commands, jobs
+from app import forms, resources, session
+from app.views import explore, live, sets as sets_view
+from app.words import about, changed_since, count, errors_in_words, plain
+from core import jobs
+from core.cli import as_command
 from core.errors import DataError
-from core.estimate import FEWEST, probe_size
 from core.events import ClipSetAside, Recorded
-from core.extract import ExtractSettings, definitions_of, find_cached
+from core.extraction.extract import ExtractSettings, definitions_of, find_cached
+from core.extraction.speed import FEWEST, probe_size
 from core.settings import build
 
-ws = ui_state.workspace()
+ws = session.workspace()
 
 
 def extract(settings: ExtractSettings) -> None:
     """Start the job; an estimate under way gives way to it."""
     with errors_in_words():
-        probe = ui_state.newest_job("probe")
+        probe = session.newest_job("probe")
         if probe is not None and jobs.status(probe) in jobs.ACTIVE:
             jobs.cancel(probe)
-        jobs.submit("extract", ui_state.request(extract=settings), ws.jobs)
+        jobs.submit("extract", session.request(extract=settings), ws.jobs)
 
 
 def estimate(settings: ExtractSettings) -> None:
     """Have a few clips extracted, to know how long all will take."""
     with errors_in_words():
-        jobs.submit("probe", ui_state.request(extract=settings), ws.jobs)
+        jobs.submit("probe", session.request(extract=settings), ws.jobs)
 
 
 def time_to_go(settings: ExtractSettings, to_do: int) -> None:
     """How long the clips that are left will take, where that is known, and a button to find out."""
-    probe = ui_state.newest_job("probe", extract=settings)
+    probe = session.newest_job("probe", extract=settings)
     state = None if probe is None else jobs.status(probe)
     with actions:
         st.button(
@@ -48,12 +50,12 @@ def time_to_go(settings: ExtractSettings, to_do: int) -> None:
             help=f"Extracts {probe_size(settings)} of the clips, short and long ones, and tells how long all will take. "
             "What they give is kept.",
         )
-        if to_do and state not in jobs.ACTIVE and (speed := ui_state.known_speed(settings)) is not None and speed.clips:
+        if to_do and state not in jobs.ACTIVE and (speed := session.known_speed(settings)) is not None and speed.clips:
             cores = count(max(1, speed.workers), "core")
             st.markdown(f"**{about(speed.seconds(to_do)).capitalize()}** for {count(to_do, 'clip')} on {cores}")
     if probe is not None and state in jobs.ACTIVE:
         with below:
-            ui_live.show_job(probe)
+            live.show_job(probe)
     elif probe is not None and state == jobs.FAILED and to_do:
         below.error(plain(f"There is no estimate: {jobs.why_failed(probe)}"), icon=":material/timer_off:")
 
@@ -80,14 +82,14 @@ def show_features(files: list[str], sets: list[str], stamp: str) -> None:
     """
     files = [str(ws.features / Path(file).parent.name / Path(file).name) for file in files]
     try:
-        features = ui_resources.features(files, sets, dataset, stamp)
+        features = resources.features(files, sets, dataset, stamp)
     except DataError as error:
         st.error(plain(str(error)), icon=":material/broken_image:")
         return
     st.subheader("Columns")
-    ui_explore.explore(features, {row.name: row.path for row in dataset.train})
+    explore.explore(features, {row.name: row.path for row in dataset.train})
     st.subheader("Downloads")
-    ui_explore.downloads(features, dataset.name)
+    explore.downloads(features, dataset.name)
     with st.expander("Exported matrices", icon=":material/description:"):
         st.code("\n".join(files), language=None)
 
@@ -126,19 +128,19 @@ def show_finished(job: jobs.Job, done: dict[str, Any], unchanged: bool) -> None:
         icon=":material/check_circle:",
     )
     if st.button("Train", type="primary", icon=":material/arrow_forward:", key="next_step"):
-        st.switch_page(ui_state.PAGES["train"])
+        st.switch_page(session.PAGES["train"])
     show_features(done["files"], of["features"], stamp)
 
 
 st.title("Features")
-dataset = ui_state.require_dataset()
-chosen = ui_state.choice()
+dataset = session.require_dataset()
+chosen = session.choice()
 st.caption(f"{plain(chosen.name)} · its tables name {count(len(dataset.train), 'clip')} to train on, {len(dataset.test):,} to test")
 
-job = ui_state.newest_job("extract")
+job = session.newest_job("extract")
 active = job is not None and jobs.status(job) in jobs.ACTIVE
 with st.container(border=True):
-    settings = ui_forms.extract_settings(dataset, ui_state.usual(job, ExtractSettings, "extract"))
+    settings = forms.extract_settings(dataset, session.usual(job, ExtractSettings, "extract"))
     actions, below = st.container(horizontal=True, vertical_alignment="center"), st.container()
     actions.button(
         "Extract",
@@ -150,18 +152,18 @@ with st.container(border=True):
         disabled=settings is None or active,
     )
 if settings is not None:
-    ui_sets.show_sets(settings)
-    ui_forms.command(commands.extract_command(chosen.path, chosen.layout, settings, ws.root))
+    sets_view.show_sets(settings)
+    forms.command(as_command.extract_command(chosen.path, chosen.layout, settings, ws.root))
 
-finished = ui_state.newest_done("extract")
-done = ui_resources.result(finished) if finished is not None else None
+finished = session.newest_done("extract")
+done = resources.result(finished) if finished is not None else None
 stamp = dataset.stamp()
 unchanged = done is not None and done["stamp"] == stamp
 if job is not None and active:
-    ui_live.show_job(job, draw_set_aside)
+    live.show_job(job, draw_set_aside)
 else:
     if job is not None:
-        ui_live.show_end(job)
+        live.show_end(job)
     if settings is not None:
         with errors_in_words():  # the cache may be damaged, or not to be opened
             show_cached(settings, done["unreadable"] if done is not None and unchanged else 0)

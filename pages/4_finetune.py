@@ -5,33 +5,35 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from app import ui_epochs, ui_finetune, ui_forms, ui_live, ui_resources, ui_result, ui_state
-from app.ui_words import changed_since, count, errors_in_words, plain
-from core import commands, jobs
-from core.dataset import why_not_trainable
-from core.device import CPU, has_torch
+from app import forms, resources, session
+from app.views import epochs, finetune as finetune_view, live, result
+from app.words import changed_since, count, errors_in_words, plain
+from core import jobs
+from core.cli import as_command
+from core.data.dataset import why_not_trainable
 from core.errors import JobError, RunError
-from core.extract import ExtractSettings
-from core.lora.config import FinetuneSettings
+from core.extraction.extract import ExtractSettings
+from core.multimodal.config import FinetuneSettings
 from core.runs import best_run, read_run
+from core.runtime.device import CPU, has_torch
 
-ws = ui_state.workspace()
+ws = session.workspace()
 
 
 def finetune(extraction: ExtractSettings, settings: FinetuneSettings) -> None:
     """Start the job."""
     with errors_in_words():
-        jobs.submit("finetune", ui_state.request(extract=extraction, finetune=settings), ws.jobs)
+        jobs.submit("finetune", session.request(extract=extraction, finetune=settings), ws.jobs)
 
 
 def form(job: jobs.Job | None, active: bool) -> None:
     """Encoders, text, folds and rates, how long that takes, and the button."""
-    usual = ui_state.usual(job, FinetuneSettings, "finetune")
+    usual = session.usual(job, FinetuneSettings, "finetune")
     with st.container(border=True):
-        extraction, settings = ui_finetune.finetune_settings(dataset, usual, ui_state.usual(job, ExtractSettings, "extract"))
+        extraction, settings = finetune_view.finetune_settings(dataset, usual, session.usual(job, ExtractSettings, "extract"))
         if why_not := why_not_trainable(np.array([row.label for row in dataset.train])):
             st.error(plain(f"Training is not possible: {why_not}."), icon=":material/error:")
-        models = [] if settings is None else ui_finetune.models_of(settings)
+        models = [] if settings is None else finetune_view.models_of(settings)
         possible = settings is not None and why_not is None and all(model.can_be_had for model in models)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button(
@@ -43,48 +45,48 @@ def form(job: jobs.Job | None, active: bool) -> None:
                 args=(extraction, settings),
                 disabled=not possible or active,
             )
-            ui_finetune.classic_button(settings)
+            finetune_view.classic_button(settings)
             if settings is not None and possible and not active:
                 with errors_in_words():  # the cache may be damaged
-                    st.caption(plain(ui_finetune.work_ahead(settings, extraction, dataset, models)), width="content")
+                    st.caption(plain(finetune_view.work_ahead(settings, extraction, dataset, models)), width="content")
     if settings is not None:
-        ui_finetune.show_models(models, settings, unfolded=job is None)
-        ui_finetune.show_texts(dataset, settings, extraction, ws, unfolded=job is None)
-        ui_forms.command(commands.finetune_command(chosen.path, chosen.layout, extraction, settings, ws.root))
+        finetune_view.show_models(models, settings, unfolded=job is None)
+        finetune_view.show_texts(dataset, settings, extraction, ws, unfolded=job is None)
+        forms.command(as_command.finetune_command(chosen.path, chosen.layout, extraction, settings, ws.root))
 
 
 st.title("Fine-tune")
-dataset = ui_state.require_dataset()
-chosen = ui_state.choice()
+dataset = session.require_dataset()
+chosen = session.choice()
 st.caption(f"{plain(chosen.name)} · its tables name {count(len(dataset.train), 'clip')} to train on, {len(dataset.test):,} to test")
 
-job = ui_state.newest_job("finetune")
+job = session.newest_job("finetune")
 active = job is not None and jobs.status(job) in jobs.ACTIVE
 if has_torch():
     form(job, active)
 else:
-    ui_finetune.without_torch()
+    finetune_view.without_torch()
 
 if job is not None and active:
-    asked = ui_state.usual(job, FinetuneSettings, "finetune")
-    runs = ui_state.runs_like(asked.groups)
+    asked = session.usual(job, FinetuneSettings, "finetune")
+    runs = session.runs_like(asked.groups)
     best = best_run(runs).scores["oof_rmse"] if runs else None
-    device = ui_finetune.device_of(asked) or CPU
-    ui_live.show_job(job, partial(ui_epochs.draw_finetuning, settings=job.request["finetune"], best=best, device=device))
+    device = finetune_view.device_of(asked) or CPU
+    live.show_job(job, partial(epochs.draw_finetuning, settings=job.request["finetune"], best=best, device=device))
 else:
-    if job is not None and ui_live.show_end(job):
-        told = [one.event for one in ui_resources.events(job.events)]
-        ui_epochs.draw_curves(told, job.request["finetune"], of="job")
+    if job is not None and live.show_end(job):
+        told = [one.event for one in resources.events(job.events)]
+        epochs.draw_curves(told, job.request["finetune"], of="job")
     elif job is not None:
         with errors_in_words():
             read_run(job.folder)  # what is damaged is not among the runs
-    here = [run for run in ui_state.runs_here() if run.is_finetuned]
+    here = [run for run in session.runs_here() if run.is_finetuned]
     if here:
         try:
-            run = ui_forms.choose_result(here)
-            if ui_state.stamp_of(run) not in (None, dataset.stamp()):
+            run = forms.choose_result(here)
+            if session.stamp_of(run) not in (None, dataset.stamp()):
                 changed_since("this was trained")
-            ui_result.show_run(run, ui_forms.repeating_columns(dataset))
+            result.show_run(run, forms.repeating_columns(dataset))
         except (RunError, JobError) as error:
             st.error(plain(str(error)), icon=":material/error:")
     elif job is None and has_torch():

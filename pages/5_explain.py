@@ -2,13 +2,15 @@
 
 import streamlit as st
 
-from app import ui_explain, ui_forms, ui_layers, ui_live, ui_resources, ui_state
-from app.ui_words import about, count, errors_in_words, plain
-from core import commands, jobs
+from app import forms, resources, session
+from app.views import explain as explain_view, layers, live
+from app.words import about, count, errors_in_words, plain
+from core import jobs
+from core.cli import as_command
 from core.errors import RunError
 from core.runs import ENSEMBLE, best_run
 
-ws = ui_state.workspace()
+ws = session.workspace()
 
 
 def explain(run_id: str) -> None:
@@ -18,18 +20,18 @@ def explain(run_id: str) -> None:
 
 
 st.title("Explain")
-runs = ui_resources.runs(ws.jobs)
+runs = resources.runs(ws.jobs)
 if not runs:
     st.caption("There is no trained ensemble yet. Train one; then see what moves its predictions.")
     if st.button("Train one", type="primary", icon=":material/arrow_forward:", key="next_step"):
-        st.switch_page(ui_state.PAGES["train"])
+        st.switch_page(session.PAGES["train"])
     st.stop()
 
-here = ui_state.runs_here()
+here = session.runs_here()
 ensembles = [run for run in here if run.kind == ENSEMBLE]
 with st.container(border=True):
     first = best_run(ensembles) if ensembles else None
-    run = ui_forms.choose_run(runs, best_run(here) if here else None, first=first)
+    run = forms.choose_run(runs, best_run(here) if here else None, first=first)
 if run.kind != ENSEMBLE:
     way_on = "Choose an ensemble above" if any(one.kind == ENSEMBLE for one in runs) else "Train an ensemble"
     if run.is_finetuned:
@@ -39,22 +41,22 @@ if run.kind != ENSEMBLE:
     told = f"This run is not explained by columns: {why_not}. {way_on} to see which columns tell the labels."
     st.info(told, icon=":material/lightbulb:")
     if run.id in {one.id for one in here}:
-        page = ui_state.page_of(run)
-        st.button("See its result", icon=":material/model_training:", key="see_result", on_click=ui_state.go, args=(page,))
+        page = session.page_of(run)
+        st.button("See its result", icon=":material/model_training:", key="see_result", on_click=session.go, args=(page,))
     if run.is_finetuned:
-        ui_layers.show_layers(run)
+        layers.show_layers(run)
     st.stop()
-ui_forms.command(commands.explain_command(run.id, [], ws.root))
+forms.command(as_command.explain_command(run.id, [], ws.root))
 
 try:
-    found = ui_resources.explanation(run)
+    found = resources.explanation(run)
 except RunError as error:
     found = None
     st.error(plain(str(error)), icon=":material/broken_image:")
-job = ui_state.newest_of_run("explain", run)
+job = session.newest_of_run("explain", run)
 if job is not None and jobs.status(job) in jobs.ACTIVE:
-    ui_live.show_job(job)
-elif found is None and (job is None or not ui_live.show_end(job)):
+    live.show_job(job)
+elif found is None and (job is None or not live.show_end(job)):
     clips, members = run.record["dataset"]["train_clips"], run.scores["models"]
     fits = len(members) * run.record["settings"]["ensemble"].get("repeats", 1)
     st.markdown(
@@ -73,5 +75,5 @@ if found is not None:
         clips, trained = len(found.filenames), run.record["dataset"]["train_clips"]
         drawn = "" if clips == trained else f", drawn from {trained:,}"
         st.caption(f"{count(clips, 'clip')}{drawn} · {len(found.members)} members · in the unit of the label", width="content")
-    ui_explain.look(run, found)
-ui_layers.show_layers(run)
+    explain_view.look(run, found)
+layers.show_layers(run)

@@ -5,20 +5,22 @@ from typing import Any
 
 import streamlit as st
 
-from app import ui_forms, ui_live, ui_resources, ui_scored, ui_state
-from app.ui_words import SWITCHES, count, errors_in_words, plain
-from core import commands, jobs
+from app import forms, resources, session
+from app.views import live, scored
+from app.words import SWITCHES, count, errors_in_words, plain
+from core import jobs
+from core.cli import as_command
 from core.jobs import Job, read_job
 from core.runs import ENSEMBLE, Run, best_run
 
-ws = ui_state.workspace()
+ws = session.workspace()
 
 
 def score(run_id: str, asked: dict[str, Any]) -> None:
     """Start the job."""
     st.session_state["predict_earlier"] = None
     with errors_in_words():
-        ui_state.watch(jobs.submit("predict", {"run": run_id, **asked}, ws.jobs))
+        session.watch(jobs.submit("predict", {"run": run_id, **asked}, ws.jobs))
 
 
 def copies_of(run: Run) -> int | None:
@@ -39,7 +41,7 @@ def copies_of(run: Run) -> int | None:
 def open_earlier() -> None:
     """Look at the scoring that was chosen."""
     if (name := st.session_state["predict_earlier"]) is not None:
-        ui_state.watch(read_job(ws.jobs / name))
+        session.watch(read_job(ws.jobs / name))
 
 
 def earlier_label(job: Job) -> str:
@@ -50,18 +52,18 @@ def earlier_label(job: Job) -> str:
 
 
 st.title("Predict")
-runs = ui_resources.runs(ws.jobs)
+runs = resources.runs(ws.jobs)
 if not runs:
     st.caption("There is no trained ensemble yet.")
     if st.button("Train one", type="primary", icon=":material/arrow_forward:", key="next_step"):
-        st.switch_page(ui_state.PAGES["train"])
+        st.switch_page(session.PAGES["train"])
     st.stop()
 
-here = ui_state.runs_here()
+here = session.runs_here()
 with st.container(border=True):
-    run = ui_forms.choose_run(runs, best_run(here) if here else None)
-    brought = ui_scored.bring(run, ws.root / "uploads")
-    columns = ui_state.columns_read(run)
+    run = forms.choose_run(runs, best_run(here) if here else None)
+    brought = scored.bring(run, ws.root / "uploads")
+    columns = session.columns_read(run)
     if columns and brought.table is None:
         read = f"the column {columns[0]}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
         st.caption(
@@ -79,7 +81,7 @@ with st.container(border=True):
             args=(run.id, brought.request | ({} if tta is None else {"tta": tta})),
             disabled=not brought.number,
         )
-        earlier = {one.id: one for one in ui_state.scorings()}
+        earlier = {one.id: one for one in session.scorings()}
         if earlier:
             st.selectbox(
                 "Earlier scorings",
@@ -93,24 +95,24 @@ with st.container(border=True):
                 width=420,
             )
 if brought.number:
-    line = commands.predict_command(run.id, brought.clips, ws.root, tta=tta, table=brought.table, layout=brought.layout)
-    ui_forms.command(line)
+    line = as_command.predict_command(run.id, brought.clips, ws.root, tta=tta, table=brought.table, layout=brought.layout)
+    forms.command(line)
 
-job = ui_state.watched()
+job = session.watched()
 if job is not None:
-    ui_state.watch(job)
+    session.watch(job)
 if job is not None and jobs.status(job) in jobs.ACTIVE:
-    ui_live.show_job(job)
-elif job is not None and not ui_live.show_end(job):
-    done = ui_resources.scored(job)
+    live.show_job(job)
+elif job is not None and not live.show_end(job):
+    done = resources.scored(job)
     of = next((one for one in runs if one.id == done["run_id"]), None)
     if of is None:
         st.warning(f"The run {plain(done['run_id'])} that scored these clips is gone.", icon=":material/folder_off:")
     else:
-        ui_scored.show(of, done, job.id)
+        scored.show(of, done, job.id)
 elif job is None and not brought.number:
     st.caption("Bring a clip to hear what the run says of it.")
-    if (example := ui_state.example_clip(run)) is not None:
+    if (example := session.example_clip(run)) is not None:
         st.button(
             f"Try it with {plain(example.name)}",
             type="primary",

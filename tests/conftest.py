@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from core.matrix import Matrix, save_matrix
+from core.extraction.matrix import Matrix, save_matrix
 from core.runs import MATRIX, OOF, Run, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +27,7 @@ def _one_core_for_each_test_process() -> Iterator[None]:
     """Threads of PyTorch wait for each other busily, and two test processes with all cores each take twice as long."""
     with pytest.MonkeyPatch.context() as patch:
         if "PYTEST_XDIST_WORKER" in os.environ:
-            patch.setattr("core.device.cores", lambda: 1)
+            patch.setattr("core.runtime.device.cores", lambda: 1)
         yield
 
 

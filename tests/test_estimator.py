@@ -10,10 +10,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from core.ensemble import EnsembleSettings, train_ensemble
+from core.ensemble.models import CATALOGUE
 from core.errors import DataError, ParameterError
 from core.estimator import EarmarkRegressor
-from core.matrix import Matrix
-from core.models import CATALOGUE
+from core.extraction.matrix import Matrix
 
 CHEAP = EarmarkRegressor(members=("ridge::alpha=1", "svr"), folds=3, workers=0)
 SMALL = {

@@ -86,9 +86,9 @@ def test_shapes_that_do_not_fit_are_refused(rng):
 
 def test_a_multimodal_model_comes_with_its_error_and_its_predictions(tmp_path):
     pytest.importorskip("torch")
-    from core.lora.config import FinetuneSettings
+    from core.multimodal.config import FinetuneSettings
     from core.quickstart import train_multimodal_model
-    from tests.encoders import tiny_encoder, tiny_text_encoder
+    from tests.tiny_models import tiny_encoder, tiny_text_encoder
 
     models = {
         "audio_model": str(tiny_encoder("hubert", tmp_path / "a")),

@@ -2,16 +2,15 @@ import json
 import shlex
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from core import cli, commands
-from core.blend import BLENDS
-from core.dataset import Layout
+from core.cli import as_command, commands as commands_module
+from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
+from core.ensemble.blend import BLENDS
+from core.ensemble.models import CATALOGUE, PRESETS, SCALINGS
 from core.errors import ParameterError
-from core.extract import FEATURE_SETS, ExtractSettings
-from core.models import CATALOGUE, PRESETS, SCALINGS
+from core.extraction.extract import FEATURE_SETS, ExtractSettings
 from core.settings import build, changed, read_settings
 from core.workspace import to_json
 
@@ -53,22 +52,22 @@ def test_settings_come_back_from_json_as_they_were(extract, ensemble):
 @given(extracts, ensembles, words)
 def test_the_copied_command_means_the_same_job(extract, ensemble, column):
     layout = Layout(label_column=column) if column != "filename" else Layout()
-    line = commands.train_command("/data/my set", layout, extract, ensemble, "/w")
+    line = as_command.train_command("/data/my set", layout, extract, ensemble, "/w")
     program, *rest = shlex.split(line)
-    options = cli._parser().parse_args(rest)
+    options = commands_module._parser().parse_args(rest)
     assert (program, options.dataset, options.workspace) == ("earmark", "/data/my set", "/w")
-    assert cli._extract_settings(options) == extract
-    assert cli._ensemble_settings(options) == ensemble
-    assert cli._layout(options) == layout
+    assert commands_module._extract_settings(options) == extract
+    assert commands_module._ensemble_settings(options) == ensemble
+    assert commands_module._layout(options) == layout
 
 
 def test_flags_override_a_settings_file_and_a_run_record_is_one(tmp_path):
     record = {"settings": {"layout": to_json(Layout()), "extract": {"features": ["mfcc"]}, "ensemble": {"folds": 3, "seed": 7}}}
     (tmp_path / "run.json").write_text(json.dumps(record))
     line = ["train", "x", "--settings", str(tmp_path / "run.json"), "--folds", "4"]
-    options = cli._parser().parse_args(line)
-    assert cli._ensemble_settings(options) == EnsembleSettings(folds=4, seed=7)
-    assert cli._extract_settings(options) == ExtractSettings(("mfcc",))
+    options = commands_module._parser().parse_args(line)
+    assert commands_module._ensemble_settings(options) == EnsembleSettings(folds=4, seed=7)
+    assert commands_module._extract_settings(options) == ExtractSettings(("mfcc",))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from threadpoolctl import ThreadpoolController
 
-from core.audio import ANALYSIS_RATE_HZ, Clip
+from core.data.audio import ANALYSIS_RATE_HZ, Clip
 from core.errors import AudioError, JobError
 from core.features.sets import (
     DEVICE_SETS,

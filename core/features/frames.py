@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from librosa import filters  # type: ignore[attr-defined]  # its stub does not re-export it
 
-from core.audio import ANALYSIS_RATE_HZ, Clip, to_analysis_rate
+from core.data.audio import ANALYSIS_RATE_HZ, Clip, to_analysis_rate
 
 N_FFT = 2048
 HOP_LENGTH = 512

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core.audio import clipped_share
+from core.data.audio import clipped_share
 from core.features.frames import POWER_FLOOR, Frames, slope
 
 BAND_EDGES_HZ = {"low": (0.0, 250.0), "mid": (250.0, 1000.0), "presence": (1000.0, 4000.0), "high": (4000.0, np.inf)}

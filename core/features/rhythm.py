@@ -4,7 +4,7 @@ import numpy as np
 import scipy.fft
 from librosa import beat, feature, onset, time_to_frames  # type: ignore[attr-defined]  # its stub does not re-export them
 
-from core.audio import ANALYSIS_RATE_HZ
+from core.data.audio import ANALYSIS_RATE_HZ
 from core.features.frames import HOP_LENGTH, Frames, blocks, entropy_bits
 
 TEMPOGRAM_FRAMES = 384  # 8.9 s

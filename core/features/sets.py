@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.checkpoints import encoder_shape, find
 from core.errors import ParameterError
+from core.runtime.weights import encoder_shape, find
 
 # Raise the number of a set whenever its code changes what a column holds: stored vectors of that set are then computed anew.
 SET_VERSIONS = {"ultra": 4, "mfcc": 2, "metadata": 2}

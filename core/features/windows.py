@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.audio import Clip
+from core.data.audio import Clip
 from core.features.sets import MIN_WINDOW_S
 
 # Raise it whenever windows are cut or pooled in another way: stored vectors over windows are then computed anew.

@@ -11,8 +11,8 @@ import streamlit as st
 from filelock import FileLock
 from streamlit.testing.v1 import AppTest
 
-from core import jobs, pipeline
-from core.dataset import Layout
+from core import jobs
+from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.events import (
     ClipExtracted,
@@ -29,8 +29,9 @@ from core.events import (
     RoundsScored,
     TrainingStarted,
 )
-from core.extract import ExtractSettings
-from core.perform import perform
+from core.extraction.extract import ExtractSettings
+from core.jobs.runner import perform
+from core.tasks import pipeline
 from core.workspace import to_json, write_json
 from tests.conftest import ROOT, write_dataset
 

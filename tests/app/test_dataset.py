@@ -10,17 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import ui_charts_clips, ui_listen, ui_resources
-from app.ui_marks import QUIET
-from app.ui_uploads import bring
+from app import resources
+from app.charts import clips as clips_charts
+from app.charts.marks import QUIET
+from app.uploads import bring
+from app.views import listen
 from core import features, jobs
-from core.audio import read_clip
-from core.dataset import read_dataset
+from core.data.audio import read_clip
+from core.data.dataset import read_dataset
+from core.data.duplicates import SAME_AUDIO, Twins
+from core.data.report import ClipFacts
 from core.errors import DataError
 from core.events import JobDone
 from core.features import Trace
-from core.report import ClipFacts
-from core.twins import SAME_AUDIO, Twins
 from core.workspace import write_json
 from tests.app.conftest import Place, render, text
 from tests.conftest import tone, write_clip, write_dataset, write_table
@@ -258,7 +260,7 @@ def test_where_pitch_cannot_be_followed_the_clip_is_drawn_all_the_same(place, mo
     def refuse(path: Path) -> Trace:
         raise jobs.JobError("another process has been compiling")
 
-    monkeypatch.setattr(ui_resources, "trace", refuse)
+    monkeypatch.setattr(resources, "trace", refuse)
     at.run()
     assert "Pauses and pitch could not be followed: another process" in text(at)
     assert len(at.get("plotly_chart")) == 1
@@ -335,18 +337,18 @@ def test_a_table_and_its_clips_make_a_data_set_which_is_kept_once(tmp_path):
 
 def test_bars_of_few_clips_are_marked_as_rare():
     labels = [1] * 9 + [2] * 4 + [3] * 5
-    [rows] = ui_charts_clips.label_histogram(labels, least=5).to_dict()["datasets"].values()
+    [rows] = clips_charts.label_histogram(labels, least=5).to_dict()["datasets"].values()
     assert [(row["label"], row["rare"]) for row in rows] == [("1", False), ("2", True), ("3", False)]
-    assert ui_charts_clips.rare_labels(labels, least=5) == 1
+    assert clips_charts.rare_labels(labels, least=5) == 1
     spread = np.r_[np.random.default_rng(0).uniform(size=200), 9.0]
-    assert ui_charts_clips.rare_labels(spread, least=5) == 1  # empty bars are not rare, they are empty
+    assert clips_charts.rare_labels(spread, least=5) == 1  # empty bars are not rare, they are empty
 
 
 def test_clips_without_a_label_are_on_the_map_in_grey_and_the_chosen_one_has_a_ring():
     points = pd.DataFrame(
         {"table": ["train", "test"], "clip": ["a", "b"], "label": [1.0, np.nan], "x": [0.0, 1.0], "y": [0.0, 2.0]}
     )
-    spec = ui_charts_clips.clip_map(points, (0.5, 0.25), ("test", "b")).to_dict()
+    spec = clips_charts.clip_map(points, (0.5, 0.25), ("test", "b")).to_dict()
     assert spec["config"]["scale"]["invalid"] == {"color": {"value": QUIET}}
     dots, ring = spec["layer"]
     assert dots["mark"]["invalid"] == "show"
@@ -356,10 +358,10 @@ def test_clips_without_a_label_are_on_the_map_in_grey_and_the_chosen_one_has_a_r
 
 
 def test_levels_leave_digital_silence_out():
-    chart = ui_charts_clips.level_histogram([-3.0, -6.0, np.nan], [-10.0, -12.0, np.nan])
+    chart = clips_charts.level_histogram([-3.0, -6.0, np.nan], [-10.0, -12.0, np.nan])
     [rows] = chart.to_dict()["datasets"].values()
     assert {level: sum(row["clips"] for row in rows if row["level"] == level) for level in ("Peak", "RMS")} == {"Peak": 2, "RMS": 2}
-    assert ui_charts_clips.level_histogram([np.nan], [np.nan]).to_dict()
+    assert clips_charts.level_histogram([np.nan], [np.nan]).to_dict()
 
 
 def test_filters_let_through_what_they_say():
@@ -380,15 +382,15 @@ def test_filters_let_through_what_they_say():
         ({"low": 1.5, "high": 3.0}, "B.wav"),
         ({"odd": True}, "B.wav"),
     ]:
-        take = ui_listen.chosen_rows(clips, **everything | change)
+        take = listen.chosen_rows(clips, **everything | change)
         assert " ".join(clips["file"][take]) == left
 
 
 def test_pairs_stand_by_the_difference_of_their_labels_those_without_one_last(place):
-    looked = ui_resources.looked(heard(place), read_dataset(place.dataset))
+    looked = resources.looked(heard(place), read_dataset(place.dataset))
     pairs = [
         Twins(SAME_AUDIO, "train", "traina0x", "test", "testa0x"),
         Twins(SAME_AUDIO, "train", "traina0x", "train", "traing0x"),
         Twins(SAME_AUDIO, "train", "traina0x", "train", "trainf0x"),
     ]
-    assert ui_listen.twins_table(looked, pairs)["other_file"].tolist() == ["trainf0x", "traing0x", "testa0x"]
+    assert listen.twins_table(looked, pairs)["other_file"].tolist() == ["trainf0x", "traing0x", "testa0x"]

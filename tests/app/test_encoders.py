@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from app import ui_charts_layers, ui_layers, ui_sets
-from core import jobs, pipeline
-from core.dataset import Layout
+from app.charts import layers
+from app.views import layers as layers_view, sets
+from core import jobs
+from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.events import BatchComputed, BatchHalved, DeviceChosen, ExtractionStarted, JobStarted, Recorded
-from core.extract import ExtractSettings
-from core.layers import Band, LayerScores
-from core.perform import perform
+from core.extraction.extract import ExtractSettings
+from core.insight.layers import Band, LayerScores
+from core.jobs.runner import perform
 from core.runs import find_run
+from core.tasks import pipeline
 from core.workspace import to_json
 from tests.app.conftest import Place, render, text
-from tests.encoders import tiny_encoder
+from tests.tiny_models import tiny_encoder
 
 pytest.importorskip("torch")
 
@@ -82,7 +84,7 @@ def test_the_live_line_names_the_device_and_what_memory_allows(place, chosen, en
     place.do("check")
     job = place.half_done("extract")
     place.tell(job, DeviceChosen("cuda", "H100"), BatchHalved(encoder, 8))
-    from app.ui_live import device_in_words
+    from app.views.live import device_in_words
     from core.jobs import read_events
 
     recorded, _ = read_events(job.events)
@@ -91,7 +93,7 @@ def test_the_live_line_names_the_device_and_what_memory_allows(place, chosen, en
 
 def test_seconds_of_a_clip_are_those_of_all_batches():
     at = [JobStarted(1, "host"), ExtractionStarted(3, 0, 3), BatchComputed("wavlm", 2, 3.0), BatchComputed("wavlm", 1, 6.0)]
-    assert ui_sets.seconds_per_clip([[Recorded(0.0, event) for event in at]]) == {"wavlm": 3.0}
+    assert sets.seconds_per_clip([[Recorded(0.0, event) for event in at]]) == {"wavlm": 3.0}
 
 
 def test_the_layers_of_a_runs_encoder_are_scored_and_drawn(place, chosen, encoder, no_workers):
@@ -111,7 +113,7 @@ def test_the_layers_of_a_runs_encoder_are_scored_and_drawn(place, chosen, encode
     assert not at.exception
     assert len(at.get("vega_lite_chart")) >= 1
     assert "constant predictor" in text(at)
-    gone = ui_layers.layers_request(find_run("latest", place.root / "jobs"), encoder)
+    gone = layers_view.layers_request(find_run("latest", place.root / "jobs"), encoder)
     assert gone["folds"] == 3
     assert gone["layout"] == to_json(Layout())
 
@@ -120,18 +122,18 @@ def test_the_map_holds_every_layer_and_head_and_frames_the_band():
     rng = np.random.default_rng(0)
     of_folds = rng.uniform(0.5, 1, size=(5, 2, 4))
     scores = LayerScores("wavlm", ("ridge", "svr"), of_folds, of_folds.mean(axis=2), 1.1, np.full(4, 1.1), 50)
-    table = ui_charts_layers.layer_table(scores)
+    table = layers.layer_table(scores)
     assert len(table) == 10
     assert table.set_index(["layer", "head"]).loc[(3, "svr"), "rmse"] == scores.oof_rmse[3, 1]
-    framed = ui_charts_layers.layer_heatmap(scores, Band(2, 3, "")).to_dict()
-    plain = ui_charts_layers.layer_heatmap(scores, Band(None, None, "")).to_dict()
+    framed = layers.layer_heatmap(scores, Band(2, 3, "")).to_dict()
+    plain = layers.layer_heatmap(scores, Band(None, None, "")).to_dict()
     assert len(framed["layer"]) == len(plain["layer"]) + 1
     frame = framed["datasets"][framed["layer"][-1]["data"]["name"]]
     assert {row["layer"] for row in frame} == {2, 3}
 
 
 def test_what_an_encoder_said_keeps_its_names_when_the_encoder_is_gone(tmp_path):
-    from core.exported import definitions
+    from core.extraction.export import definitions
 
     folder = tiny_encoder("wavlm", Path(tmp_path) / "model")
     name = f"encoder:{folder}@L2"

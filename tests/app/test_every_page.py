@@ -10,13 +10,14 @@ import pytest
 import streamlit as st
 from filelock import FileLock
 
-from core import jobs, pipeline
-from core.dataset import Layout
+from core import jobs
+from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.errors import DataError
 from core.events import EventLog, JobCancelled, JobFailed, JobStarted
-from core.extract import ExtractSettings
-from core.perform import perform
+from core.extraction.extract import ExtractSettings
+from core.jobs.runner import perform
+from core.tasks import pipeline
 from core.workspace import to_json, write_json
 from tests.app.conftest import PAGES, render, text
 from tests.conftest import PIANO, shared_set, tone, write_clip

@@ -11,11 +11,13 @@ import pytest
 import streamlit as st
 from filelock import FileLock
 
-from app import ui_charts_explain, ui_explain
-from core import explain, jobs
-from core.dataset import Layout
+from app.charts import explain as explain_charts
+from app.views import explain as explain_view
+from core import jobs
+from core.data.dataset import Layout
 from core.events import ExplainStarted, JobCancelled, JobDone, JobFailed, JobStarted, PartExplained
-from core.explain import EXPLANATION, Explanation
+from core.insight import explain
+from core.insight.explain import EXPLANATION, Explanation
 from core.runs import Run
 from core.workspace import to_json
 from tests.app.conftest import Place, render, text
@@ -242,8 +244,8 @@ def test_a_data_set_that_is_gone_costs_only_the_sound(place, explained):
 
 def test_the_summary_counts_columns_until_half_of_all_movement():
     equal = np.full((2, 4), 0.25, np.float32)
-    assert "comes from 2 columns of 4" in ui_explain.summary(made_up(["a", "b"], contributions=equal))
-    nothing = ui_explain.summary(made_up(["a", "b"], contributions=np.zeros((2, 4), np.float32)))
+    assert "comes from 2 columns of 4" in explain_view.summary(made_up(["a", "b"], contributions=equal))
+    nothing = explain_view.summary(made_up(["a", "b"], contributions=np.zeros((2, 4), np.float32)))
     assert nothing == "No column moves any prediction: the models say the same of every clip."
 
 
@@ -253,18 +255,18 @@ def test_the_column_that_interacts_is_found(rng):
     contributions[:, 0] = values[:, 0] * (values[:, 0] > 0) + 0.3 * values[:, 2]  # what the value itself does not say is column 2
     contributions[:, 1:] = 0.1 * values[:, 1:]
     found = made_up([str(number) for number in range(300)], contributions=contributions, values=values)
-    assert ui_explain.interacts_most(found, 0) == 2
+    assert explain_view.interacts_most(found, 0) == 2
 
 
 def test_interaction_of_a_column_with_no_value_anywhere_is_still_some_column():
     values = np.full((6, 4), np.nan, np.float32)
-    assert ui_explain.interacts_most(made_up(list("abcdef"), values=values), 0) in (1, 2, 3)
+    assert explain_view.interacts_most(made_up(list("abcdef"), values=values), 0) in (1, 2, 3)
 
 
 def test_the_swarm_has_a_point_a_clip_and_column_at_its_contribution():
     contributions = np.array([[0.5, -1.0], [-0.5, 2.0], [0.0, 0.0]], np.float32)
     values = np.array([[1, 9], [2, np.nan], [3, 8]], np.float32)
-    figure = ui_charts_explain.beeswarm(contributions, values, ["first", "second"], ["a", "b", "c"])
+    figure = explain_charts.beeswarm(contributions, values, ["first", "second"], ["a", "b", "c"])
     [points] = figure.data
     assert points.x.tolist() == pytest.approx([0.5, -0.5, 0.0, -1.0, 2.0, 0.0])
     assert np.round(points.y).tolist() == [1, 1, 1, 0, 0, 0]  # the first row is at the top
@@ -275,48 +277,48 @@ def test_the_swarm_has_a_point_a_clip_and_column_at_its_contribution():
 
 def test_names_cannot_style_a_chart():
     """Plotly reads tags in what it writes."""
-    figure = ui_charts_explain.beeswarm(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), ["<b>x</b>"], ["<i>clip</i>"])
+    figure = explain_charts.beeswarm(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), ["<b>x</b>"], ["<i>clip</i>"])
     assert list(figure.layout.yaxis.ticktext) == ["&lt;b&gt;x&lt;/b&gt;"]
     assert figure.data[0].customdata[0][0] == "<i>clip</i>"  # what a click tells is the name itself
     assert "<i>" not in str(figure.data[0].customdata[0][1:])
     frame = pd.DataFrame({"clip": ["a"], "value": [1.0], "change": [1.0], "other": [1.0]})
-    figure = ui_charts_explain.dependence(frame, "<b>x</b>", "<b>y</b>")
+    figure = explain_charts.dependence(frame, "<b>x</b>", "<b>y</b>")
     assert "<b>x" not in str(figure.layout.xaxis.title.text)
     assert "<b>y" not in str(figure.data[0].marker.colorbar.title.text)
 
 
 def test_points_of_one_row_of_a_swarm_stay_in_their_row():
-    away = ui_charts_explain.swarm(np.zeros(1000))
+    away = explain_charts.swarm(np.zeros(1000))
     assert len(set(away.tolist())) == 1000
     assert np.abs(away).max() < 0.5
-    assert ui_charts_explain.swarm(np.zeros(0)).tolist() == []
+    assert explain_charts.swarm(np.zeros(0)).tolist() == []
 
 
 def test_a_waterfall_goes_from_the_base_to_the_prediction_in_the_order_of_its_steps():
     found = made_up(["a", "b"])
-    steps = ui_explain._steps(found, 1, np.arange(4), {})
+    steps = explain_view._steps(found, 1, np.arange(4), {})
     assert [one[0].split(" = ")[0] for one in steps] == ["base", *COLUMNS, "prediction"]
     assert steps[0][1] == 3.0
     assert steps[-1][2] == pytest.approx(found.prediction[1])
     for before, after in itertools.pairwise(steps):
         assert after[1] == pytest.approx(before[2]) or after[3] == "end"
-    chart = ui_charts_explain.waterfall(pd.DataFrame(steps, columns=["step", "from", "to", "kind", "note"])).to_dict()
+    chart = explain_charts.waterfall(pd.DataFrame(steps, columns=["step", "from", "to", "kind", "note"])).to_dict()
     orders = {json.dumps(layer["encoding"]["y"]["sort"]) for layer in chart["layer"]}
     assert orders == {json.dumps([one[0] for one in steps])}
 
 
 def test_what_shuffling_says_is_set_beside_the_mean_change():
     """The second column moves three times as much as the third, and ten times less is lost when it is shuffled."""
-    sentence = ui_explain.agreement(made_up(list("abcdef")))
+    sentence = explain_view.agreement(made_up(list("abcdef")))
     assert "3 columns" in sentence
     assert COLUMNS[1] in sentence
     nothing = np.full(4, np.nan)
-    assert ui_explain.agreement(made_up(list("ab"), permutation=nothing, permutation_std=nothing)) == ""
+    assert explain_view.agreement(made_up(list("ab"), permutation=nothing, permutation_std=nothing)) == ""
 
 
 def test_what_is_taken_away_sums_to_the_prediction(explained, tmp_path: Path):
-    (tmp_path / "table.csv").write_bytes(ui_explain.contribution_table(explained, "csv"))
-    (tmp_path / "table.parquet").write_bytes(ui_explain.contribution_table(explained, "parquet"))
+    (tmp_path / "table.csv").write_bytes(explain_view.contribution_table(explained, "csv"))
+    (tmp_path / "table.parquet").write_bytes(explain_view.contribution_table(explained, "parquet"))
     for table in (pd.read_csv(tmp_path / "table.csv"), pd.read_parquet(tmp_path / "table.parquet")):
         assert table["filename"].tolist() == list(explained.filenames)
         assert table.columns[-4:].tolist() == list(COLUMNS)

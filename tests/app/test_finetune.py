@@ -14,11 +14,12 @@ import pytest
 import streamlit as st
 from filelock import FileLock
 
-from app import ui_charts_finetune, ui_live, ui_resources, ui_result, ui_runs, ui_state
-from core import cli, commands, jobs, pipeline
-from core.blending import blend_runs
-from core.dataset import Layout
-from core.device import Device
+from app import resources, session
+from app.charts import finetune
+from app.views import live, result, runs
+from core import jobs
+from core.cli import as_command, commands as commands_module
+from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.events import (
     BatchHalved,
@@ -38,15 +39,18 @@ from core.events import (
     StepDone,
     Warned,
 )
-from core.extract import ExtractSettings
-from core.forecast import ENCODERS_S, Pace, alike, epoch_seconds, finetuning_seconds, known_paces
-from core.lora.config import TEXT_MODEL, FinetuneSettings
-from core.perform import perform
+from core.extraction.extract import ExtractSettings
+from core.jobs.runner import perform
+from core.multimodal.config import TEXT_MODEL, FinetuneSettings
 from core.runs import blends_of, delete_run, describe_run, list_runs
+from core.runtime.device import Device
+from core.tasks import pipeline
+from core.tasks.blend import blend_runs
+from core.tasks.forecast import ENCODERS_S, Pace, alike, epoch_seconds, finetuning_seconds, known_paces
 from core.workspace import Workspace, to_json
 from tests.app.conftest import Place, render, text
 from tests.conftest import ROOT, write_dataset
-from tests.encoders import tiny_encoder, tiny_text_encoder
+from tests.tiny_models import tiny_encoder, tiny_text_encoder
 
 pytest.importorskip("torch")
 
@@ -140,7 +144,7 @@ def test_without_a_data_set_there_is_one_way_on(ready):
 
 
 def test_without_pytorch_the_page_says_what_to_install_and_leads_to_training(ready, monkeypatch):
-    monkeypatch.setattr("core.device.has_torch", lambda: False)
+    monkeypatch.setattr("core.runtime.device.has_torch", lambda: False)
     at = render("finetune")
     assert "pip install 'earmark[deep]'" in text(at)
     assert [button.label for button in at.button] == ["Train an ensemble instead"]
@@ -148,7 +152,7 @@ def test_without_pytorch_the_page_says_what_to_install_and_leads_to_training(rea
 
 
 def test_without_pytorch_a_finished_run_is_shown_all_the_same(trained, monkeypatch):
-    monkeypatch.setattr("core.device.has_torch", lambda: False)
+    monkeypatch.setattr("core.runtime.device.has_torch", lambda: False)
     at = render("finetune")
     assert "error of Earmark itself" not in text(at)
     assert at.button(key="train_instead")
@@ -202,8 +206,8 @@ def test_a_folder_that_is_gone_or_of_the_wrong_kind_cannot_be_trained(ready, mod
 
 def test_a_folder_is_meant_from_where_earmark_was_started(models, monkeypatch):
     monkeypatch.setenv("EARMARK_START", str(models))
-    assert ui_state.model_folder(" facebook/wav2vec2-base ") == str(models / "facebook" / "wav2vec2-base")
-    assert ui_state.model_folder("facebook/hubert-base-ls960") == "facebook/hubert-base-ls960"
+    assert session.model_folder(" facebook/wav2vec2-base ") == str(models / "facebook" / "wav2vec2-base")
+    assert session.model_folder("facebook/hubert-base-ls960") == "facebook/hubert-base-ls960"
 
 
 def test_a_number_that_a_command_line_asked_for_beyond_the_form_stands_at_its_end(ready):
@@ -238,7 +242,7 @@ def test_models_that_are_here_are_named_with_their_size_and_one_click_starts_one
 def test_on_a_gpu_the_device_can_be_chosen_and_its_memory_is_told(ready, monkeypatch):
     gpu = Device("cuda", "H100", 80_000_000_000, "bf16")
     for name in ("probe", "choose"):
-        monkeypatch.setattr(f"app.ui_finetune.{name}", lambda device="auto": gpu)
+        monkeypatch.setattr(f"app.views.finetune.{name}", lambda device="auto": gpu)
     at = render("finetune")
     assert "PyTorch computes on cuda (H100, bf16)." in text(at)
     at.segmented_control(key="finetune_device").set_value("cuda").run()
@@ -401,7 +405,7 @@ def test_a_finished_one_shows_its_result_and_how_it_came(trained):
     assert [box.key for box in at.button if box.key in ("next_step", "go_explain", "go_runs")] == ["next_step", "go_runs"]
     assert [one.label for one in at.get("download_button")][:2] == ["Submission", "Out-of-fold predictions"]
     assert "as earlier epochs here took" in said
-    assert ui_result.models_zip(run).count(b"heads.safetensors") >= 2
+    assert result.models_zip(run).count(b"heads.safetensors") >= 2
     assert not [label for label in render("train").selectbox(key="result_box").options if run.id in label]  # it has its own page
 
 
@@ -411,10 +415,10 @@ def test_curves_of_folds_that_were_finished_before_outlast_going_on(ready):
     ready.tell(job, FinetuneStarted(2, 2, 900, 100_000), *steps(0), FoldScored(0, 3.0), *steps(1)[:3])
     begin(ready, job)
     ready.tell(job, FinetuneStarted(2, 2, 900, 100_000), FoldScored(0, 3.0), *steps(1)[:2])
-    told = [one.event for one in ui_resources.events(job.events)]
-    table = ui_charts_finetune.step_table([one for one in told if isinstance(one, StepDone)])
+    told = [one.event for one in resources.events(job.events)]
+    table = finetune.step_table([one for one in told if isinstance(one, StepDone)])
     assert table.groupby("fold").size().to_dict() == {1: 8, 2: 2}
-    assert ui_live.steps(ui_resources.events(job.events)) == ("epoch", 2, 4)
+    assert live.steps(resources.events(job.events)) == ("epoch", 2, 4)
 
 
 def test_no_page_stumbles_over_a_fine_tuned_run_or_a_blend(trained):
@@ -503,8 +507,8 @@ def test_runs_ranks_compares_and_packs_a_fine_tuned_run(trained):
     assert settings["Setting"].iloc[0] == "ensemble.members"  # what both have, first
     assert "finetune.rank" in settings["Setting"].tolist()
     assert at.button(key="open_result").click().run().title[0].value == "Fine-tune"
-    assert ui_runs.matching([run, ensemble], "distilbert") == [run]
-    assert ui_runs.whole(run).count(b"heads.safetensors") >= 2
+    assert runs.matching([run, ensemble], "distilbert") == [run]
+    assert runs.whole(run).count(b"heads.safetensors") >= 2
     describe_run(run, name="with words")
     st.cache_resource.clear()
     assert "with words" in text(render("runs", run=run.id))
@@ -521,28 +525,28 @@ def test_home_leads_to_a_fine_tuned_run_that_is_best(trained):
     assert ("A fine-tuned run is ready" if better else "Train another") in said
     assert "Explain it" not in said
     assert at.button(key="see_result").click().run().title[0].value == "Fine-tune"
-    assert ui_state.page_of(run) == "finetune"
+    assert session.page_of(run) == "finetune"
 
 
 def test_where_a_fold_goes_back_what_came_later_is_void():
     told = [*steps(0)[:6], *steps(1)[:2], *steps(0)[:3]]
-    assert ui_charts_finetune.step_table(told)[["fold", "step"]].values.tolist() == [[1, 1], [1, 2], [1, 3], [2, 1], [2, 2]]
+    assert finetune.step_table(told)[["fold", "step"]].values.tolist() == [[1, 1], [1, 2], [1, 3], [2, 1], [2, 2]]
     epochs = [EpochScored(0, number, rmse, 0.5) for number, rmse in ((1, 3.0), (2, 1.0), (3, 2.0))]
-    table = ui_charts_finetune.epoch_table(epochs)
+    table = finetune.epoch_table(epochs)
     assert table["best"].tolist() == [False, True, False]
-    assert ui_charts_finetune.epoch_table([*epochs, *epochs[:1]])["best"].tolist() == [True]
-    assert ui_charts_finetune.epoch_table([]).empty
+    assert finetune.epoch_table([*epochs, *epochs[:1]])["best"].tolist() == [True]
+    assert finetune.epoch_table([]).empty
 
 
 def test_axes_stand_still_while_the_curves_grow():
     for told in ([], steps(0)[:1], [*steps(0), *steps(1)]):
-        loss = ui_charts_finetune.loss_chart(ui_charts_finetune.step_table(told), 2, 8, "huber").to_dict()
+        loss = finetune.loss_chart(finetune.step_table(told), 2, 8, "huber").to_dict()
         assert loss["encoding"]["x"]["scale"]["domain"] == [0, 8]
         assert loss["encoding"]["color"]["scale"]["domain"] == [1, 2]
         assert loss["encoding"]["y"]["title"] == "Loss (Huber)"
-        rate = ui_charts_finetune.rate_chart(ui_charts_finetune.step_table(told), 8).to_dict()
+        rate = finetune.rate_chart(finetune.step_table(told), 8).to_dict()
         assert rate["encoding"]["x"]["title"] == "Step of the fold"
-    epochs = ui_charts_finetune.epoch_chart(ui_charts_finetune.epoch_table([]), 2, 5).to_dict()
+    epochs = finetune.epoch_chart(finetune.epoch_table([]), 2, 5).to_dict()
     assert epochs["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0.5, 5.5]
     assert epochs["layer"][0]["encoding"]["y"]["title"] == "RMSE, rows set apart"
 
@@ -578,17 +582,17 @@ def test_curves_of_an_attempt_that_does_not_count_any_more_are_gone(ready):
     ready.tell(job, FinetuneStarted(2, 2, 900, 100_000), *steps(0), FoldScored(0, 3.0), *steps(1)[:3])
     begin(ready, job)
     ready.tell(job, BegunAnew(), FinetuneStarted(2, 2, 900, 100_000), *steps(0)[:2])
-    told = [one.event for one in ui_resources.events(job.events)]
+    told = [one.event for one in resources.events(job.events)]
     assert [event.step for event in told if isinstance(event, StepDone)] == [1, 2]
     assert epoch_seconds(recorded(*steps(0), JobStarted(2, "a"), BegunAnew(), *steps(0)[:3], every_s=2.0)) is not None
 
 
 def test_a_fold_that_stopped_early_counts_as_its_whole():
     told = recorded(FinetuneStarted(2, 4, 1, 2), *steps(0, epochs=4)[:6])
-    assert ui_live.epochs_done(told) == 1.5
-    assert ui_live.steps(told) == ("epoch", 1, 8)
+    assert live.epochs_done(told) == 1.5
+    assert live.steps(told) == ("epoch", 1, 8)
     told += recorded(FoldScored(0, 1.0), *steps(1, epochs=4)[:2])
-    assert ui_live.epochs_done(told) == 4.5
+    assert live.epochs_done(told) == 4.5
 
 
 def test_the_live_line_tells_of_a_device_that_is_taken_and_of_memory(ready):
@@ -599,7 +603,7 @@ def test_the_live_line_tells_of_a_device_that_is_taken_and_of_memory(ready):
         assert "Waiting: another job has the H100 ..." in text(render("finetune"))
         ready.tell(job, DeviceChosen("cuda", "H100"), FinetuneStarted(5, 15, 1, 2), BatchHalved("fine-tuning", 2))
         assert "0 of 75 epochs · PyTorch on cuda (H100); memory allows batches of 2" in text(render("finetune"))
-    assert ui_live.device_in_words(recorded(BatchHalved("fine-tuning", 1))) == "memory allows batches of 1"
+    assert live.device_in_words(recorded(BatchHalved("fine-tuning", 1))) == "memory allows batches of 1"
 
 
 class Asked(Exception):
@@ -612,9 +616,9 @@ def take(line: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     def ask(kind, request, workspace):
         raise Asked(kind, to_json(request), workspace.root)
 
-    monkeypatch.setattr(cli, "_do", ask)
+    monkeypatch.setattr(commands_module, "_do", ask)
     with pytest.raises(Asked) as asked:
-        cli.main(shlex.split(line)[1:])
+        commands_module.main(shlex.split(line)[1:])
     kind, request, root = asked.value.args
     return {"kind": kind, "workspace": root, **request}
 
@@ -637,7 +641,7 @@ SELDOM_CHANGED = {"warmup": 0.2, "weight_decay": 0.1, "clip_norm": 2.0, "rank": 
 def test_the_command_asks_for_the_same(ready, changed, monkeypatch):
     settings, extract = FinetuneSettings(**changed), ExtractSettings(max_seconds=10.0)
     layout = Layout(audio=str(ready.dataset / "audios"))
-    line = commands.finetune_command(ready.dataset, layout, extract, settings, ready.root)
+    line = as_command.finetune_command(ready.dataset, layout, extract, settings, ready.root)
     asked = take(line, monkeypatch)
     assert asked == {
         "kind": "finetune",
@@ -661,7 +665,7 @@ def test_the_page_shows_the_command_of_its_settings(ready, monkeypatch):
 
 def test_the_page_loads_no_pytorch():
     code = (
-        "import sys; from app import ui_epochs, ui_finetune, ui_result; from core.lora.config import FinetuneSettings; "
+        "import sys; from app import ui_epochs, ui_finetune, ui_result; from core.multimodal.config import FinetuneSettings; "
         "ui_finetune.models_of(FinetuneSettings()); print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

@@ -12,9 +12,10 @@ import pytest
 import streamlit as st
 from filelock import FileLock
 
-from core import features, jobs, pipeline
-from core.dataset import Layout
+from core import features, jobs
+from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
+from core.ensemble.models import CATALOGUE
 from core.events import (
     ClipExtracted,
     EventLog,
@@ -27,10 +28,10 @@ from core.events import (
     TrainingStarted,
     Warned,
 )
-from core.extract import ExtractSettings, _definition_hash
-from core.models import CATALOGUE
-from core.perform import perform
+from core.extraction.extract import ExtractSettings, _definition_hash
+from core.jobs.runner import perform
 from core.settings import build
+from core.tasks import pipeline
 from core.workspace import to_json, write_json
 from tests.app.conftest import EXTRACT, render, text
 from tests.conftest import ROOT, tone, write_clip
@@ -293,7 +294,7 @@ def test_a_defect_and_a_full_disk_are_told_in_words(finished, page, monkeypatch)
             raise error
 
         st.cache_resource.clear()
-        monkeypatch.setattr("app.ui_resources.runs" if page == "predict" else "app.ui_state.choice", fail)
+        monkeypatch.setattr("app.resources.runs" if page == "predict" else "app.session.choice", fail)
         assert says in text(render(page))
 
 
@@ -742,7 +743,7 @@ def test_an_estimate_that_failed_says_why_and_can_be_tried_again(place, no_worke
 
 
 def test_a_cancelled_extraction_says_how_long_the_rest_will_take(place, monkeypatch):
-    monkeypatch.setattr("core.estimate.cores", lambda: 2)
+    monkeypatch.setattr("core.extraction.speed.cores", lambda: 2)
     job, _ = jobs.claim("extract", {**place.request, "extract": ExtractSettings()}, place.root / "jobs")
     with EventLog(job.events) as log:
         log.append(JobStarted(os.getpid(), "elsewhere"))

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import ui_charts_predict, ui_scored
-from app.ui_words import decimals
+from app.charts import predict
+from app.views import scored
+from app.words import decimals
 from core import jobs
 from core.events import JobCancelled, StageStarted
-from core.exported import definitions
-from core.perform import perform
-from core.pipeline import work
+from core.extraction.export import definitions
+from core.jobs.runner import perform
+from core.tasks.pipeline import work
 from tests.app.conftest import render, text
 from tests.conftest import tone, write_clip, write_table
 
@@ -72,10 +73,10 @@ def test_a_clip_that_was_trained_on_is_said_to_be_and_is_its_own_nearest(finishe
 def test_columns_outside_and_far_neighbours_are_reasons_to_doubt():
     around = {"columns": 262, "outside_count": 8, "outside_usual": 5, "further_than": 0.99, "nearest": []}
     around["outside"] = [{"column": f"mfcc.c{number}"} for number in range(5)]
-    one, other = ui_scored.doubts({"warnings": [], "surroundings": around})
+    one, other = scored.doubts({"warnings": [], "surroundings": around})
     assert one.startswith("8 of 262 columns are outside of what was trained on: mfcc.c0, mfcc.c1, mfcc.c2 and 5 more.")
     assert other == "It is unlike the training clips: its nearest is further away than 99% of them are from theirs."
-    assert ui_scored.doubts({"warnings": [], "surroundings": around | {"outside_usual": 8, "further_than": 0.9}}) == []
+    assert scored.doubts({"warnings": [], "surroundings": around | {"outside_usual": 8, "further_than": 0.9}}) == []
 
 
 def test_many_clips_stand_in_a_table_and_the_one_that_is_picked_below(finished):
@@ -231,14 +232,14 @@ def test_digits_after_the_point_are_two_of_the_error():
 def test_a_value_outside_stands_with_its_range_unit_and_definition():
     known = definitions(("ultra",))
     name = next(name for name, column in known.items() if column.unit == "s")
-    table = ui_scored.far_table([{"column": name, "value": 2.0, "low": 0.0, "high": 1.5, "spreads": 3.0}], known)
+    table = scored.far_table([{"column": name, "value": 2.0, "low": 0.0, "high": 1.5, "spreads": 3.0}], known)
     assert table.iloc[0].tolist() == [name, "2", "0 to 1.5", "s", 3.0, known[name].definition]
-    unknown = ui_scored.far_table([{"column": "table.age", "value": 2.0, "low": 0.0, "high": 1.5, "spreads": 3.0}], known)
+    unknown = scored.far_table([{"column": "table.age", "value": 2.0, "low": 0.0, "high": 1.5, "spreads": 3.0}], known)
     assert unknown["definition"].tolist() == [""]
 
 
 def test_many_predictions_are_counted_in_shares_that_sum_to_one():
-    spec = ui_charts_predict.predictions_beside_labels([1.0, 2.0, 3.0], np.linspace(0, 4, 500)).to_dict()
+    spec = predict.predictions_beside_labels([1.0, 2.0, 3.0], np.linspace(0, 4, 500)).to_dict()
     for layer in spec["layer"]:
         rows = spec["datasets"][layer["data"]["name"]]
         assert sum(row["share"] for row in rows) == pytest.approx(1)
@@ -246,7 +247,7 @@ def test_many_predictions_are_counted_in_shares_that_sum_to_one():
 
 def test_both_axes_of_prediction_by_label_are_the_same():
     frame = pd.DataFrame({"clip": ["a", "b"], "label": [1, 5], "prediction": [2, 9], "low": [0, 8], "high": [3, 12]})
-    spec = ui_charts_predict.predictions_by_label(frame).to_dict()
+    spec = predict.predictions_by_label(frame).to_dict()
     point = spec["layer"][-1]["encoding"]
     assert point["x"]["scale"]["domain"] == point["y"]["scale"]["domain"]
     low, high = point["x"]["scale"]["domain"]

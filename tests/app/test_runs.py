@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import ui_charts_runs, ui_runs
-from core.dataset import Layout
+from app.charts import runs
+from app.views import runs as runs_view
+from core.data.dataset import Layout
 from core.events import JobFailed
 from core.runs import describe_run, list_runs, read_run
 from core.workspace import to_json
@@ -115,8 +116,8 @@ def test_a_name_that_is_refused_stays_to_be_mended_with_the_reason(three):
 
 def test_runs_of_the_same_name_are_told_apart_by_their_ids(three):
     same = [describe_run(three[one], name="same") for one in (FIRST, SECOND)]
-    assert list(ui_runs.labels(same).values()) == [f"same ({FIRST})", f"same ({SECOND})"]
-    assert set(ui_runs.fold_table(same)[0]["run"]) == {f"same ({FIRST})", f"same ({SECOND})"}
+    assert list(runs_view.labels(same).values()) == [f"same ({FIRST})", f"same ({SECOND})"]
+    assert set(runs_view.fold_table(same)[0]["run"]) == {f"same ({FIRST})", f"same ({SECOND})"}
 
 
 def test_a_row_that_is_clicked_is_opened(three):
@@ -183,7 +184,7 @@ def test_two_hundred_runs_are_listed(place):
 
 def test_what_is_taken_away_holds_the_whole_run_and_nothing_of_the_job(finished):
     [run] = list_runs(finished.root / "jobs")
-    with zipfile.ZipFile(io.BytesIO(ui_runs.whole(run))) as archive:
+    with zipfile.ZipFile(io.BytesIO(runs_view.whole(run))) as archive:
         names = {name.split("/", 1)[1] for name in archive.namelist()}
     assert {"run.json", "oof.csv", "oof_repeats.npz", "matrix.npz"} <= names
     assert {f"models/{name}" for name in run.record["model_files"]} <= names
@@ -191,13 +192,13 @@ def test_what_is_taken_away_holds_the_whole_run_and_nothing_of_the_job(finished)
 
 
 def test_folds_of_several_repeats_are_named_after_their_repeat(three):
-    table, places = ui_runs.fold_table([three[FIRST]])
+    table, places = runs_view.fold_table([three[FIRST]])
     assert places == ["1.1", "1.2", "1.3", "2.1", "2.2", "2.3"]
     assert table["rmse"].tolist() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 
 
 def test_a_difference_is_drawn_from_low_to_high_with_zero_in_sight():
     table = pd.DataFrame({"run": ["b"], "difference": [0.2], "low": [0.1], "high": [0.3], "verdict": ["hurts"]})
-    spec = ui_charts_runs.differences(table).to_dict()
+    spec = runs.differences(table).to_dict()
     low, high = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
     assert low < 0 < 0.3 < high

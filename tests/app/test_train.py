@@ -9,9 +9,12 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from app import ui_charts_training, ui_live, ui_resources, ui_result
+from app import resources
+from app.charts import training
+from app.views import live, result
 from core import jobs
 from core.ensemble import EnsembleSettings
+from core.ensemble.models import CATALOGUE
 from core.events import (
     ClipExtracted,
     ExtractionStarted,
@@ -22,10 +25,9 @@ from core.events import (
     StageStarted,
     TrainingStarted,
 )
-from core.extract import ExtractSettings
-from core.forecast import COST_S, START_S, all_fits, forecast, known_fits, scale
-from core.models import CATALOGUE
+from core.extraction.extract import ExtractSettings
 from core.runs import list_runs
+from core.tasks.forecast import COST_S, START_S, all_fits, forecast, known_fits, scale
 from tests.app.conftest import EXTRACT, render, text
 from tests.conftest import write_run
 
@@ -124,9 +126,9 @@ def test_a_clip_or_a_speaker_may_be_called_na(finished):
     [run] = list_runs(finished.root / "jobs")
     header = "filename,label,fold,oof_prediction,low,high,group"
     (run.folder / "oof.csv").write_text(f"{header}\nNA,1,1,2,1,3,null\nb,2,2,2,1,3,\n")
-    oof = ui_resources.oof(run)
+    oof = resources.oof(run)
     assert oof["filename"].tolist() == ["NA", "b"]
-    assert ui_result.group_table(oof, oof["group"])["group"].tolist() == ["null"]
+    assert result.group_table(oof, oof["group"])["group"].tolist() == ["null"]
 
 
 def test_where_the_clips_are_gone_their_errors_still_stand(finished):
@@ -150,7 +152,7 @@ def test_errors_are_shown_by_a_column_that_repeats(finished):
 
 def test_the_models_are_taken_away_with_their_record(finished):
     [run] = list_runs(finished.root / "jobs")
-    with zipfile.ZipFile(io.BytesIO(ui_result.models_zip(run))) as archive:
+    with zipfile.ZipFile(io.BytesIO(result.models_zip(run))) as archive:
         names = set(archive.namelist())
     assert names == {f"{run.id}/run.json", *(f"{run.id}/models/{name}" for name in run.record["model_files"])}
 
@@ -164,27 +166,27 @@ def test_links_lead_on_with_the_run(finished):
 
 
 def test_errors_by_group_are_those_of_its_clips(oof):
-    table = ui_result.group_table(oof, pd.Series(["a"] * 15 + ["b"] * 5))
+    table = result.group_table(oof, pd.Series(["a"] * 15 + ["b"] * 5))
     assert table["group"].tolist() == ["b", "a"]
     assert table["clips"].tolist() == [5, 15]
     assert table["mean_error"].tolist() == pytest.approx([1.0, 0.0])
     assert table["rmse"].tolist() == pytest.approx([np.sqrt(1.2), np.sqrt(0.2)])
-    assert len(ui_result.group_table(oof, pd.Series([None] * 20))) == 0
+    assert len(result.group_table(oof, pd.Series([None] * 20))) == 0
 
 
 def test_mean_errors_by_label_keep_equal_labels_together(oof):
-    bins = ui_result.error_bins(oof)
+    bins = result.error_bins(oof)
     assert bins["label"].tolist() == [1, 2, 3, 4]
     assert bins["error"].tolist() == pytest.approx([0, 0, 0, 1])
     assert bins["clips"].tolist() == [5] * 4
-    assert len(ui_result.error_bins(oof.assign(label=2.0))) == 1
+    assert len(result.error_bins(oof.assign(label=2.0))) == 1
 
 
 def test_coverage_by_label_finds_where_intervals_are_too_narrow(oof):
-    table = ui_result.coverage_table(oof)
+    table = result.coverage_table(oof)
     assert table["share"].tolist() == [1, 1, 1, 0]
     assert table["label"].tolist() == ["1", "2", "3", "4"]
-    spec = ui_charts_training.coverage_by_label(table, 0.9).to_dict()
+    spec = training.coverage_by_label(table, 0.9).to_dict()
     assert spec["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0, 1]
 
 
@@ -227,11 +229,11 @@ def test_time_left_counts_what_is_trained_beside_the_ensemble(place):
     ensemble = EnsembleSettings(members=("svr", "ridge"), folds=3, self_test=True)
     job, _ = jobs.claim("train", {**place.request, "extract": EXTRACT, "ensemble": ensemble}, place.root / "jobs")
     recorded = [Recorded(0.0, TrainingStarted(6)), *fits("svr", 1.0, 2)]
-    assert ui_live.fits_beside(job, recorded) == 18  # three permutations of as many; four of the ensemble are to come
+    assert live.fits_beside(job, recorded) == 18  # three permutations of as many; four of the ensemble are to come
     assert all_fits(ensemble) == 24
     recorded += [*fits("svr", 1.0, 4), Recorded(0.0, StageStarted("self-test 1 of 3")), Recorded(0.0, TrainingStarted(6))]
-    assert ui_live.fits_beside(job, recorded) == 12
-    assert ui_live.fits_beside(job, [*recorded, *fits("svr", 1.0, 1)]) == 12
+    assert live.fits_beside(job, recorded) == 12
+    assert live.fits_beside(job, [*recorded, *fits("svr", 1.0, 1)]) == 12
 
 
 def test_many_members_folds_repeats_and_rounds_are_drawn_with_few_points(place):
@@ -250,7 +252,7 @@ def test_many_members_folds_repeats_and_rounds_are_drawn_with_few_points(place):
         at = render("train")
     assert "Training: 105 of 105 fits" in text(at)
     assert len(at.get("vega_lite_chart")) == 2 + 3
-    table = ui_charts_training.round_table([one for one in rounds if one.model == "xgboost"])
+    table = training.round_table([one for one in rounds if one.model == "xgboost"])
     assert table.groupby(["repeat", "fold"]).size().max() <= 61
 
 

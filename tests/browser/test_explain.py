@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from core import jobs
-from core.explain import load_explanation
+from core.insight.explain import load_explanation
 from core.runs import list_runs
 from tests.browser.conftest import click, settle
 from tests.conftest import ROOT, write_dataset

@@ -11,7 +11,7 @@ from core.events import JobStarted, read_events
 from core.runs import list_runs
 from tests.browser.conftest import Server, click, go, settle
 from tests.browser.test_stories import of_kind
-from tests.encoders import tiny_encoder, tiny_text_encoder
+from tests.tiny_models import tiny_encoder, tiny_text_encoder
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("torch")

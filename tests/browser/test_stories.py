@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from core import jobs
-from core.models import CATALOGUE
+from core.ensemble.models import CATALOGUE
 from core.runs import list_runs
 from tests.browser.conftest import click, go, settle
 from tests.conftest import PIANO, ROOT

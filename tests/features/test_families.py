@@ -6,7 +6,7 @@ import pytest
 import scipy.ndimage
 
 from core import features
-from core.audio import read_clip
+from core.data.audio import read_clip
 from core.features import chroma, hpss, rhythm, silence
 from core.features.frames import Frames, sum_frames
 from core.features.quality import snr_db

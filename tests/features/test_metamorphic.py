@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from core import features
-from core.audio import ANALYSIS_RATE_HZ, read_clip, to_analysis_rate
+from core.data.audio import ANALYSIS_RATE_HZ, read_clip, to_analysis_rate
 from core.features.frames import HOP_LENGTH
 
 SETS = ("ultra", "mfcc", "metadata")

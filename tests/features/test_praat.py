@@ -5,7 +5,7 @@ import parselmouth
 import pytest
 from parselmouth.praat import call
 
-from core.audio import read_clip
+from core.data.audio import read_clip
 from core.features import voice
 from core.features.frames import Frames, runs, slope
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from core import features
-from core.audio import read_clip
-from core.engine import map_unordered
+from core.data.audio import read_clip
+from core.runtime.pool import map_unordered
 from tests.conftest import PIANO, shared_set
 from tests.features.oracle import EXACT, librosa_reference
 

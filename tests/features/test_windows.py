@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core import features
-from core.audio import read_clip
+from core.data.audio import read_clip
 from core.errors import ParameterError
 from core.features.windows import cut, pool
 from tests.conftest import tone, write_clip

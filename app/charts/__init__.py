@@ -1,0 +1,1 @@
+"""Charts: functions of their data, which know no Streamlit."""

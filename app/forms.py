@@ -1,0 +1,500 @@
+"""Widgets that return a settings object of the library. What is chosen stays chosen while one looks at other pages."""
+
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from app import session
+from app.words import SWITCHES, about, count, plain, run_label
+from core.data.dataset import Dataset
+from core.ensemble import EnsembleSettings
+from core.ensemble.members import parse_member, parse_members
+from core.ensemble.models import CATALOGUE, PRESETS
+from core.errors import DataError, ParameterError
+from core.extraction.extract import FEATURE_SETS, ExtractSettings
+from core.extraction.matrix import group_labels, table_values
+from core.extraction.speed import Speed
+from core.features import DEVICE_SETS, parse_set, width
+from core.runs import Run
+from core.runtime.device import DEVICES, probe
+from core.runtime.pool import cores
+from core.tasks.forecast import Forecast, forecast
+
+_SETS = {
+    "ultra": "energy, pauses, spectrum, voice, rhythm, harmony, quality",
+    "mfcc": "20 cepstral coefficients with their changes",
+    "metadata": "length, rate, channels and size of the file",
+    "torch200": "cepstra, spectrum, mel bands, voice, rhythm and level by PyTorch, on a GPU where there is one",
+    "voice256": "what a speaker encoder hears of a voice",
+    "wav2vec2": "Wav2Vec2 base, layers 7 and 8",
+    "hubert": "HuBERT base, layers 7 and 8",
+    "wavlm": "WavLM base, layers 7 and 8; of grading speech mostly the best",
+}
+_CHOICES = (*FEATURE_SETS, *DEVICE_SETS)
+_ENCODER_COLUMNS = 1536  # of a base model, mean and standard deviation of 768 units
+_SCALES = ("ultra@5s", "mfcc@5s", "ultra@2s")
+_PRESETS = {"fast": "Fast", "classic": "Classic"}
+_SCALINGS = {"robust": "Robust", "standard": "Standard"}
+_BLENDS = {"auto": "Auto", "mean": "Mean", "weights": "Weights"}
+_AUTO = "auto"
+_MEMBERS = "train_members"
+_PERMUTATIONS = 3
+_QUICK_COST = 1.0  # of a fit, beside others: what is no dearer is quick
+
+
+def set_label(name: str) -> str:
+    """A feature set with its number of columns."""
+    return f"{name} · {width(name) or _ENCODER_COLUMNS}"
+
+
+def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSettings | None:
+    """Feature sets and length of analysis, ``usual`` at first, or None where they make no sense: then the page has said why."""
+    sets = st.pills(
+        "Feature sets",
+        _CHOICES,
+        selection_mode="multi",
+        default=[name for name in usual.features if name in _CHOICES],
+        format_func=set_label,
+        key="extract_features",
+        persist_state="session",
+        help="  \n".join(f"**{name}**: {_SETS[name]}" for name in _CHOICES),
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        further = [name for name in usual.features if name not in _CHOICES]
+        more = st.multiselect(
+            "Further sets",
+            list(dict.fromkeys([*_SCALES, *numeric_columns(dataset), *text_columns(dataset), *further])),
+            default=further,
+            accept_new_options=True,
+            select_all=False,
+            placeholder="ultra@5s, encoder:FOLDER, wavlm@L5-6, transcript:describe, table:NAME",
+            key="extract_more",
+            persist_state="session",
+            width=420,
+            help="**ultra@5s**: the set over windows of 5 s, their mean and standard deviation; any length from 1 s will do.  \n"
+            "**encoder:MODEL**: a pretrained encoder by its folder or its id of the Hugging Face hub; **wavlm@L5-6**: the mean of "
+            "its layers 5 and 6. All layers are kept, so others cost nothing.  \n"
+            "**transcript:column=NAME**: words, rate, fillers and repetitions of a text of the tables; "
+            "**transcript:whisper=MODEL**: of what a Whisper hears; **transcript:describe**: of a description of the sound.  \n"
+            "**table:NAME**: the numeric column NAME of the tables. A clip without its table then has no value there.",
+        )
+        seconds = st.number_input(
+            "Seconds analysed",
+            min_value=1.0,
+            value=usual.max_seconds,
+            step=5.0,
+            key="extract_max_seconds",
+            persist_state="session",
+            help="Only the start of a longer clip is analysed.",
+            width=180,
+        )
+        device = "auto"
+        if probe().kind != "cpu":
+            device = str(
+                st.segmented_control(
+                    "Device",
+                    DEVICES,
+                    default=usual.device,
+                    required=True,
+                    key="extract_device",
+                    persist_state="session",
+                    help=f"Where PyTorch computes. Auto takes the GPU ({plain(probe().name)}).",
+                )
+            )
+    names = tuple(dict.fromkeys([*(name for name in _CHOICES if name in (sets or ())), *more]))
+    if not names:
+        refuse("Choose at least one feature set.")
+        return None
+    try:
+        _check_sets(dataset, names)
+        return ExtractSettings(features=names, max_seconds=float(seconds), device=device)
+    except (ParameterError, DataError) as error:
+        refuse(str(error))
+        return None
+
+
+def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSettings | None:
+    """Members, folds, groups and switches, ``usual`` at first, or None where they make no sense: then the page has said why."""
+    members = _members(dataset, usual.members)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        preset = st.segmented_control(
+            "Preset",
+            PRESETS,
+            default=usual.preset,
+            required=True,
+            format_func=lambda name: _PRESETS.get(name, name),
+            key="train_preset",
+            persist_state="session",
+            help="Fast: coarse histogram bins, a share of the columns, up to 600 trees. "
+            "Classic: the libraries' usual bins, up to 2000 rounds; several times slower.",
+        )
+        folds = st.number_input("Folds", 2, 50, usual.folds, key="train_folds", persist_state="session", width=130)
+        repeats = st.number_input(
+            "Repeats",
+            1,
+            20,
+            usual.repeats,
+            key="train_repeats",
+            persist_state="session",
+            width=130,
+            help="How often the folds are drawn anew. The score is the mean; it depends less on the luck of one draw, "
+            "and the time grows as much.",
+        )
+        groups = choose_groups(dataset, usual.groups, key="train_groups")
+    options = _more_settings(usual)
+    switches = _switches(dataset, usual)
+    if members is None:
+        return None
+    settings = EnsembleSettings(
+        members=members,
+        preset=str(preset),
+        folds=int(folds),
+        repeats=int(repeats),
+        groups=groups,
+        **options,  # type: ignore[arg-type]
+        **switches,  # type: ignore[arg-type]
+    )
+    return settings if folds_fit(dataset, settings.folds, groups) else None
+
+
+def time_ahead(
+    settings: EnsembleSettings, extraction: ExtractSettings, clips: int, known: Mapping[tuple[str, str], float]
+) -> Forecast:
+    """About how long a training takes once the features are there.
+
+    Parameters
+    ----------
+    settings, extraction : what the training would do
+    clips : number of labelled clips
+    known : seconds of earlier fits, as ``core.tasks.forecast.known_fits``
+    """
+    columns = sum(width(name) or _ENCODER_COLUMNS for name in extraction.features)
+    return forecast(settings, clips, columns, known, cores() if settings.workers is None else max(1, settings.workers))
+
+
+def work_ahead(settings: EnsembleSettings, ahead: Forecast, to_extract: int, speed: Speed | None) -> str:
+    """How many models these settings fit, and about how long that and what comes before it takes, in words.
+
+    Parameters
+    ----------
+    settings : of the training
+    ahead : Forecast of it
+    to_extract : int, clips whose features are not there yet
+    speed : how fast clips were extracted before, or None
+    """
+    one = len(settings.members) * settings.folds
+    parts = [count(one * settings.repeats, "fit")]
+    parts += [f"as many without {SWITCHES[name].lower()}" for name in ("augment", "pseudo_labels") if getattr(settings, name)]
+    if settings.self_test:
+        parts.append(f"{_PERMUTATIONS} x {one:,} on permuted labels")
+    if ahead.measured == 1:
+        rests = "as earlier fits here took"
+    else:
+        rests = "partly as earlier fits here took" if ahead.measured else "as on an ordinary machine; known better after the first"
+    said = f"{', then '.join(parts)} · {about(ahead.seconds)}, {rests}"
+    if to_extract:
+        how_long = about(speed.seconds(to_extract)) if speed is not None and speed.clips else "the Features page can estimate it"
+        said += f" · before that {count(to_extract, 'clip')} to extract: {how_long}"
+    return said
+
+
+def repeating_columns(dataset: Dataset) -> list[str]:
+    """Columns of the training table with at most half as many values as clips: speakers, rooms, notes."""
+    return [name for name in _columns(dataset) if 1 < _different(dataset, name) <= len(dataset.train) / 2]
+
+
+def numeric_columns(dataset: Dataset) -> list[str]:
+    """Columns that hold numbers in both tables, and not one alone, as names of feature sets."""
+    named = [f"table:{name}" for name in _columns(dataset) if _different(dataset, name) > 1]
+    return [name for name in named if _why_not_numeric(dataset, name) is None]
+
+
+def text_columns(dataset: Dataset) -> list[str]:
+    """Sets of words: of each column that holds running text, and of a description of the sound."""
+    named = [f"transcript:column={name}" for name in _columns(dataset) if _is_text(dataset, name)]
+    return [*named, "transcript:describe"]
+
+
+def _is_text(dataset: Dataset, name: str) -> bool:
+    cells = [row.columns.get(name, "") for row in dataset.train]
+    return sum(len(cell.split()) > 1 for cell in cells) > len(cells) / 2
+
+
+def choose_groups(dataset: Dataset, usual: str | None, *, key: str) -> str | None:
+    """What is kept in one fold: a column of the table, auto, or None."""
+    there = _columns(dataset)
+    options = [None, *([] if _AUTO in there else [_AUTO]), *there]
+
+    def label(name: str | None) -> str:
+        if name is None:
+            return "No groups"
+        return "auto · what audio, names and features tie together" if name not in there else _group_label(dataset, name)
+
+    groups: str | None = st.selectbox(
+        "Groups",
+        options,
+        index=options.index(usual) if usual in options else 0,
+        format_func=label,
+        key=key,
+        persist_state="session",
+        width=330,
+        help="All clips of one speaker, room or instrument stay in one fold, "
+        "and the score is the one that a new speaker will get. Without groups it flatters.",
+    )
+    if groups is None and (repeating := repeating_columns(dataset)):
+        what = plain(" or ".join(repeating[:3]))
+        st.caption(f"Does one {what} have several clips? Then choose it under Groups, or the score will flatter.")
+    return groups
+
+
+def folds_fit(dataset: Dataset, folds: int, groups: str | None) -> bool:
+    """Whether there are as many groups, or clips, as folds; where not, the page has said so."""
+    if groups == _AUTO and _AUTO not in _columns(dataset):  # known when the clips have been heard
+        return True
+    try:
+        units, what = (
+            (len(set(group_labels(dataset.train, groups))), "groups") if groups else (len(dataset.train), "labelled clips")
+        )
+    except DataError as error:
+        refuse(str(error))
+        return False
+    if units < folds:
+        refuse(f"{folds} folds need at least as many {what}; there are {units}.")
+    return units >= folds
+
+
+def refuse(why: str) -> None:
+    """Say beside what was chosen why it makes no sense."""
+    st.caption(f":orange[{plain(why)}]")
+
+
+def choose_run(runs: Sequence[Run], best: Run | None, *, first: Run | None = None) -> Run:
+    """One of the runs, at first the one that the address names or that was looked at last, else ``first``, else the best one."""
+    by_id = {run.id: run for run in [*([best] if best else []), *reversed(runs)]}
+    opened = session.opened_run(runs) or first or best or runs[-1]
+    st.session_state["run_box"] = opened.id
+    st.selectbox(
+        "Run",
+        list(by_id),
+        format_func=lambda one: run_label(by_id[one], best),
+        key="run_box",
+        on_change=lambda: session.open_run(st.session_state["run_box"]),
+    )
+    session.open_run(opened.id)
+    if best is None:
+        st.caption(f":orange[No run on {plain(session.choice().name)} yet: these are of other data sets.]")
+    return opened
+
+
+def choose_result(here: Sequence[Run]) -> Run:
+    """One of the runs on a data set, at first the newest; the address names it."""
+    run = session.result_run(here)
+    if len(here) > 1:
+        by_id = {one.id: one for one in reversed(here)}
+        st.session_state["result_box"] = run.id
+        st.selectbox(
+            "Result of",
+            list(by_id),
+            format_func=lambda one: run_label(by_id[one]),
+            key="result_box",
+            on_change=lambda: session.open_run(st.session_state["result_box"]),
+        )
+    return run
+
+
+def command(line: str) -> None:
+    """The line that does the same, to be copied."""
+    with st.expander("Copy as command", icon=":material/terminal:"):
+        st.code(line, language="bash", wrap_lines=True)
+
+
+def _members(dataset: Dataset, usual: Sequence[str]) -> tuple[str, ...] | None:
+    chosen = st.multiselect(
+        "Members",
+        list(dict.fromkeys([*CATALOGUE, *usual])),
+        default=None if _MEMBERS in st.session_state else list(usual),  # a button may have chosen
+        accept_new_options=True,
+        select_all=False,
+        placeholder="svr, lightgbm:ultra,mfcc:seed=7",
+        key=_MEMBERS,
+        persist_state="session",
+        help="Models that are put together. Choose one, or type one with feature sets and settings of its own and press Enter:  \n"
+        "`svr:mfcc` on one set  \n`lightgbm:ultra,mfcc:seed=7` on two, with another seed  \n`catboost::depth=4` with a setting"
+        "  \n" + "  \n".join(f"**{name}** takes {', '.join(model.settable)}" for name, model in CATALOGUE.items()),
+    )
+    with st.container(horizontal=True):
+        for label, names_of, key in (("All models", list(CATALOGUE), "members_all"), ("Quick ones", _quick(), "members_quick")):
+            st.button(
+                label,
+                type="tertiary",
+                key=key,
+                on_click=_choose_members,
+                args=(names_of,),
+                disabled=list(chosen) == names_of,
+                help=f"Takes {', '.join(names_of)}.",
+            )
+    if not chosen:
+        refuse("Choose at least one member.")
+        return None
+    try:
+        names = tuple(member.name for member in parse_members(chosen))
+        for name in names:
+            _check_sets(dataset, parse_member(name).sets)
+    except (ParameterError, DataError) as error:
+        refuse(str(error))
+        return None
+    fixed = sum(bool(parse_member(name).sets) for name in names)
+    if fixed < len(names):
+        which = "Each member without sets of its own" if fixed else "Each member"
+        st.caption(f"{which} chooses its feature sets inside each fold; svr:mfcc would name them.")
+    return names
+
+
+def _quick() -> list[str]:
+    return [name for name, model in CATALOGUE.items() if model.cost <= _QUICK_COST]
+
+
+def _choose_members(names: list[str]) -> None:
+    st.session_state[_MEMBERS] = list(names)
+
+
+def _more_settings(usual: EnsembleSettings) -> dict[str, object]:
+    with (
+        st.expander("Folds, scaling and blend", icon=":material/tune:"),
+        st.container(horizontal=True, vertical_alignment="bottom"),
+    ):
+        stratified = st.toggle(
+            "Stratified folds",
+            usual.stratified,
+            key="train_stratified",
+            persist_state="session",
+            help="Each fold gets about the same distribution of labels.",
+        )
+        rounded = st.toggle(
+            "Round predictions",
+            usual.round_labels,
+            key="train_round_labels",
+            persist_state="session",
+            help="Bring them to the grid on which the labels stand, such as half points. The RMSE is usually better without.",
+        )
+        scaling = st.segmented_control(
+            "Scaling",
+            _SCALINGS,
+            default=usual.scaling,
+            required=True,
+            format_func=lambda name: _SCALINGS.get(name, name),
+            key="train_scaling",
+            persist_state="session",
+            help="Robust: by median and quartiles, and what is far out is brought in. Standard: by mean and standard deviation.",
+        )
+        blend = st.segmented_control(
+            "Blend",
+            _BLENDS,
+            default=usual.blend,
+            required=True,
+            format_func=lambda name: _BLENDS.get(name, name),
+            key="train_blend",
+            persist_state="session",
+            help="Mean: all members count alike. Weights: learned inside each fold. Auto: what is better on an inner split, "
+            "weights or the mean of the members that do well there.",
+        )
+        percent = st.number_input(
+            "Interval, %",
+            50,
+            99,
+            min(99, max(50, round(100 * usual.level))),
+            key="train_level",
+            persist_state="session",
+            width=130,
+            help="Share of labels that the interval of a prediction is to hold.",
+        )
+        seed = st.number_input("Seed", 0, 2**31 - 1, usual.seed, key="train_seed", persist_state="session", width=120)
+    return {
+        "stratified": bool(stratified),
+        "round_labels": bool(rounded),
+        "scaling": str(scaling),
+        "blend": str(blend),
+        "level": int(percent) / 100,
+        "seed": int(seed),
+    }
+
+
+def _switches(dataset: Dataset, usual: EnsembleSettings) -> dict[str, object]:
+    here = bool(dataset.test)
+    with st.expander("Switches", icon=":material/toggle_on:", key="train_switches"):
+        st.caption(
+            "All are off unless you say so. Each is judged against the same training without it: helps, hurts or cannot tell."
+        )
+        with st.grid(2, min_column_width=300):
+            with st.container():
+                augment = st.number_input(
+                    SWITCHES["augment"], 0, 20, usual.augment, key="train_augment", persist_state="session", width=180
+                )
+                st.caption(
+                    "Copies of each training clip: stretched, shifted by up to 2 semitones, with faint noise. "
+                    "Each is analysed like a clip, once; fits take longer, and all is fitted once more without."
+                )
+            with st.container():
+                tta = st.number_input(SWITCHES["tta"], 0, 20, usual.tta, key="train_tta", persist_state="session", width=180)
+                st.caption(
+                    "Copies of each scored clip, whose predictions are averaged with its own; try 3. "
+                    "Each is analysed like a clip, once. No further fit."
+                )
+            with st.container():
+                pseudo = st.toggle(
+                    SWITCHES["pseudo_labels"],
+                    usual.pseudo_labels and here,
+                    key="train_pseudo_labels",
+                    persist_state="session",
+                    disabled=not here,
+                )
+                st.caption(
+                    "Each model is fitted, labels the clips of the test table, and is fitted again with them: "
+                    "twice the time, and all is fitted once more without."
+                    if here
+                    else "Needs a test table: its clips are what would be labelled. This data set has none."
+                )
+            with st.container():
+                tested = st.toggle(SWITCHES["self_test"], usual.self_test, key="train_self_test", persist_state="session")
+                st.caption(
+                    f"Trains {_PERMUTATIONS} times on permuted labels, one repeat each, where there must be nothing to learn: "
+                    "it fails if a label leaks."
+                )
+    return {"augment": int(augment), "tta": int(tta), "pseudo_labels": bool(pseudo) and here, "self_test": bool(tested)}
+
+
+def _check_sets(dataset: Dataset, names: Sequence[str]) -> None:
+    """Refuse a set that there is not, or a column of the table that holds no numbers.
+
+    Raises
+    ------
+    ParameterError, DataError
+        Why, in words.
+    """
+    for name in names:
+        of = parse_set(name)
+        if of.of_text and of.column not in _columns(dataset):
+            raise ParameterError(f"{name}: the tables have no column {of.column!r}")
+        if not of.of_audio and (error := _why_not_numeric(dataset, name)) is not None:
+            raise error
+
+
+def _why_not_numeric(dataset: Dataset, name: str) -> ParameterError | DataError | None:
+    try:
+        for rows in (dataset.train, dataset.test):
+            table_values(rows, name)
+    except (ParameterError, DataError) as error:
+        return error
+    return None
+
+
+def _columns(dataset: Dataset) -> list[str]:
+    return list(dataset.train[0].columns) if dataset.train else []
+
+
+def _different(dataset: Dataset, name: str) -> int:
+    return len({row.columns.get(name, "").strip() for row in dataset.train} - {""})
+
+
+def _group_label(dataset: Dataset, name: str) -> str:
+    return f"{name} · {count(_different(dataset, name), 'group')}"

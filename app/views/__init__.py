@@ -1,0 +1,1 @@
+"""What pages are made of: each draws one part of a screen, with Streamlit."""

@@ -1,0 +1,486 @@
+"""What a fine-tuning is to do: encoders and whether they are here, what is read beside the sound, how long, at what rates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import forms, resources, session
+from app.words import about, count, errors_in_words, plain
+from core.cli.doctor import size_text
+from core.data.dataset import Dataset
+from core.errors import ParameterError
+from core.extraction.extract import ExtractSettings
+from core.features.sets import ENCODERS
+from core.multimodal.config import (
+    AUDIO,
+    COLUMN,
+    DESCRIBE,
+    FUSIONS,
+    LOSSES,
+    NONE,
+    RECOGNISED,
+    TEXT_MODEL,
+    FinetuneSettings,
+    lora_targets,
+)
+from core.multimodal.frames import bytes_of
+from core.multimodal.texts import features_for
+from core.runtime import weights
+from core.runtime.device import DEVICES, Device, choose, probe
+from core.runtime.weights import Checkpoint
+from core.tasks.forecast import alike, finetuning_seconds
+from core.workspace import Workspace
+
+CLASSIC = ("batch", "learning_rate", "epochs", "rank", "alpha", "dropout", "warmup", "weight_decay")  # of the preset
+_AUDIO = {"frozen": "Frozen", "lora": "Adapters", NONE: "Not heard"}
+_LOSSES = {"huber": "Huber", "mse": "Squared error"}
+_TEXT_MODELS = (TEXT_MODEL, "sentence-transformers/all-MiniLM-L6-v2", "microsoft/deberta-v3-base", "FacebookAI/roberta-base")
+_RECOGNISER = "openai/whisper-small"
+_CHARACTERS = 300  # of a text that is shown
+_WIDTH = 115  # of a number
+_WEIGHTS = (".safetensors", ".bin")
+_SOUND, _TEXT, _WORDS = "sound", "text", "words of the sound"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of the settings as this machine has it.
+
+    Attributes
+    ----------
+    part : str, what it is for
+    name : str
+    found : Checkpoint or None
+    problem : str, one sentence on what is missing or wrong; empty where all is well
+    """
+
+    part: str
+    name: str
+    found: Checkpoint | None
+    problem: str
+
+    @property
+    def can_be_had(self) -> bool:
+        """Whether work with it can begin: it is here, or the hub is asked for it."""
+        return not self.problem if self.found is not None else weights.is_fetched(self.name)
+
+
+def finetune_settings(
+    dataset: Dataset, usual: FinetuneSettings, heard: ExtractSettings
+) -> tuple[ExtractSettings, FinetuneSettings | None]:
+    """How much of a clip is heard; encoders, text, folds and rates, or None where they make no sense: then the page has said why.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    usual, heard : what the form begins with
+    """
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = _sound(usual)
+        seconds = st.number_input(
+            "Seconds heard",
+            min_value=1.0,
+            value=heard.max_seconds,
+            step=5.0,
+            key="finetune_max_seconds",
+            persist_state="session",
+            help="Only the start of a longer clip is heard.",
+            width=150,
+        )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen |= _text(dataset, usual) | {"device": _device(usual.device)}
+    chosen |= _plan(dataset, usual)
+    chosen |= _rates(usual)
+    extraction = ExtractSettings(max_seconds=float(seconds))
+    try:
+        settings = FinetuneSettings(**chosen)
+    except ParameterError as error:
+        forms.refuse(str(error))
+        return extraction, None
+    return extraction, settings if forms.folds_fit(dataset, settings.folds, settings.groups) else None
+
+
+def models_of(settings: FinetuneSettings) -> list[Model]:
+    """The models that settings name, as they are on this machine; the network is not asked, and PyTorch is not imported."""
+    wanted = [(_SOUND, settings.audio_model)] if settings.hears else []
+    wanted += [(_TEXT, settings.text_model)] if settings.reads else []
+    wanted += [(_WORDS, settings.recogniser)] if settings.recogniser else []
+    return [_look(part, name, settings) for part, name in wanted]
+
+
+def _look(part: str, name: str, settings: FinetuneSettings) -> Model:
+    try:
+        found = weights.find(name)
+    except ParameterError as error:
+        return Model(part, name, None, str(error))
+    try:
+        if part == _SOUND:
+            layers, _ = weights.encoder_shape(found)
+            if settings.layer is not None and settings.layer >= layers:
+                raise ParameterError(f"layer={settings.layer}: {name} has layers 0 to {layers - 1}")
+        if part == _TEXT:
+            weights.text_shape(found)
+        if part == _TEXT or (part == _SOUND and settings.audio == "lora"):
+            lora_targets(found)
+        if part == _WORDS:
+            weights.require_recogniser(found)
+    except ParameterError as error:
+        return Model(part, name, found, str(error))
+    return Model(part, name, found, "")
+
+
+def show_models(models: Sequence[Model], settings: FinetuneSettings, *, unfolded: bool) -> None:
+    """A table of the models, where PyTorch computes, and for each that is missing one sentence on what to bring."""
+    with st.expander("State of the models", icon=":material/memory:", expanded=unfolded):
+        st.dataframe(
+            model_table(models),
+            hide_index=True,
+            placeholder="",
+            key="finetune_models",
+            alt="Models, whether their weights are here, and how large they are",
+        )
+        device = device_of(settings)
+        if device is not None:
+            slow = "; an encoder of usual size takes minutes for an epoch there" if device.kind == "cpu" else ""
+            st.caption(plain(f"PyTorch computes on {device.kind} ({device.name}, {device.precision}){slow}."))
+    for model in models:
+        if model.problem and model.can_be_had:
+            st.info(plain(f"{model.problem}."), icon=":material/download:")
+        elif model.problem:
+            st.error(plain(f"{model.problem}."), icon=":material/error:")
+
+
+def model_table(models: Sequence[Model]) -> pd.DataFrame:
+    """A row a model: what it is for, its name, state, and where it is known layers, width, size and folder."""
+    rows = []
+    for model in models:
+        shape = None if model.found is None else _shape(model.found) or _heard_shape(model.found)
+        layers, width = shape or (None, None)
+        size = None if model.found is None else size_text(_weight_bytes(model.found.folder))
+        where = None if model.found is None else f"weights in {model.found.folder}"
+        state = "ready" if not model.problem else "to be fetched" if model.can_be_had else "something is missing"
+        rows.append((model.part, model.name, state, layers, width, size, where))
+    frame = pd.DataFrame(rows, columns=["For", "Model", "State", "Layers", "Width", "Size", "Rests on"])
+    return frame.astype({"Layers": "Int64", "Width": "Int64"}).dropna(axis=1, how="all")
+
+
+def device_of(settings: FinetuneSettings) -> Device | None:
+    """Where PyTorch computes; None where it cannot as it should, which the page then has said."""
+    try:
+        return choose(settings.device)
+    except ParameterError as error:
+        forms.refuse(str(error))
+        return None
+
+
+def show_texts(
+    dataset: Dataset, settings: FinetuneSettings, extract: ExtractSettings, workspace: Workspace, *, unfolded: bool
+) -> None:
+    """A few clips with what is read of them."""
+    if not settings.reads:
+        return
+    with (
+        st.expander("What is read of a few clips", icon=":material/notes:", expanded=unfolded),
+        errors_in_words(),  # the cache may be damaged
+    ):
+        found = resources.texts(dataset, settings, extract, workspace)
+        if found:
+            frame = pd.DataFrame([(plain(name), plain(_start(text))) for name, text in found], columns=["Clip", "Text"])
+            st.table(frame, border="horizontal", hide_index=True, alt="Clips with the text that is read")
+        else:
+            st.caption("Texts are made when the clips are extracted, which the fine-tuning does first.")
+        if settings.column is not None:
+            empty = sum(not row.columns.get(settings.column, "").strip() for row in dataset.train)
+            alone = "of those only the sound is heard" if settings.hears else "of those nothing is known"
+            told = f"{count(empty, 'clip')} to train on without a text: {alone}." if empty else ""
+            st.caption(told or "Every clip to train on has one.")
+
+
+def work_ahead(settings: FinetuneSettings, extract: ExtractSettings, dataset: Dataset, models: Sequence[Model]) -> str:
+    """How much work these settings are, about how long it takes, and what it puts on the disk, in words."""
+    ws = session.workspace()
+    said = [f"{count(settings.folds, 'fold')} of up to {count(settings.epochs, 'epoch')}"]
+    paces = resources.known_paces(list(session.jobs_here("finetune")), len(dataset.train))
+    pace = paces.get(alike(settings, extract.max_seconds))
+    if pace is None:
+        said.append("how long it takes is known after the first epoch")
+    else:
+        at_most = about(finetuning_seconds(settings, len(dataset.train), pace))
+        said.append(f"at most {at_most}, and about {pace.memory_gb:.1f} GB of memory, as earlier epochs here took")
+    missing = resources.without_features(dataset, features_for(settings, extract), ws.cache)
+    if to_do := max(0, missing - session.unreadable()):
+        said.append(f"before that {count(to_do, 'clip')} to extract")
+    heard = next((model.found for model in models if model.part == _SOUND and not model.problem), None)
+    if heard is not None:
+        clips = len({row.path for row in (*dataset.train, *dataset.test)})
+        seconds = resources.mean_seconds(dataset, extract.max_seconds)
+        what = "frames" if settings.audio == "frozen" else "waveforms"
+        taken = bytes_of(clips * seconds, heard, encode=settings.audio == "frozen")
+        said.append(f"{what} of all clips take about {size_text(taken)} on the disk")
+    return " · ".join(said)
+
+
+def without_torch() -> None:
+    """Say what is missing where PyTorch is not installed, with the one thing that can be done without it."""
+    st.info(
+        "Fine-tuning needs PyTorch, which is not installed. Stop the server, run the line below, and start it again.",
+        icon=":material/download:",
+    )
+    st.code("pip install 'earmark[deep]'", language="bash")
+    if st.button("Train an ensemble instead", type="primary", icon=":material/arrow_forward:", key="train_instead"):
+        st.switch_page(session.PAGES["train"])
+
+
+def _start(text: str) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS].rstrip()} ..."
+
+
+def text_label(source: str) -> str:
+    """A source of text for people.
+
+    Examples
+    --------
+    >>> text_label("column=said"), text_label("describe")
+    ('Column said', 'Described: its acoustics in words')
+    """
+    if source.startswith(COLUMN):
+        return f"Column {source.removeprefix(COLUMN)}"
+    return {
+        DESCRIBE: "Described: its acoustics in words",
+        RECOGNISED: "Recognised: what a Whisper hears",
+        NONE: "None: only the sound",
+    }.get(source, source)
+
+
+def _sound(usual: FinetuneSettings) -> dict[str, Any]:
+    """What is done with which audio encoder; the caller may add to the row."""
+    audio = st.segmented_control(
+        "Sound",
+        AUDIO,
+        default=usual.audio,
+        required=True,
+        format_func=lambda name: _AUDIO.get(name, name),
+        key="finetune_audio",
+        persist_state="session",
+        width="content",
+        help="Frozen: what the encoder says is computed once, the rest learns from it. Adapters: small additions inside the "
+        "encoder are trained too; slower, and more memory. Not heard: only the text counts.",
+    )
+    audio_model = _model("Audio encoder", [*ENCODERS.values()], usual.audio_model, key="finetune_audio_model")
+    layer = st.number_input(
+        "Layer",
+        min_value=0,
+        value=usual.layer,
+        placeholder="the last",
+        key="finetune_layer",
+        persist_state="session",
+        width=110,
+        disabled=audio == NONE,
+        help="Of the audio encoder, whose frames are read. Explain can score the layers of an encoder one by one.",
+    )
+    return {"audio": str(audio), "audio_model": audio_model, "layer": layer}
+
+
+def _device(usual: str) -> str:
+    if probe().kind == "cpu":  # where the last one may have been on a GPU
+        return "auto" if usual == "cuda" else usual
+    return str(
+        st.segmented_control(
+            "Device",
+            DEVICES,
+            default=usual,
+            required=True,
+            key="finetune_device",
+            persist_state="session",
+            help=f"Where PyTorch computes. Auto takes the GPU ({plain(probe().name)}).",
+        )
+    )
+
+
+def _model(label: str, usual_ones: Sequence[str], chosen: str, *, key: str) -> str:
+    names = list(dict.fromkeys([*usual_ones, chosen]))
+    name = st.selectbox(
+        label,
+        names,
+        index=names.index(chosen),
+        accept_new_options=True,
+        key=key,
+        persist_state="session",
+        width=330,
+        help="An id of the Hugging Face hub, or a folder as transformers saves it: type it and press Enter.",
+    )
+    return session.model_folder(name or chosen)
+
+
+def _text(dataset: Dataset, usual: FinetuneSettings) -> dict[str, str]:
+    """What is read with which text encoder: a column that both tables have, or where else the text comes from."""
+    options = [*(COLUMN + name for name in _columns(dataset)), DESCRIBE, RECOGNISED, NONE]
+    first = RECOGNISED if usual.recogniser else usual.text if usual.text in options else DESCRIBE
+    source = st.selectbox(
+        "Text",
+        options,
+        index=options.index(first),
+        format_func=text_label,
+        key="finetune_text",
+        persist_state="session",
+        width=270,
+        help="What is read beside what is heard. A column that says the label, or was written by who gave it, leaks it.",
+    )
+    recogniser = usual.recogniser or _RECOGNISER
+    if source == RECOGNISED:
+        recogniser = st.text_input(
+            "Recogniser",
+            recogniser,
+            key="finetune_recogniser",
+            persist_state="session",
+            width=270,
+            help="A Whisper: an id of the Hugging Face hub, or a folder.",
+        )
+    text_model = _model("Text encoder", _TEXT_MODELS, usual.text_model, key="finetune_text_model")
+    heard = RECOGNISED + session.model_folder(recogniser)
+    return {"text": heard if source == RECOGNISED else source, "text_model": text_model}
+
+
+def _columns(dataset: Dataset) -> list[str]:
+    """Columns of both tables, those with running text first."""
+    tables = [rows[0].columns for rows in (dataset.train, dataset.test) if rows]
+    there = [name for name in tables[0] if all(name in table for table in tables)] if tables else []
+    running = [name.removeprefix(f"transcript:{COLUMN}") for name in forms.text_columns(dataset)]
+    return sorted(there, key=lambda name: name not in running)
+
+
+def _plan(dataset: Dataset, usual: FinetuneSettings) -> dict[str, Any]:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        folds = _number("Folds", "folds", usual, 2, 50, help="As of an ensemble: the same groups and seed make the same folds.")
+        epochs = _number("Epochs", "epochs", usual, 1, 1000, help="At most; the best one on rows that are set apart is taken.")
+        batch = _number("Batch", "batch", usual, 1, 1024, help="Clips at once; where memory does not hold them, fewer are taken.")
+        groups = forms.choose_groups(dataset, usual.groups, key="finetune_groups")
+    return {"folds": folds, "epochs": epochs, "batch": batch, "groups": groups}
+
+
+def _rates(usual: FinetuneSettings) -> dict[str, Any]:
+    with st.expander("Rates, adapters and loss", icon=":material/tune:", key="finetune_more"):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            learning_rate = _rate("Learning rate", "learning_rate", usual, 1e-5, help="Of the adapters.")
+            head = _rate("Rate of the head", "head_learning_rate", usual, 1e-4, help="Of pooling, fusion and head.")
+            warmup = _share("Warm-up", "warmup", usual, help="Share of the steps in which the rate rises.")
+            decay = _share("Weight decay", "weight_decay", usual)
+            rank = _number("Rank", "rank", usual, 1, 256, help="Of the adapters.")
+            alpha = _number("Alpha", "alpha", usual, 1, 1024, help="What adapters add is scaled by alpha / rank.")
+            dropout = _share("Dropout", "dropout", usual, help="In adapters and fusion.")
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            fusion = st.segmented_control(
+                "Fusion",
+                FUSIONS,
+                default=usual.fusion,
+                required=True,
+                format_func=str.capitalize,
+                key="finetune_fusion",
+                persist_state="session",
+                help="How sound and text come together. Attention: each looks at the other. Gated: weighed. Concat: side by side.",
+            )
+            loss = st.segmented_control(
+                "Loss",
+                LOSSES,
+                default=usual.loss,
+                required=True,
+                format_func=lambda name: _LOSSES.get(name, name),
+                key="finetune_loss",
+                persist_state="session",
+                help="Huber forgives labels that stand out.",
+            )
+            says = "0 leaves it out. More also rewards predictions that spread as widely as the labels do (Lin's concordance)."
+            concordance = _share("Concordance", "concordance", usual, help=says)
+            clip_norm = _share("Clip gradient at", "clip_norm", usual, help="A gradient longer than this is shortened to it.")
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            patience = _number("Patience", "patience", usual, 1, 1000, help="Epochs without a better one that end a fold.")
+            accumulation = _number("Accumulation", "accumulation", usual, 1, 1024, help="Batches that make one step.")
+            percent = st.number_input(
+                "Interval, %",
+                50,
+                99,
+                min(99, max(50, round(100 * usual.level))),
+                key="finetune_level",
+                persist_state="session",
+                width=_WIDTH,
+                help="Share of labels that the interval of a prediction is to hold.",
+            )
+            seed = _number("Seed", "seed", usual, 0, 2**31 - 1)
+            stratified = st.toggle("Stratified folds", usual.stratified, key="finetune_stratified", persist_state="session")
+    rates: dict[str, Any] = {"learning_rate": learning_rate, "head_learning_rate": head, "warmup": warmup, "weight_decay": decay}
+    rates |= {"rank": rank, "alpha": alpha, "dropout": dropout, "fusion": str(fusion), "loss": str(loss)}
+    rates |= {"concordance": concordance, "patience": patience, "accumulation": accumulation, "clip_norm": clip_norm}
+    return rates | {"stratified": bool(stratified), "level": int(percent) / 100, "seed": seed}
+
+
+def classic_button(settings: FinetuneSettings | None) -> None:
+    """A button that brings the usual settings back."""
+    usual = FinetuneSettings()
+    here = settings is not None and all(getattr(settings, name) == getattr(usual, name) for name in CLASSIC)
+    st.button(
+        "Classic preset",
+        icon=":material/restart_alt:",
+        type="tertiary",
+        key="finetune_classic",
+        on_click=_classic,
+        disabled=here,
+        help=", ".join(f"{name.replace('_', ' ')} {getattr(usual, name):g}" for name in CLASSIC) + ".",
+    )
+
+
+def _classic() -> None:
+    usual = FinetuneSettings()
+    for name in CLASSIC:
+        st.session_state[f"finetune_{name}"] = getattr(usual, name)
+
+
+def _number(label: str, name: str, usual: FinetuneSettings, least: int, most: int, help: str | None = None) -> int:
+    key = _begin(name, usual)
+    st.session_state[key] = min(max(st.session_state[key], least), most)  # a command line may have asked for more
+    return int(st.number_input(label, least, most, step=1, key=key, persist_state="session", width=_WIDTH, help=help))
+
+
+def _rate(label: str, name: str, usual: FinetuneSettings, step: float, help: str | None = None) -> float:
+    key = _begin(name, usual)
+    rate = st.number_input(label, 0.0, step=step, format="%.3g", key=key, persist_state="session", width=_WIDTH, help=help)
+    return float(f"{rate:.6g}")  # what a sum of steps leaves behind the last figure is nobody's wish
+
+
+def _share(label: str, name: str, usual: FinetuneSettings, help: str | None = None) -> float:
+    key = _begin(name, usual)
+    return float(st.number_input(label, 0.0, step=0.05, format="%.3g", key=key, persist_state="session", width=_WIDTH, help=help))
+
+
+def _begin(name: str, usual: FinetuneSettings) -> str:
+    """The key of a widget that a button may set: so it begins through the session, not with a value of its own."""
+    key = f"finetune_{name}"
+    if key not in st.session_state:
+        st.session_state[key] = getattr(usual, name)
+    return key
+
+
+def _shape(found: Checkpoint) -> tuple[int, int] | None:
+    """Layers and width of a text encoder; None where it is none."""
+    try:
+        return weights.text_shape(found)
+    except ParameterError:
+        return None
+
+
+def _heard_shape(found: Checkpoint) -> tuple[int, int] | None:
+    try:
+        layers, width = weights.encoder_shape(found)
+    except ParameterError:
+        return None
+    return layers - 1, width
+
+
+def _weight_bytes(folder: Path) -> int:
+    """Of the weights in a folder, of one kind where there are two."""
+    sizes = [sum(path.stat().st_size for path in folder.glob(f"*{ending}")) for ending in _WEIGHTS]
+    return next((size for size in sizes if size), 0)

@@ -1,0 +1,289 @@
+"""The one ticking fragment: a job redrawn from its events while it is at work, and the page once more when it has ended."""
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from copy import deepcopy
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import resources
+from app.charts.marks import ZOOM, ticking_spec
+from app.words import about, count, duration, errors_in_words, plain
+from core import jobs
+from core.ensemble import EnsembleSettings
+from core.errors import EarmarkError
+from core.events import (
+    BatchHalved,
+    CheckStarted,
+    ClipChecked,
+    ClipExtracted,
+    ClipSetAside,
+    CompilingStarted,
+    DeviceChosen,
+    EpochScored,
+    ExplainStarted,
+    ExtractionStarted,
+    FinetuneStarted,
+    FitFinished,
+    FoldScored,
+    JobStarted,
+    LayerScored,
+    LayersStarted,
+    PartExplained,
+    Recorded,
+    StageStarted,
+    StepDone,
+    TrainingStarted,
+)
+from core.jobs import ACTIVE, CANCELLED, FAILED, LOST, QUEUED, Job
+from core.settings import build
+from core.tasks.forecast import all_fits, epoch_seconds
+
+TICK_S = 1.0
+_RATE_OVER_S = {"clip": 20.0, "fit": 120.0, "part": 120.0}
+_KINDS = {
+    "clip": (ClipChecked, ClipExtracted, ClipSetAside),
+    "fit": (FitFinished,),
+    "part": (PartExplained, LayerScored),
+}  # what counts one
+_ENDS = {
+    CANCELLED: "It was cancelled. What was finished is kept.",
+    LOST: "Its process is gone without a word: killed, or the machine went down. What was finished is kept.",
+}
+_VERBS = {
+    "check": "Looking at the clips",
+    "probe": "Measuring a few clips",
+    "extract": "Extracting",
+    "train": "Training",
+    "finetune": "Fine-tuning",
+    "predict": "Scoring",
+    "explain": "Explaining",
+    "layers": "Scoring the layers",
+    "blend": "Averaging",
+}
+
+
+def show_job(job: Job, draw: Callable[[list[Recorded]], None] | None = None, *, then_s: float = 0.0) -> None:
+    """Progress of a job with its cancel button; what else is to be seen of its events, ``draw`` draws.
+
+    Parameters
+    ----------
+    job : Job
+    draw : called with the events so far, inside the fragment
+    then_s : about how long a training takes after its clips are extracted; 0 where that is not known
+    """
+    active = jobs.status(job) in ACTIVE
+
+    def panel() -> None:
+        with errors_in_words():
+            state = jobs.status(job)
+            if state in ACTIVE:
+                recorded = resources.events(job.events)
+                _progress(job, state, recorded, then_s)
+                if draw is not None:
+                    draw(recorded)
+            elif active:
+                st.rerun()
+
+    st.fragment(panel, run_every=TICK_S if active else None)()
+
+
+def show_end(job: Job) -> bool:
+    """Say how a job ended that did not end well, with a button to go on; whether it was so."""
+    state = jobs.status(job)
+    if state == FAILED:
+        st.error(plain(jobs.why_failed(job)), icon=":material/error:")
+    elif state in _ENDS:
+        st.warning(_ENDS[state], icon=":material/pause_circle:")
+    else:
+        return False
+    resume_button(job)
+    return True
+
+
+def resume_button(job: Job) -> None:
+    """A button that goes on with a job that did not end well."""
+    label = "Try again" if jobs.status(job) == FAILED else "Go on where it stopped"
+    st.button(label, icon=":material/resume:", key=f"resume_{job.id}", on_click=_resume, args=(job,))
+
+
+def draw_chart(
+    table: pd.DataFrame, chart: Callable[..., Any], *shape: Hashable, key: str, what: str, zooms: bool = False, ticks: bool = True
+) -> None:
+    """A chart that ticks: what it looks like is built once, only the table is new.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+    chart : function of the table and of ``shape``
+    shape : what else the chart depends on
+    key, what : of the element, and what it shows, in words
+    zooms : bool, whether one can look closer
+    ticks : bool, whether more is to come
+    """
+    spec = deepcopy(ticking_spec(chart, *shape))
+    if zooms and ticks:  # a closer look outlasts the next table where it counts as selected
+        st.vega_lite_chart(table, spec, key=key, alt=what, on_select="rerun", selection_mode=ZOOM)
+    else:
+        st.vega_lite_chart(table, spec, key=key, alt=what)
+
+
+def rate_per_s(recorded: Sequence[Recorded], kinds: type | tuple[type, ...], *, over_s: float = 20.0) -> float | None:
+    """Events of these kinds per second over the last stretch of work, or None before there are two."""
+    at = [one.at for one in recorded if isinstance(one.event, kinds)]
+    recent = [one for one in at if one >= at[-1] - over_s]
+    if len(recent) < 2 or recent[-1] <= recent[0]:
+        return None
+    return (len(recent) - 1) / (recent[-1] - recent[0])
+
+
+def stage(recorded: Sequence[Recorded]) -> str | None:
+    """What is done beside the work itself now, such as a self-test, or waiting for a device; None while it is the work itself."""
+    for one in reversed(recorded):
+        match one.event:
+            case StageStarted(what=what):
+                return what
+            case ExtractionStarted() | FinetuneStarted():
+                return None
+    return None
+
+
+def of_ensemble(recorded: Sequence[Recorded]) -> list[Recorded]:
+    """What was told of the ensemble itself: what follows the start of a stage is of trainings beside it."""
+    end = next((place for place, one in enumerate(recorded) if isinstance(one.event, StageStarted)), len(recorded))
+    return list(recorded[:end])
+
+
+def steps(recorded: Sequence[Recorded]) -> tuple[str, int, int] | None:
+    """What is counted now, how much of it is done, and how much there is; None before the work has begun."""
+    counted = None
+    for one in recorded:
+        match one.event:
+            case CheckStarted(clips=total) | ExtractionStarted(to_do=total) if total:
+                counted = ("clip", 0, total)
+            case TrainingStarted(fits=total):
+                counted = ("fit", 0, total)
+            case ExplainStarted(parts=total) | LayersStarted(parts=total):
+                counted = ("part", 0, total)
+            case FinetuneStarted(folds=folds, epochs=epochs):
+                counted = ("epoch", 0, folds * epochs)
+            case StageStarted():
+                counted = None
+            case ClipChecked() | ClipExtracted() | ClipSetAside() | FitFinished() | PartExplained() | LayerScored() if counted:
+                counted = (counted[0], counted[1] + 1, counted[2])
+    if counted is not None and counted[0] == "epoch":
+        counted = (counted[0], int(epochs_done(recorded)), counted[2])
+    return counted
+
+
+def epochs_done(recorded: Sequence[Recorded]) -> float:
+    """Epochs of a fine-tuning that are behind it, parts of one counted; a fold that is scored counts as all that it may have."""
+    of_fold: dict[int, float] = {}
+    most = 0
+    for one in recorded:
+        match one.event:
+            case FinetuneStarted(epochs=most):
+                of_fold = {}
+            case StepDone(fold=fold, epoch=epoch) | EpochScored(fold=fold, epoch=epoch):
+                of_fold[fold] = min(epoch, most)
+            case FoldScored(fold=fold):
+                of_fold[fold] = most
+    return sum(of_fold.values())
+
+
+def device_in_words(recorded: Sequence[Recorded]) -> str | None:
+    """Where PyTorch computes, with the batch that memory allows; None where it has nothing to compute."""
+    words = None
+    for one in recorded:
+        match one.event:
+            case DeviceChosen(device=device, name=name):
+                words = f"PyTorch on {device} ({name})"
+            case BatchHalved(set_name="fine-tuning", batch=batch):
+                told = f"memory allows batches of {batch}"
+                words = f"{words.split(';')[0]}; {told}" if words else told
+            case BatchHalved(set_name=set_name, batch=batch) if words:
+                words = f"{words.split(';')[0]}; memory allows {set_name} {batch} at once"
+    return words
+
+
+def fits_beside(job: Job, recorded: Sequence[Recorded]) -> int:
+    """Fits of a training that come after the ones that are counted now: without a switch, or on permuted labels."""
+    if job.kind != "train":
+        return 0
+    counted, finished = steps(recorded), sum(isinstance(one.event, FitFinished) for one in recorded)
+    left_now = counted[2] - counted[1] if counted is not None and counted[0] == "fit" else 0
+    try:
+        settings = build(EnsembleSettings, job.request["ensemble"])
+    except (EarmarkError, KeyError, TypeError):  # of another version
+        return 0
+    return max(0, all_fits(settings) - finished - left_now)
+
+
+def _progress(job: Job, state: str, recorded: list[Recorded], then_s: float) -> None:
+    verb = _VERBS.get(job.kind, job.kind)
+    started = next((one.at for one in recorded if isinstance(one.event, JobStarted)), time.time())
+    if (beside := stage(recorded)) is not None:
+        verb = beside[:1].upper() + beside[1:]
+    counted = steps(recorded)
+    if beside is not None and beside.startswith("waiting"):
+        text, share = f"{verb} ...", 0.0
+    elif state == QUEUED or counted is None:
+        text, share = f"{verb}: getting ready ...", 0.0
+    elif job.kind == "train" and counted[0] == "clip" and counted[1] == counted[2]:
+        text, share = f"{verb}: looking for what ties clips together ...", 1.0
+    elif job.kind == "finetune" and counted[0] == "clip" and counted[1] == counted[2]:
+        text, share = f"{verb}: reading encoders, texts and groups ...", 1.0
+    elif counted[0] == "epoch":
+        text, share = _epochs_in_words(verb, recorded, counted[1:], time.time() - started)
+    else:
+        unit, done, total = counted
+        rate = rate_per_s(recorded, _KINDS[unit], over_s=_RATE_OVER_S[unit])
+        if unit == "clip" and job.kind in ("train", "finetune"):  # what is missing is extracted first, then heard
+            verb = _VERBS["extract"] if sum(isinstance(one.event, ExtractionStarted) for one in recorded) < 2 else "Hearing"
+        parts = [f"{verb}: {done:,} of {count(total, unit)}"]
+        if done == 0 and any(isinstance(one.event, CompilingStarted) for one in recorded):
+            parts.append("compiling for this machine, once, for about half a minute")
+        elif done == 0 and unit == "clip":
+            parts.append("starting the workers")
+        if unit == "clip" and (device := device_in_words(recorded)):
+            parts.append(device)
+        if rate is not None and unit == "clip":
+            parts.append(f"{rate:.1f} clips per second" if rate >= 0.1 else f"{60 * rate:.1f} clips per minute")
+        if rate is not None and done < total:
+            parts.append(f"about {duration((total - done) / rate)} left")
+            if unit == "fit" and (later := fits_beside(job, recorded)):
+                parts[-1] += f", {about((total - done + later) / rate)} with what comes after"
+        if unit == "clip" and then_s and done < total:
+            parts.append(f"then {about(then_s)} of training")
+        parts.append(f"{duration(time.time() - started)} so far")
+        text, share = " · ".join(parts), min(1.0, done / total)
+    asked = job.cancel.exists()
+    if asked:
+        jobs.press(job)
+    with st.container(horizontal=True, vertical_alignment="center", key=f"job_{job.kind}"):
+        st.progress(share, text="Stopping ..." if asked else text)
+        st.button("Cancel", icon=":material/stop_circle:", key=f"cancel_{job.id}", on_click=_cancel, args=(job,), disabled=asked)
+
+
+def _epochs_in_words(verb: str, recorded: list[Recorded], counted: tuple[int, int], spent_s: float) -> tuple[str, float]:
+    """Progress of a fine-tuning, and its share of the whole."""
+    done, total = epochs_done(recorded), counted[1]
+    parts = [f"{verb}: {counted[0]:,} of {count(total, 'epoch')}"]
+    if device := device_in_words(recorded):
+        parts.append(device)
+    if (seconds := epoch_seconds(recorded)) is not None and done < total:
+        parts.append(f"at most {about((total - done) * seconds)} left, less where folds stop early")
+    parts.append(f"{duration(spent_s)} so far")
+    return " · ".join(parts), min(1.0, done / total)
+
+
+def _cancel(job: Job) -> None:
+    with errors_in_words():
+        jobs.cancel(job)
+
+
+def _resume(job: Job) -> None:
+    with errors_in_words():
+        jobs.submit(job.kind, job.request, job.folder.parent)

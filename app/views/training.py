@@ -1,0 +1,110 @@
+"""A training drawn while it is at work: its errors as they come. Errors are in the unit of the label."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from app.charts import training
+from app.views import live
+from app.words import LITTLE, NOTHING, group_noun, plain
+from core.events import FitFinished, FoldScored, LeakGapFound, Recorded, RoundsScored, TrainingStarted, Warned
+
+
+def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | None) -> None:
+    """Errors as they come: each member on each fold, all that is fitted so far against the constant, and rounds of boosting.
+
+    Parameters
+    ----------
+    recorded : events of the job so far
+    plan : the ensemble's settings, as the job's request has them
+    best : RMSE of the best run before that can be compared, or None
+    """
+    for one in recorded:
+        if isinstance(one.event, Warned):
+            st.warning(plain(one.event.text), icon=":material/warning:")
+    ours = [one.event for one in live.of_ensemble(recorded)]
+    leak = next((event for event in ours if isinstance(event, LeakGapFound)), None)
+    if leak is not None:
+        leak_words(leak.random_rmse, leak.grouped_rmse, leak.groups, chosen=plan.get("groups") is not None)
+    total = next((event.fits for event in ours if isinstance(event, TrainingStarted)), 0)
+    if not total:
+        return
+    fits = [event for event in ours if isinstance(event, FitFinished)]
+    scored = sum(isinstance(event, FoldScored) for event in ours)
+    folds, repeats = plan["folds"], plan.get("repeats", 1)
+    last = fits[-1] if fits else None
+    with st.grid(4, min_column_width=190):
+        st.metric("RMSE out of fold, so far", f"{last.oof_rmse:.4f}" if last else NOTHING, border=True, help="Mean of the members.")
+        st.metric("Constant predictor", f"{last.constant_rmse:.4f}" if last else NOTHING, border=True, help="On the same clips.")
+        st.metric(
+            "Best run before", NOTHING if best is None else f"{best:.4f}", border=True, help="On this data, with these groups."
+        )
+        st.metric("Folds complete", f"{scored} of {folds * repeats}", border=True)
+    if (beside := live.stage(recorded)) is not None:
+        st.caption(f"The ensemble is fitted. Now: {plain(beside)}. What is drawn here is the ensemble alone.")
+    if not fits:
+        st.caption("The first fits are under way ...")
+    else:
+        with st.grid(2, min_column_width=320):
+            table, shape = training.fold_table(fits, repeats), (tuple(plan["members"]), folds, repeats)
+            live.draw_chart(table, training.fold_chart, *shape, key="fold_scores", what="RMSE by member and fold")
+            live.draw_chart(
+                training.running_table(fits, total, best),
+                training.running_chart,
+                total,
+                best is not None,
+                key="running_error",
+                what="RMSE so far, beside the constant's and the best run's",
+                zooms=True,
+            )
+        st.caption("Ctrl and the wheel look closer at errors so far and rounds; dragging moves, a double click shows all.")
+    if any(isinstance(event, RoundsScored) for event in ours):
+        st.markdown("**Rounds of boosting**")
+        draw_rounds(ours, plan["members"], folds, ticks=True)
+
+
+def draw_rounds(events: Sequence[object], members: Sequence[str], folds: int, *, ticks: bool = False) -> None:
+    """A small chart for each boosted member: its error by round, a line a fold; ``ticks`` where more rounds are to come."""
+    rounds = [event for event in events if isinstance(event, RoundsScored)]
+    told = {event.model for event in rounds}
+    st.caption("RMSE on the rows that early stopping looks at: training rows, not the fold's score.")
+    with st.grid(min(3, len(told)), min_column_width=260):
+        for number, member in enumerate(members):
+            if member in told:
+                with st.container():
+                    st.caption(plain(member))
+                    table = training.round_table([one for one in rounds if one.model == member])
+                    what = f"RMSE of {member} by round, on the early-stopping rows"
+                    key = f"rounds_{number}"
+                    live.draw_chart(table, training.round_chart, folds, key=key, what=what, zooms=True, ticks=ticks)
+
+
+def leak_words(random_rmse: float, grouped_rmse: float, groups: str, *, chosen: bool) -> None:
+    """What a cheap model says of the folds, before the long work."""
+    name = group_noun(groups)
+    with st.container(border=True):
+        st.markdown(f"**Leak gap {grouped_rmse - random_rmse:+.3f}**, as a cheap model sees it")
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+            st.metric("In random folds", f"{random_rmse:.3f}", width="content")
+            st.metric(plain(f"Grouped by {name}"), f"{grouped_rmse:.3f}", width="content")
+            st.markdown(plain(leak_sentence(random_rmse, grouped_rmse, groups, chosen=chosen)), width="content")
+
+
+def leak_sentence(random_rmse: float, grouped_rmse: float, groups: str, *, chosen: bool) -> str:
+    """What follows from the two errors of a cheap model.
+
+    Examples
+    --------
+    >>> leak_sentence(0.61, 0.79, "speaker", chosen=True)
+    'Random folds would have told 0.61; for a new speaker expect 0.79.'
+    >>> leak_sentence(0.61, 0.79, "speaker, which was not chosen", chosen=False)
+    'These folds are random and tell 0.61; for a new speaker expect 0.79.'
+    >>> leak_sentence(0.61, 0.615, "room", chosen=True)
+    'It makes little difference whether the room is known.'
+    """
+    name = group_noun(groups)
+    if grouped_rmse - random_rmse < LITTLE * random_rmse:
+        return f"It makes little difference whether the {name} is known."
+    told = "Random folds would have told" if chosen else "These folds are random and tell"
+    return f"{told} {random_rmse:.2f}; for a new {name} expect {grouped_rmse:.2f}."

@@ -1,0 +1,343 @@
+"""What the command line shows: progress as bars on standard error, results as lines for people or for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core.events import (
+    BatchHalved,
+    CheckStarted,
+    ClipChecked,
+    ClipExtracted,
+    ClipSetAside,
+    CompilingStarted,
+    DeviceChosen,
+    EpochScored,
+    Event,
+    ExplainStarted,
+    ExtractionStarted,
+    FinetuneStarted,
+    FitFinished,
+    FoldScored,
+    JobStarted,
+    LayerScored,
+    LayersStarted,
+    LeakGapFound,
+    PartExplained,
+    StageStarted,
+    TrainingStarted,
+    Warned,
+    ignore,
+)
+from core.runs import BLEND
+from core.workspace import to_json
+
+if TYPE_CHECKING:
+    from core.data.dataset import Problem
+    from core.insight.explain import Explanation
+    from core.runs import Run
+    from core.tasks.score import Evaluation, Prediction
+
+_TOP = 15  # columns named for people
+_SHOWN = 20  # problems printed for people; --json has them all
+
+
+class Progress:
+    """Draws events as bars on standard error."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._epochs = 0  # of a fold at most, where encoders are trained
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._close()
+
+    def __call__(self, event: Event) -> None:
+        try:
+            self._draw(event)
+        except OSError:  # nobody looks any more; the work goes on
+            self._bar, self._draw = None, ignore  # type: ignore[method-assign]
+
+    def _draw(self, event: Event) -> None:
+        match event:
+            case JobStarted():
+                self._close()
+            case CheckStarted(clips=clips):
+                self.start(clips, "check", "clip")
+            case ExtractionStarted(clips=clips, cached=cached, to_do=to_do):
+                print(f"{clips} clips: {cached} cached, {to_do} to extract", file=sys.stderr)
+                if to_do:
+                    self.start(to_do, "extract", "clip")
+            case TrainingStarted(fits=fits):
+                self.start(fits, "train", "fit")
+            case ExplainStarted(parts=parts):
+                self.start(parts, "explain", "part")
+            case LeakGapFound(random_rmse=random_rmse, grouped_rmse=grouped_rmse, groups=groups):
+                self._close()
+                print(f"cheap model: RMSE {random_rmse:.4f} in random folds, {grouped_rmse:.4f} by {groups}", file=sys.stderr)
+            case DeviceChosen(device=device, name=name):
+                if self._bar is not None:
+                    self._bar.write(f"PyTorch computes on {device} ({name})", file=sys.stderr)
+            case BatchHalved(set_name=set_name, batch=batch):
+                if self._bar is not None:
+                    self._bar.write(f"{set_name}: memory ran out; from here on at most {batch} at once", file=sys.stderr)
+            case LayersStarted(parts=parts):
+                self.start(parts, "layers", "score")
+            case LayerScored(layer=layer, head=head, rmse=rmse):
+                if self._bar is not None:
+                    self._bar.write(f"layer {layer}, {head}: RMSE {rmse:.4f}", file=sys.stderr)
+                    self._bar.update()
+            case FinetuneStarted(folds=folds, epochs=epochs, trained=trained, parameters=parameters):
+                self.start(folds * epochs, "fine-tune", "epoch")
+                self._epochs = epochs
+                self._bar.write(
+                    f"{trained:,} of {parameters:,} parameters are trained ({trained / parameters:.2%})", file=sys.stderr
+                )
+            case EpochScored(fold=fold, epoch=epoch, rmse=rmse):
+                if self._bar is not None:
+                    self._bar.write(f"fold {fold + 1}, epoch {epoch}: RMSE {rmse:.4f} on rows set apart", file=sys.stderr)
+                    self._bar.update()
+            case StageStarted(what=what):
+                self._close()
+                print(f"{what} ...", file=sys.stderr)
+            case Warned(text=text):
+                self._close()
+                print(f"warning: {text}", file=sys.stderr)
+            case _ if self._bar is None:  # its start was not recorded
+                return
+            case CompilingStarted():
+                self._bar.write("compiling the extractor for this machine: once, about half a minute", file=sys.stderr)
+            case ClipSetAside(file=file, reason=reason):
+                self._bar.write(f"set aside: {file}: {reason}", file=sys.stderr)
+                self._bar.update()
+            case ClipExtracted() | ClipChecked() | FitFinished() | PartExplained():
+                self._bar.update()
+            case FoldScored(fold=fold, rmse=rmse) if self._epochs:
+                self._bar.write(f"fold {fold + 1}: RMSE {rmse:.4f} on its own rows", file=sys.stderr)
+                self._bar.update(max(0, (fold + 1) * self._epochs - self._bar.n))  # it may have ended sooner
+            case FoldScored(fold=fold, rmse=rmse, repeat=repeat):
+                self._bar.write(f"repeat {repeat + 1}, fold {fold + 1}: ensemble RMSE {rmse:.4f}", file=sys.stderr)
+
+    def start(self, total: int, what: str, unit: str) -> None:
+        """Begin a bar that shows the rate and the time left."""
+        from tqdm import tqdm
+
+        self._close()
+        self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr, dynamic_ncols=True, smoothing=0.1)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def print_json(value: object) -> None:
+    """One line of JSON, NaN as null."""
+    print(json.dumps(to_json(value), ensure_ascii=False, allow_nan=False))
+
+
+def print_problems(problems: Iterable["Problem"]) -> None:
+    """The first problems of each level."""
+    ordered = sorted(problems, key=lambda problem: problem.level)
+    for level, title in (("error", "set aside"), ("warning", "kept, with a warning")):
+        some = [problem for problem in ordered if problem.level == level]
+        if some:
+            print(f"{len(some)} {title}:")
+            _print_some([f"{problem.file}: {problem.reason}" for problem in some], out=sys.stdout)
+
+
+def print_prediction(one: "Prediction") -> None:
+    """A clip in a line: the prediction, its interval, and why to doubt it."""
+    value, ends = "not scored", ""
+    if one.prediction is not None:
+        value, ends = f"{one.prediction:.4f}", f"{one.low:.4f} to {one.high:.4f}"
+    doubts = list(one.warnings)
+    if one.trained_on:
+        doubts.append(f"trained on this clip, as {one.trained_on[0]}")
+    if (around := one.surroundings) is not None and around.outside_count > around.outside_usual:
+        named = ", ".join(far.column for far in around.outside[:3])
+        doubts.append(f"{around.outside_count} of {around.columns} columns outside of what was trained on: {named}")
+    print("  ".join([f"{value:>12}", f"{ends:>20}", one.file, *(f"[{doubt}]" for doubt in doubts)]))
+
+
+def print_evaluation(found: "Evaluation | None", why_not: str | None = None) -> None:
+    """Scores against labels, where there are any."""
+    if why_not is not None:
+        print(f"not compared with labels: {why_not}")
+    if found is None:
+        return
+    print(f"{len(found.rows)} labelled clips that the run was not trained on")
+    for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
+        print(f"  {name:14} {value:.4f}")
+    print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
+    if found.trained_on:
+        print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")
+
+
+def _print_some(lines: Sequence[str], out: Any) -> None:
+    for line in lines[:_SHOWN]:
+        print(f"  {line}", file=out)
+    if len(lines) > _SHOWN:
+        print(f"  ... and {len(lines) - _SHOWN} more", file=out)
+
+
+def print_run(run: "Run", out: Any) -> None:
+    """Scores of a run by fold and model, and where its files are."""
+    scores, record = run.scores, run.record
+
+    def tell(text: str = "") -> None:
+        print(text, file=out)
+
+    settings, data = record["settings"]["ensemble"], record["dataset"]
+    grouped = f"grouped by {settings['groups']}" if settings["groups"] else "without groups"
+    kind = "stratified folds" if settings["stratified"] else "folds"
+    if run.is_finetuned:
+        of = record["settings"]["finetune"]
+        how = f"audio {of['audio']}, text {of['text']}, fusion {of['fusion']}"
+    else:
+        how = "equal blend of runs" if run.kind == BLEND else f"{settings['preset']} preset"
+    plan = f"{settings['repeats']} x {settings['folds']} {kind} {grouped}, {how}"
+    tell(f"run {run.id}: {data['train_clips']} clips of {data['name']}, {plan}")
+    tell()
+    folds = settings["folds"]
+    width = max(14, *(len(name) for name in scores["models"]))
+    head = "".join(f"{f'fold {fold + 1}':>9}" for fold in range(folds))
+    tell(f"  {'RMSE':{width}}{head}{'mean':>9}{'std':>8}{'OOF':>9}{'weight':>8}")
+    members = scores["models"].items()
+    for name, model in members if run.is_finetuned else (*members, ("ensemble", scores)):
+        means = [sum(model["fold_rmse"][fold::folds]) / settings["repeats"] for fold in range(folds)]
+        row = "".join(f"{value:9.4f}" for value in means)
+        weight = f"{scores['blend'][name]:8.2f}" if name in scores["blend"] else ""
+        tell(f"  {name:{width}}{row}{model['fold_rmse_mean']:9.4f}{model['fold_rmse_std']:8.4f}{model['oof_rmse']:9.4f}{weight}")
+    tell()
+    pearson, r2 = (_figure(scores[name]) for name in ("oof_pearson", "oof_r2"))
+    badge = scores["badges"]["oof_rmse"]
+    tell(f"  out-of-fold   RMSE {scores['oof_rmse']:.4f} [{badge}]  MAE {scores['oof_mae']:.4f}  Pearson {pearson}  R2 {r2}")
+    if settings["repeats"] > 1:
+        tell("  by repeat     " + "  ".join(f"{value:.4f}" for value in scores["oof_rmse_by_repeat"]))
+    tell(f"  constant      RMSE {scores['constant_rmse']:.4f}  (the mean label of the other folds)")
+    level, width_ = scores["interval"]["level"], scores["interval"]["mean_width"]
+    tell(f"  intervals     {scores['interval_coverage']:.1%} of labels inside, {level:.0%} asked for; mean width {width_:.3g}")
+    if run.is_finetuned:
+        share = f"{scores['trained_parameters']:,} of {scores['parameters']:,}"
+        tell(f"  trained       {scores['trained_share']:.2%} of the parameters ({share})")
+    if leak := scores["leak"]:
+        by = f"{leak['random_rmse']:.4f} in random folds, {leak['grouped_rmse']:.4f} by {leak['groups']}"
+        tell(f"  leak gap      {leak['gap']:+.4f}: a cheap model has RMSE {by}")
+    for proposal in record["proposed_groups"]:
+        tell(f"  not tied      {proposal['tied']} clips: {proposal['reason']} (--groups auto ties them)")
+    for one in record["label_leaks"]:
+        tell(f"  holds labels  {one['column']}: {one['reason']}")
+    if tested := scores["self_test"]:
+        verdict = "passed" if tested["passed"] else "FAILED: something is learned that no clip tells"
+        tell(f"  self-test     {tested['ratio']:.3f} of the constant's error on permuted labels: {verdict}")
+    for name, verdict in scores["verdicts"].items():
+        tell(f"  {name:13} {verdict['sentence']}")
+    test = record["test"]
+    if test and test["count"]:
+        figures = "  ".join(f"{name} {test[name]:.4f}" for name in ("min", "max", "mean", "median", "std"))
+        tell(f"  {test['count']} test clips  {figures}")
+    if test and test["filled_with_training_median"]:
+        filled = test["filled_with_training_median"]
+        tell(f"  {len(filled)} test clips cannot be read and got the training median: {', '.join(filled[:_SHOWN])}")
+    aside = record["set_aside"]
+    if aside:
+        tell(f"  {len(aside)} clips set aside:")
+        _print_some([f"  {problem['file']}: {problem['reason']}" for problem in aside], out=out)
+    tell()
+    if record["submission"]:
+        tell(f"  submission  {record['submission']}")
+    tell(f"  run         {run.folder}")
+    tell(f"  {record['seconds']:.1f} s")
+
+
+def print_explanation(run: "Run", explanation: "Explanation", clips: Sequence[str]) -> None:
+    """The columns that move most, what families do, and where the prediction of each named clip comes from."""
+    from core.extraction.export import definitions
+    from core.insight.explain import family_shares
+
+    known = definitions(run.record["settings"]["extract"]["features"])
+    importance, names = explanation.importance, explanation.columns
+    print(f"run {run.id}: {len(explanation.filenames)} clips, each explained by the models that did not train on it [out-of-fold]")
+    print()
+    print(f"  {'mean change':>11}  {'shuffled':>9}  column")
+    for place in (-importance).argsort(kind="stable")[:_TOP].tolist():
+        name = names[place]
+        about = f"{known[name].definition}, {known[name].unit}" if name in known else "column of the table"
+        equal = f" (and {len(explanation.equal[name])} equal)" if name in explanation.equal else ""
+        checked = explanation.permutation[place]
+        shuffled = f"{checked:+.4f}" if checked == checked else ""
+        print(f"  {importance[place]:11.4f}  {shuffled:>9}  {name}{equal}: {about}")
+    print()
+    print("  by family: " + ", ".join(f"{name} {share:.0%}" for name, share in family_shares(explanation).items()))
+    print("  mean change: of the prediction, in units of the label; shuffled: rise of the RMSE where the column is shuffled")
+    for clip in clips:
+        row = explanation.filenames.index(clip)
+        moved = explanation.contributions[row]
+        print()
+        print(f"{clip}: label {explanation.labels[row]:.10g}, predicted out of fold {explanation.oof_prediction[row]:.4f}")
+        print(f"  {explanation.base[row]:+10.4f}  base: what the models say on average")
+        order = abs(moved).argsort(kind="stable")[::-1]
+        for place in order[:_TOP].tolist():
+            unit = known[names[place]].unit if names[place] in known else ""
+            value = f"{explanation.values[row, place]:.5g} {'' if unit == '1' else unit}".strip()
+            print(f"  {moved[place]:+10.4f}  {names[place]} = {value}")
+        rest = order[_TOP:]
+        print(f"  {moved[rest].sum():+10.4f}  {len(rest)} other columns")
+        print(f"  {explanation.prediction[row]:10.4f}  the prediction, before it is brought into the range of the labels")
+
+
+def explanation_record(run: "Run", explanation: "Explanation", clips: Sequence[str]) -> dict[str, Any]:
+    """The same as one JSON object, with all columns."""
+    from core.insight.explain import family_shares
+
+    rows = [explanation.filenames.index(clip) for clip in clips]
+    columns = [
+        {"column": name, "family": family, "mean_change": change, "permutation": rise, "equal": explanation.equal.get(name, ())}
+        for name, family, change, rise in zip(
+            explanation.columns,
+            explanation.families,
+            explanation.importance.tolist(),
+            explanation.permutation.tolist(),
+            strict=True,
+        )
+    ]
+    return {
+        "run_id": run.id,
+        "clips_explained": len(explanation.filenames),
+        "badge": "out-of-fold",
+        "columns": sorted(columns, key=lambda one: -one["mean_change"]),
+        "families": family_shares(explanation),
+        "clips": [
+            {
+                "file": explanation.filenames[row],
+                "label": explanation.labels[row],
+                "oof_prediction": explanation.oof_prediction[row],
+                "prediction": explanation.prediction[row],
+                "base": explanation.base[row],
+                "contributions": dict(zip(explanation.columns, explanation.contributions[row].tolist(), strict=True)),
+            }
+            for row in rows
+        ],
+    }
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def print_layers(done: dict[str, Any]) -> None:
+    """Scores of an encoder's layers as a table, and the band that is proposed."""
+    scores, band = done["scores"], done["band"]
+    grouped = f", grouped by {scores['groups']}" if scores["groups"] else ""
+    print(f"{scores['encoder']}: out-of-fold RMSE on {scores['rows']} clips{grouped}")
+    print("  layer  " + "".join(f"{head:>10}" for head in scores["heads"]))
+    for layer, row in enumerate(scores["oof_rmse"]):
+        mark = "  *" if band["first"] is not None and band["first"] <= layer <= band["last"] else ""
+        print(f"  {layer:5d}  " + "".join(f"{value:10.4f}" for value in row) + mark)
+    print(f"  the constant predictor: {scores['constant_rmse']:.4f}")
+    print(f"proposed (*): {done['set']}; {band['reason']}" if done["set"] else band["reason"])

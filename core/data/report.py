@@ -1,0 +1,215 @@
+"""A data set in, what its audio shows out: every clip is decoded once. Lengths in seconds, rates in Hz, levels in dBFS."""
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.data.audio import clip_deadline_s, clip_warnings, read_clip
+from core.data.dataset import ERROR, WARNING, Dataset, Problem, Row, describe_labels, why_not_trainable
+from core.data.duplicates import SAME_AUDIO, Twins
+from core.events import CheckStarted, ClipChecked, Notify, ignore
+from core.runtime.pool import map_unordered
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What was heard of a clip that can be used.
+
+    Attributes
+    ----------
+    file : str, as the table spells it
+    split : str, "train" or "test"
+    seconds : float, its length
+    sample_rate_hz : int
+    channels : int
+    peak_dbfs : float or None, level of its loudest sample in the first 45 s; None for digital silence
+    rms_dbfs : float or None, root of the mean squared sample there, over all channels; a sine at full scale has -3.0
+    """
+
+    file: str
+    split: str
+    seconds: float
+    sample_rate_hz: int
+    channels: int
+    peak_dbfs: float | None
+    rms_dbfs: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ``check`` says of a data set.
+
+    Attributes
+    ----------
+    clips : tuple of ClipFacts, each usable clip once for each table that names it
+    labels : np.ndarray [shape=(train_clips,)]
+    problems : tuple of Problem
+    twins : tuple of Twins, clips with the same sound, each with the first that has it
+    """
+
+    clips: tuple[ClipFacts, ...]
+    labels: np.ndarray
+    problems: tuple[Problem, ...]
+    twins: tuple[Twins, ...] = ()
+
+    @property
+    def train_clips(self) -> int:
+        return len(self.labels)
+
+    @property
+    def test_clips(self) -> int:
+        return sum(clip.split == "test" for clip in self.clips)
+
+    @property
+    def seconds(self) -> float:
+        """Length of all usable clips."""
+        return sum(clip.seconds for clip in self.clips)
+
+    @property
+    def sample_rates(self) -> dict[int, int]:
+        """Number of clips by rate in Hz."""
+        return dict(Counter(clip.sample_rate_hz for clip in self.clips))
+
+    @property
+    def why_not(self) -> str | None:
+        """Why no model can be trained on this, or None."""
+        return why_not_trainable(self.labels)
+
+    def as_json(self) -> dict[str, object]:
+        """The record that ``earmark check --json`` prints."""
+        return {
+            "clips": len(self.clips),
+            "seconds": self.seconds,
+            "labels": describe_labels(self.labels),
+            "problems": [{"file": p.file, "level": p.level, "reason": p.reason} for p in self.problems],
+        }
+
+
+def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notify = ignore) -> Report:
+    """Decode every clip and add what the audio itself shows to the problems of the tables.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    workers : int >= 0, processes; None takes one for each core
+    notify : called with CheckStarted, then a ClipChecked after each clip
+
+    Returns
+    -------
+    report : Report
+    """
+    problems = list(dataset.problems)
+    paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
+    notify(CheckStarted(len(paths)))
+    heard: dict[Path, _Heard] = {}
+    failed: dict[Path, str] = {}
+    for outcome in map_unordered(_hear, paths, workers=_few(workers, len(paths)), deadline_s=clip_deadline_s):
+        if outcome.value is None:
+            failed[outcome.item] = outcome.error or ""
+        else:
+            heard[outcome.item] = outcome.value
+        notify(ClipChecked(outcome.item.name))
+
+    first: dict[bytes, tuple[str, str]] = {}
+    twins: list[Twins] = []
+    clips: list[ClipFacts] = []
+    told: set[Path] = set()
+    for split, rows in (("train", dataset.train), ("test", dataset.test)):
+        for row in _each_clip(rows):
+            if row.path in failed:
+                reasons = [(ERROR, failed[row.path])]
+            else:
+                clip = heard[row.path]
+                clips.append(
+                    ClipFacts(row.name, split, clip.seconds, clip.sample_rate_hz, clip.channels, clip.peak_dbfs, clip.rms_dbfs)
+                )
+                reasons = [(WARNING, reason) for reason in clip.warnings]
+                if row.path not in told and clip.sound in first:
+                    reasons.append((WARNING, f"the same audio as {first[clip.sound][1]}"))
+                    twins.append(Twins(SAME_AUDIO, *first[clip.sound], split, row.name))
+                first.setdefault(clip.sound, (split, row.name))
+            if row.path not in told:
+                problems += [Problem(row.name, level, reason, split) for level, reason in reasons]
+            told.add(row.path)
+    labels = np.array([row.label for row in dataset.train if row.path in heard])
+    return Report(tuple(clips), labels, tuple(problems), tuple(twins))
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    sound: bytes
+    seconds: float
+    sample_rate_hz: int
+    channels: int
+    peak_dbfs: float | None
+    rms_dbfs: float | None
+    warnings: tuple[str, ...]
+
+    def facts(self, file: str, split: str) -> ClipFacts:
+        return ClipFacts(file, split, self.seconds, self.sample_rate_hz, self.channels, self.peak_dbfs, self.rms_dbfs)
+
+
+def _hear(path: Path) -> _Heard:
+    clip = read_clip(path)
+    digest = hashlib.blake2b(
+        clip.samples.tobytes(), digest_size=16, key=f"{clip.sample_rate_hz} Hz, {clip.duration_s:.6f} s".encode()
+    )
+    peak = float(np.abs(clip.samples).max())
+    rms = math.sqrt(float(np.mean(np.square(clip.samples, dtype=np.float64))))
+    return _Heard(
+        digest.digest(),
+        clip.duration_s,
+        clip.sample_rate_hz,
+        clip.samples.shape[1],
+        _dbfs(peak),
+        _dbfs(rms),
+        tuple(clip_warnings(clip)),
+    )
+
+
+def _dbfs(amplitude: float) -> float | None:
+    return 20 * math.log10(amplitude) if amplitude > 0 else None
+
+
+def _each_clip(rows: Iterable[Row]) -> Iterable[Row]:
+    """The first row of each clip: a test table may name one twice."""
+    seen: set[Path] = set()
+    for row in rows:
+        if row.path not in seen:
+            seen.add(row.path)
+            yield row
+
+
+KINDS = (  # of problems, with what their reasons look like
+    ("no such file", r"^missing:|^the row names no file|^not a file name|^the name (leaves|fits)"),
+    ("label", r"^label|with different labels|^the row has"),
+    ("named twice", r"^named \d+ times with the same"),
+    ("same audio", r"^the same audio as"),
+    ("name of a copy", r"^the name looks like a copy"),
+    ("silent", r"^silent"),
+    ("clipped", r"^clipped"),
+    ("long", r"^longer than"),
+    ("in no table", r"^no table names"),
+)
+
+
+def kind_of(reason: str) -> str:
+    """The kind of a problem, by its reason.
+
+    Examples
+    --------
+    >>> kind_of("clipped: 1.3 % of the samples are at full scale"), kind_of("the file is empty (0 bytes)")
+    ('clipped', 'unreadable')
+    """
+    return next((kind for kind, pattern in KINDS if re.search(pattern, reason)), "unreadable")
+
+
+def _few(workers: int | None, items: int) -> int | None:
+    """Starting processes costs more than a handful of clips does."""
+    return 0 if workers is None and items <= 4 else workers

@@ -1,0 +1,1 @@
+"""Clips in, vectors and matrices out, each computed once."""

@@ -1,0 +1,123 @@
+"""Exported matrices in, one matrix a table out, and that matrix as bytes to take away (npz, Parquet)."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from core.errors import DataError
+from core.extraction.matrix import Matrix, export_name
+from core.features import Column, columns, parse_set, set_of, width
+from core.features.sets import encoder_columns
+
+_AGAIN = "extract again, what is cached is not computed again"
+_DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def read_exported(files: Sequence[str | Path], sets: Sequence[str], split: str, labels: Mapping[str, float]) -> Matrix | None:
+    """Join the matrices of feature sets that an extraction exported.
+
+    Parameters
+    ----------
+    files : what the extraction wrote
+    sets : sequence of str, in the order of the columns
+    split : "train" or "test"
+    labels : by the name of a clip; NaN where there is none
+
+    Returns
+    -------
+    matrix : Matrix, or None where no matrix of this table was written: it has no rows
+
+    Raises
+    ------
+    DataError
+        A file is gone, damaged, of another version, or does not belong to the others.
+    """
+    by_name = {Path(file).name: Path(file) for file in files}
+    paths = [by_name[name] for name in (export_name(one).replace("{split}", split) for one in sets) if name in by_name]
+    if not paths:
+        return None
+    parts = [_read(path) for path in paths]
+    filenames = parts[0].filenames
+    for path, part in zip(paths, parts, strict=True):
+        if part.filenames != filenames:
+            raise DataError(
+                f"{path}: its clips are not those of {paths[0].name}; extract again, what is cached is not computed again"
+            )
+    y = np.array([labels.get(name, np.nan) for name in filenames], np.float64)
+    names = tuple(name for part in parts for name in part.names)
+    known = definitions(sets)
+    if unknown := [name for name in names if name not in known]:
+        raise DataError(f"{paths[0].parent}: columns of another version of Earmark (first: {unknown[0]}); {_AGAIN}")
+    return Matrix(np.concatenate([part.X for part in parts], axis=1), y, names, filenames)
+
+
+def definitions(sets: Sequence[str]) -> dict[str, Column]:
+    """What each column of a matrix of these sets is, by its name in the matrix.
+
+    An encoder that is not on this machine any more cannot say how many units it has: it counts with more than any has.
+    """
+    return {f"{parse_set(set_name).prefix}.{column.name}": column for set_name in sets for column in _columns(set_name)}
+
+
+def _columns(set_name: str) -> tuple[Column, ...]:
+    if width(set_name) is None:
+        return encoder_columns(parse_set(set_name))
+    return columns(set_name)
+
+
+def as_npz(matrix: Matrix) -> bytes:
+    """A compressed .npz: ``X`` float32, ``filenames``, ``feature_names``, and ``label`` where there are labels."""
+    arrays = {
+        "X": matrix.X,
+        "filenames": np.array(matrix.filenames, dtype=str),
+        "feature_names": np.array(matrix.names, dtype=str),
+    }
+    if _labelled(matrix):
+        arrays["label"] = matrix.y
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def as_parquet(matrix: Matrix) -> bytes:
+    """A Parquet table: ``filename``, ``label`` where there are labels, then the columns; a missing value is null.
+
+    Each column carries its unit and its definition as metadata of its field.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    known = definitions(tuple(dict.fromkeys(set_of(name) for name in matrix.names)))
+    names = [name.encode(errors="backslashreplace").decode() for name in matrix.filenames]
+    fields, arrays = [pa.field("filename", pa.string())], [pa.array(names, pa.string())]
+    if _labelled(matrix):
+        fields.append(pa.field("label", pa.float64()))
+        arrays.append(pa.array(matrix.y, pa.float64(), from_pandas=True))
+    for name, values in zip(matrix.names, matrix.X.T, strict=True):
+        about = {"unit": known[name].unit, "definition": known[name].definition} if name in known else None
+        fields.append(pa.field(name, pa.float32(), metadata=about))
+        arrays.append(pa.array(np.ascontiguousarray(values), pa.float32(), from_pandas=True))
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=pa.schema(fields)), file, compression="zstd")
+    return file.getvalue()
+
+
+def _read(path: Path) -> Matrix:
+    try:
+        with path.open("rb") as raw, np.load(raw) as file:
+            X, filenames, names = file["X"], file["filenames"], file["feature_names"]
+    except FileNotFoundError:
+        raise DataError(f"{path}: this exported matrix is gone; {_AGAIN}") from None
+    except _DAMAGES:
+        raise DataError(f"{path}: this exported matrix is damaged, no whole .npz file; {_AGAIN}") from None
+    if X.shape != (len(filenames), len(names)) or X.dtype != np.float32:
+        raise DataError(f"{path}: X is {X.dtype} {X.shape} for {len(filenames)} clips and {len(names)} columns; {_AGAIN}")
+    return Matrix(X, np.full(len(X), np.nan), tuple(names.tolist()), tuple(filenames.tolist()))
+
+
+def _labelled(matrix: Matrix) -> bool:
+    return bool(np.isfinite(matrix.y).any())

@@ -1,0 +1,1 @@
+"""What must stay in one fold: leaks, ties, speakers."""

@@ -1,0 +1,143 @@
+"""Rows of a table in, the groups that stay whole in the folds out, and what it would cost not to keep them whole."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.data.dataset import Row
+from core.errors import ParameterError
+from core.events import LeakGapFound, Notify, ignore
+from core.extraction.extract import Extraction, column_names
+from core.extraction.matrix import Matrix, group_labels
+from core.features import parse_set
+from core.features.sets import VOICE256
+from core.grouping import leaks
+from core.grouping.leaks import LeakGap, LeakingColumn, Proposal
+from core.grouping.speakers import MOST_ROWS, propose_speakers
+
+AUTO = "auto"
+_TRIED = 3  # ways of grouping that the cheap model tries where none was chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """What belongs together.
+
+    Attributes
+    ----------
+    groups : tuple of str [n], rows of one value stay in one fold; None where each row stands alone
+    chosen : str, where the groups come from, in words; empty where they were not asked for
+    proposals : list of Proposal, what else would tie rows together
+    """
+
+    groups: tuple[str, ...] | None
+    chosen: str
+    proposals: list[Proposal]
+
+
+def tie_rows(rows: Sequence[Row], matrix: Matrix, extraction: Extraction, groups: str | None) -> Ties:
+    """Find the groups that stay whole. Clips with the same bytes always do: one on each side would be a question with its answer.
+
+    Parameters
+    ----------
+    rows : sequence of Row, those of the matrix in its order
+    matrix : Matrix
+    extraction : Extraction
+    groups : str or None, a column of the table; "auto" for all that is proposed (a column of that name goes first)
+
+    Raises
+    ------
+    ParameterError
+        The table has no such column, or nothing is found that ties rows together.
+    """
+    contents = [extraction.contents[row.path] for row in rows]
+    proposals = leaks.propose_groups(matrix.filenames, contents, matrix.X, _speakers(rows, extraction))
+    same_audio = [one.groups for one in proposals if one.kind == leaks.IDENTICAL_AUDIO]
+    if groups == AUTO and AUTO not in (rows[0].columns if rows else {}):
+        if not proposals:
+            raise ParameterError(
+                "groups=auto: neither audio, nor file names, nor features tie rows together; name a column, add voice256 to the "
+                "features so that voices are heard, or leave it out"
+            )
+        found = [one.groups for one in proposals]
+        return Ties(leaks.merge_groups(*found), ", ".join(one.kind for one in proposals), [])
+    if groups is not None:
+        chosen = group_labels(rows, groups)
+        return Ties(leaks.merge_groups(chosen, *same_audio), groups, [])
+    tied = leaks.merge_groups(*same_audio) if same_audio else None
+    return Ties(tied, "", [one for one in proposals if one.kind != leaks.IDENTICAL_AUDIO])
+
+
+def _speakers(rows: Sequence[Row], extraction: Extraction) -> tuple[str, ...] | None:
+    """Who probably speaks, where voices were extracted and are not too many; what else was extracted are the test clips."""
+    voices = [extraction.vectors[row.path].get(VOICE256) for row in rows]
+    if any(voice is None for voice in voices) or not 2 <= len(voices) <= MOST_ROWS:
+        return None
+    known = {row.path for row in rows}
+    test = [vectors[VOICE256] for path, vectors in extraction.vectors.items() if path not in known]
+    return propose_speakers(np.stack(voices), np.stack(test) if test else None).groups  # type: ignore[arg-type]
+
+
+def repeating_columns(rows: Sequence[Row]) -> list[str]:
+    """Columns of a table with at most half as many values as rows, none of them empty: speakers, rooms, notes."""
+    names = list(rows[0].columns) if rows else []
+    found = []
+    for name in names:
+        values = Counter(row.columns.get(name, "").strip() for row in rows)
+        if "" not in values and 1 < len(values) <= len(rows) / 2:
+            found.append(name)
+    return found
+
+
+def measure_leak(
+    rows: Sequence[Row], matrix: Matrix, ties: Ties, *, folds: int, seed: int, notify: Notify = ignore
+) -> tuple[str, LeakGap] | None:
+    """How much random folds flatter: a cheap model under random folds, and under the groups.
+
+    Where no groups were chosen, those that the table or the rows themselves propose are tried, and the widest gap is told.
+
+    Returns
+    -------
+    found : (what the groups are, LeakGap), or None where nothing ties rows together
+    """
+    if ties.chosen:
+        assert ties.groups is not None
+        ways: list[tuple[str, Sequence[str]]] = [(ties.chosen, ties.groups)]
+    else:
+        ways = [(one.kind, one.groups) for one in ties.proposals]
+        ways += [(f"{name}, which was not chosen", group_labels(rows, name)) for name in repeating_columns(rows)]
+    found = []
+    different: dict[tuple[int, ...], tuple[str, Sequence[str]]] = {}
+    for way in ways:
+        different.setdefault(_partition(way[1]), way)
+    for name, groups in list(different.values())[:_TRIED]:
+        if len(set(groups)) >= folds and _can_learn(matrix.y, groups):
+            found.append((name, leaks.leak_gap(matrix.X, matrix.y, groups, folds=folds, seed=seed)))
+    if not found:
+        return None
+    name, gap = max(found, key=lambda one: one[1].gap)
+    notify(LeakGapFound(gap.random_rmse, gap.grouped_rmse, name))
+    return name, gap
+
+
+def find_label_leaks(rows: Sequence[Row], matrix: Matrix, sets: Sequence[str]) -> list[LeakingColumn]:
+    """Columns of the table that are used as features and hold the label, or the mean label of a group."""
+    names = [name for name in sets if not parse_set(name).of_audio]
+    columns = {name: matrix.X[:, matrix.names.index(column)] for name in names for column in column_names((name,))}
+    if not columns:
+        return []
+    return leaks.label_leaks(columns, matrix.y, {name: group_labels(rows, name) for name in repeating_columns(rows)})
+
+
+def _partition(groups: Sequence[str]) -> tuple[int, ...]:
+    """Numbers instead of names, by first appearance: equal where the same rows belong together under other names."""
+    first: dict[str, int] = {}
+    return tuple(first.setdefault(group, len(first)) for group in groups)
+
+
+def _can_learn(labels: np.ndarray, groups: Sequence[str]) -> bool:
+    """Whether more than one label is left whichever group is taken out."""
+    of = np.asarray(groups, str)
+    return all(np.ptp(labels[of != group]) > 0 for group in set(groups) if (of != group).any())

@@ -1,0 +1,358 @@
+"""A finished run on disk: one folder that says what was trained on what, how it scored, and holds the models.
+
+    jobs/<run_id>/run.json              settings, data fingerprint, fold plan, versions, scores, set-aside clips
+                  oof.csv               filename, label, fold, out-of-fold prediction with its interval, and of each member:
+                                        means over the repeats
+                  oof_repeats.npz       the same predictions in each repeat
+                  matrix.npz            what was trained on: X, y, names, filenames, groups
+                  about.json            the name and the notes that people gave it; may be missing
+                  test_predictions.csv  filename, prediction and its interval, where the data set has a test table
+                  models/               ensemble.json, and repeat<r>/fold<k>/ with two files for each member
+
+``run.json`` is written last: a folder without one is not a finished run.
+"""
+
+import json
+import math
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import ParameterError, RunError
+from core.extraction.matrix import Matrix, load_matrix
+from core.jobs import ACTIVE, list_jobs, status
+from core.runtime.cache import content_hash
+from core.workspace import write_json
+
+if TYPE_CHECKING:
+    from core.ensemble.fitted import Ensemble
+
+RECORD = "run.json"
+OOF = "oof_repeats.npz"
+MATRIX = "matrix.npz"
+ABOUT = "about.json"
+ENSEMBLE, FINETUNE, BLEND = "ensemble", "finetune", "blend"  # kinds of runs; the first is not noted
+NAME_CHARACTERS, NOTE_CHARACTERS = 80, 20_000
+_VERSIONS_OF = ("numpy", "scipy", "scikit-learn", "xgboost", "lightgbm", "catboost", "librosa", "soxr", "soundfile", "skops")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # controls, turns of the writing direction
+_DELETED = ".deleted-"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    folder : Path
+    record : dict, the content of run.json
+    about : dict, ``name`` and ``notes`` where somebody gave some
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    about: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return str(self.record["run_id"])
+
+    @property
+    def name(self) -> str:
+        """The name that somebody gave it, else its id."""
+        return self.about.get("name") or self.id
+
+    @property
+    def kind(self) -> str:
+        """``ensemble`` on features, ``finetune`` of encoders, or ``blend`` of runs."""
+        return str(self.record.get("kind") or ENSEMBLE)
+
+    @property
+    def is_finetuned(self) -> bool:
+        """Whether encoders were trained, rather than an ensemble on features."""
+        return self.kind == FINETUNE
+
+    @property
+    def notes(self) -> str:
+        return self.about.get("notes", "")
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Scores by name, ``oof_rmse`` among them."""
+        scores: dict[str, Any] = self.record["scores"]
+        return scores
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
+
+    def load_matrix(self) -> Matrix:
+        """What the run was trained on, row for row as in oof.csv.
+
+        Raises
+        ------
+        RunError
+            It is missing or damaged.
+        """
+        path = self.folder / MATRIX
+        try:
+            matrix = load_matrix(path)
+        except FileNotFoundError:
+            raise RunError(f"{path}: what was trained on is missing, or the run is of an earlier version; train again") from None
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); train again") from None
+        if list(matrix.names) != self.record["columns"]:
+            raise RunError(f"{path}: its columns are not those of the run; train again")
+        return matrix
+
+    def load_ensemble(self) -> "Ensemble":
+        """The models of the run, after each file was compared with the hash in the record: some libraries crash on damage.
+
+        Raises
+        ------
+        RunError
+            A model file is missing or damaged.
+        """
+        from core.ensemble.fitted import Ensemble
+
+        self.check_models()
+        return Ensemble.load(self.models)
+
+    def check_models(self) -> None:
+        """Compare each file of the models with its hash in the record.
+
+        Raises
+        ------
+        RunError
+            A model file is missing or damaged.
+        """
+        _check_files(self.models, self.record["model_files"])
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what computed the run, by distribution."""
+    import platform
+
+    from core import __version__
+
+    return {"earmark": __version__, "python": platform.python_version()} | {name: version(name) for name in _VERSIONS_OF}
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's folder.
+
+    Raises
+    ------
+    RunError
+        There is no run.json, or it is damaged.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{folder}: no finished run ({RECORD} is missing)") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); train again") from None
+    if problem := next(_problems(record), None):
+        raise RunError(f"{path}: expected {problem}; it is not the record of a run, or it is damaged: train again")
+    return Run(folder.absolute(), record, _about(folder))
+
+
+def model_hashes(models: Path) -> dict[str, str]:
+    """Hash of each file of a run's models, by path inside the folder."""
+    files = sorted(path for path in models.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(models).as_posix(): content_hash(path).hex() for path in files}
+
+
+def list_runs(jobs: Path) -> list[Run]:
+    """Finished runs of a workspace, oldest first; a damaged record is left out."""
+    if not jobs.is_dir():
+        return []
+    runs = []
+    for record in jobs.glob(f"*/{RECORD}"):
+        try:
+            runs.append(read_run(record.parent))
+        except RunError:
+            continue
+    return sorted(runs, key=lambda run: (run.record["created"], run.id))
+
+
+def unreadable_runs(jobs: Path) -> list[tuple[str, str]]:
+    """Folder and reason of each finished run whose record is damaged."""
+    found = []
+    for record in sorted(jobs.glob(f"*/{RECORD}")) if jobs.is_dir() else []:
+        try:
+            read_run(record.parent)
+        except RunError as error:
+            found.append((record.parent.name, str(error)))
+    return found
+
+
+def describe_run(run: Run, *, name: str | None = None, notes: str | None = None) -> Run:
+    """Give a run another name or other notes; an empty name takes the id again.
+
+    Raises
+    ------
+    ParameterError
+        They are too long, or the name holds control characters.
+    RunError
+        The run was deleted meanwhile.
+    """
+    about = _about(run.folder)  # as it stands now: another may have changed the other one of the two
+    if name is not None:
+        about["name"] = " ".join(name.split())
+        if _UNSEEN.search(about["name"]):
+            raise ParameterError("the name holds characters that cannot be seen; type it anew")
+        if len(about["name"]) > NAME_CHARACTERS:
+            raise ParameterError(
+                f"the name has {len(about['name'])} characters; at most {NAME_CHARACTERS} are kept, notes may be longer"
+            )
+    if notes is not None:
+        about["notes"] = notes.strip()
+        if len(about["notes"]) > NOTE_CHARACTERS:
+            raise ParameterError(f"the notes have {len(about['notes']):,} characters; at most {NOTE_CHARACTERS:,} are kept")
+    if not run.folder.is_dir():
+        raise RunError(f"{run.folder}: the run is gone; somebody deleted it meanwhile")
+    write_json(run.folder / ABOUT, about)
+    return Run(run.folder, run.record, about)
+
+
+def delete_run(run: Run) -> None:
+    """Remove a run's folder: record, predictions, models, explanation. The submission beside it stays.
+
+    The folder is moved out of sight in one step, so that a run is there as a whole or not at all, whatever stops the rest.
+
+    Raises
+    ------
+    RunError
+        Work on it is under way.
+    """
+    for job in list_jobs(run.folder.parent):
+        named = [job.request.get("run"), *job.request.get("runs", ())]
+        if (run.id in named or str(run.folder) in named or job.id == run.id) and status(job) in ACTIVE:
+            raise RunError(f"run {run.id}: a job ({job.kind}) works on it; cancel it first, then delete the run")
+    root = run.folder.parents[1]
+    with suppress(FileNotFoundError):  # another tab was faster
+        run.folder.rename(root / f"{_DELETED}{secrets.token_hex(4)}")
+    for away in root.glob(f"{_DELETED}*"):  # with what an earlier attempt left that was stopped
+        shutil.rmtree(away, ignore_errors=True)
+
+
+def blends_of(run: Run) -> list[Run]:
+    """Blends that score new clips with a run."""
+    blends = [one for one in list_runs(run.folder.parent) if one.kind == BLEND]
+    return [one for one in blends if run.id in one.record["settings"]["ensemble"]["members"]]
+
+
+def size_bytes(run: Run) -> int:
+    """What a run takes on the disk."""
+    return sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file())
+
+
+def ranked_with(run: Run) -> tuple[str, str]:
+    """What is the same for two runs whose errors may be ranked: the data and the groups of the folds."""
+    return str(run.record["dataset"].get("fingerprint")), str(run.record["settings"]["ensemble"].get("groups"))
+
+
+def best_run(runs: Sequence[Run]) -> Run:
+    """The lowest OOF RMSE among the runs that can be compared with the latest: same data, same grouping.
+
+    Parameters
+    ----------
+    runs : sequence of Run, at least one, oldest first
+    """
+    return min((run for run in runs if ranked_with(run) == ranked_with(runs[-1])), key=lambda run: float(run.scores["oof_rmse"]))
+
+
+def find_run(name: str, jobs: Path) -> Run:
+    """A run by id, ``latest``, ``best`` (see ``best_run``) or folder.
+
+    Parameters
+    ----------
+    name : str
+    jobs : folder of the workspace's runs
+
+    Returns
+    -------
+    run : Run
+
+    Raises
+    ------
+    RunError
+        There is no such run.
+    """
+    if name in ("latest", "best"):
+        runs = list_runs(jobs)
+        if not runs:
+            raise RunError(f"{jobs}: no finished run yet; train one with: earmark train DATASET")
+        return runs[-1] if name == "latest" else best_run(runs)
+    if _ID.fullmatch(name) and (jobs / name / RECORD).is_file():
+        return read_run(jobs / name)
+    folder = Path(name)
+    if folder.is_dir():
+        return read_run(folder)
+    known = ", ".join(run.id for run in list_runs(jobs)[-3:]) or "none yet"
+    raise RunError(f"run {name!r} is not an id, latest, best or a run's folder; last runs in {jobs}: {known}")
+
+
+def _about(folder: Path) -> dict[str, str]:
+    """Name and notes; nothing where there are none or the file is damaged: they are only words beside the record."""
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    known = about if isinstance(about, dict) else {}
+    return {name: known[name] for name in ("name", "notes") if isinstance(known.get(name), str)}
+
+
+def _check_files(models: Path, expected: dict[str, str]) -> None:
+    for name, value in expected.items():
+        path = models / name
+        if not path.is_file():
+            raise RunError(f"{path}: the model is missing; train again")
+        if content_hash(path).hex() != value:
+            raise RunError(f"{path}: the model is damaged (its content is not what the run wrote); train again")
+
+
+def _problems(record: Any) -> Iterator[str]:
+    """What a record lacks of all that is read from it later, in words."""
+
+    def at(*keys: str) -> Any:
+        value = record
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def texts(value: Any) -> bool:
+        return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+    keys: tuple[str, ...]
+    for keys in (("run_id",), ("created",), ("dataset", "fingerprint")):
+        if not isinstance(at(*keys), str):
+            yield f"a text at {'.'.join(keys)}"
+    for keys in (("settings", "extract", "features"), ("settings", "ensemble", "members"), ("columns",)):
+        if not texts(at(*keys)):
+            yield f"a list of names at {'.'.join(keys)}"
+    for keys in (("scores", "oof_rmse"), ("settings", "extract", "max_seconds"), ("settings", "ensemble", "folds")):
+        if not isinstance(at(*keys), int | float):
+            yield f"a number at {'.'.join(keys)}"
+    if not isinstance(at("scores", "models"), dict):
+        yield "a record of each member at scores.models"
+    files, ensemble, members = at("model_files"), at("settings", "ensemble"), at("scores", "models")
+    if at("kind") in (FINETUNE, BLEND):
+        if at("kind") == FINETUNE and not isinstance(at("settings", "finetune"), dict):
+            yield "settings at settings.finetune"
+        if not isinstance(files, dict) or not files:
+            yield "a hash at model_files for each file of the models"
+    elif isinstance(ensemble, dict) and isinstance(members, dict):
+        fits = [ensemble.get("folds"), ensemble.get("repeats", 1), len(members)]
+        whole = all(isinstance(number, int) for number in fits) and isinstance(files, dict)
+        if not whole or len(files) != 2 * math.prod(fits) + 1:
+            yield "a hash at model_files for each file of the models"

@@ -1,0 +1,1 @@
+"""What work runs on: processes, devices, stored vectors, folders of weights."""

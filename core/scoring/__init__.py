@@ -1,0 +1,1 @@
+"""What a number means: metrics, folds, intervals, comparisons, associations. Pure NumPy."""

@@ -1,0 +1,131 @@
+"""What stays whole in the folds, on data sets made of tones."""
+
+import numpy as np
+import pytest
+
+from core.data.dataset import read_dataset
+from core.ensemble import EnsembleSettings
+from core.errors import DataError, ParameterError
+from core.events import LeakGapFound, Warned
+from core.extraction.extract import ExtractSettings
+from core.grouping.ties import repeating_columns
+from core.tasks.pipeline import train_dataset
+from core.workspace import Workspace
+from tests.conftest import tone, write_clip, write_table
+
+EXTRACT = ExtractSettings(features=("mfcc",), workers=0)
+QUICK = EnsembleSettings(members=("ridge",), folds=3, workers=0)
+
+
+@pytest.fixture
+def train(tmp_path):
+    def train(root, ensemble=QUICK, extract=EXTRACT, notify=lambda event: None):
+        return train_dataset(read_dataset(root), extract, ensemble, Workspace.resolve(tmp_path / "w"), notify=notify)
+
+    return train
+
+
+def twice(root):
+    """Each of eight clips under two names, and eight clips of their own."""
+    rows = []
+    for index in range(8):
+        samples = 0.1 * (1 + index % 4) * tone(300 + 20 * index, seconds=0.4)
+        for name in (f"left{chr(97 + index)}", f"right{chr(97 + index)}"):
+            write_clip(root / f"audios/train/{name}.wav", samples)
+            rows.append([name, 1 + index % 4])
+        write_clip(root / f"audios/train/single{chr(97 + index)}.wav", 0.8 * samples + 1e-3)
+        rows.append([f"single{chr(97 + index)}", 1 + index % 4])
+    write_table(root / "csvs/train.csv", ["filename", "label"], rows)
+    return root
+
+
+def test_clips_with_the_same_bytes_stay_in_one_fold_without_being_asked(train, tmp_path):
+    record = train(twice(tmp_path / "twice")).record
+    plan = record["fold_plan"]
+    assert all(plan[f"left{letter}"] == plan[f"right{letter}"] for letter in "abcdefgh")
+    assert record["groups"] == {"from": None, "count": 16}
+    assert record["settings"]["ensemble"]["groups"] is None
+
+
+def test_too_few_different_recordings_are_told_as_that(train, tmp_path):
+    root = tmp_path / "same"
+    for index in range(6):
+        write_clip(root / f"audios/train/clip{index}.wav", 0.3 * tone(300 + index % 2, seconds=0.4))
+    write_table(root / "csvs/train.csv", ["filename", "label"], [[f"clip{index}", index] for index in range(6)])
+    with pytest.raises(DataError, match="2 different recordings among 6 clips are too few for 3 folds"):
+        train(root)
+
+
+def test_groups_are_proposed_by_name_and_taken_with_auto(train, tmp_path):
+    root = tmp_path / "names"
+    rows = []
+    for speaker in range(6):
+        for take in range(3):
+            write_clip(root / f"audios/train/voice{speaker}_{take}.wav", 0.1 * (1 + take) * tone(200 + 50 * speaker, seconds=0.4))
+            rows.append([f"voice{speaker}_{take}", 1 + take + speaker])
+    write_table(root / "csvs/train.csv", ["filename", "label"], rows)
+    events = []
+    record = train(root, notify=events.append).record
+    assert [proposal["kind"] for proposal in record["proposed_groups"]] == ["name stem"]
+    assert record["scores"]["leak"]["groups"] == "name stem"
+    assert not record["scores"]["leak"]["chosen"]
+    assert record["scores"]["leak_gap"] == pytest.approx(
+        record["scores"]["leak"]["grouped_rmse"] - record["scores"]["leak"]["random_rmse"]
+    )
+    assert sum(isinstance(event, LeakGapFound) for event in events) == 1
+    tied = train(root, EnsembleSettings(members=("ridge",), folds=3, groups="auto", workers=0)).record
+    for speaker in range(6):
+        assert len({tied["fold_plan"][f"voice{speaker}_{take}"] for take in range(3)}) == 1
+    assert tied["groups"] == {"from": "name stem", "count": 6}
+    assert tied["scores"]["leak"]["chosen"]
+
+
+def test_auto_says_where_nothing_ties_rows_together(train, make_dataset):
+    with pytest.raises(ParameterError, match="groups=auto: neither audio, nor file names, nor features tie rows together"):
+        train(make_dataset(12), EnsembleSettings(members=("ridge",), folds=3, groups="auto", workers=0))
+
+
+def test_a_column_that_repeats_and_was_not_chosen_is_tried(train, make_dataset):
+    root = make_dataset(24)
+    assert repeating_columns(read_dataset(root).train) == ["speaker"]
+    leak = train(root).scores["leak"]
+    assert leak["groups"] == "speaker, which was not chosen"
+    assert not leak["chosen"]
+
+
+def test_a_column_that_holds_the_label_takes_the_badge_from_every_figure(train, make_dataset):
+    root = make_dataset(24)
+    table = root / "csvs/train.csv"
+    header, *rows = table.read_text().splitlines()
+    marks = [float(row.split(",")[1]) for row in rows]
+    lines = [f"{row},{2 * mark + 1},{index % 5}" for index, (row, mark) in enumerate(zip(rows, marks, strict=True))]
+    table.write_text("\n".join([f"{header},twin,number", *lines]) + "\n")
+    test = root / "csvs/test.csv"
+    test.write_text(
+        "\n".join([f"{test.read_text().splitlines()[0]},twin,number", *(f"{row},3,1" for row in test.read_text().splitlines()[1:])])
+    )
+    events = []
+    run = train(root, extract=ExtractSettings(features=("mfcc", "table:twin"), workers=0), notify=events.append)
+    assert [one["column"] for one in run.record["label_leaks"]] == ["table:twin"]
+    assert any("table:twin" in event.text for event in events if isinstance(event, Warned))
+    assert set(run.scores["badges"].values()) == {"in-sample"}
+    honest = train(root, extract=ExtractSettings(features=("mfcc", "table:number"), workers=0))
+    assert honest.record["label_leaks"] == []
+    assert honest.scores["badges"]["oof_rmse"] == "nested"
+    assert honest.record["columns"][-1] == "table.number"
+
+
+def test_switches_get_a_verdict_and_the_self_test_a_ratio(train, make_dataset):
+    settings = EnsembleSettings(
+        members=("ridge",), folds=3, tta=1, augment=1, pseudo_labels=True, self_test=True, repeats=2, workers=0
+    )
+    scores = train(make_dataset(24), settings).scores
+    assert set(scores["verdicts"]) == {"tta", "augment", "pseudo_labels"}
+    for verdict in scores["verdicts"].values():
+        assert verdict["verdict"] in ("helps", "hurts", "cannot tell")
+        assert verdict["low"] <= verdict["difference"] <= verdict["high"]
+        assert verdict["clips"] == 24
+    assert len(scores["self_test"]["ratios"]) == 3
+    assert scores["self_test"]["passed"] == (np.mean(scores["self_test"]["ratios"]) >= 0.97)
+    assert scores["badges"]["verdicts"] == "nested"
+    assert scores["badges"]["leak_gap"] == "in-sample"

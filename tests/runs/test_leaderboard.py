@@ -1,0 +1,161 @@
+"""Runs side by side: rows, differences, and when errors can be compared clip by clip."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from core.errors import RunError
+from core.runs import OOF, Run
+from core.runs.leaderboard import comparable, leaderboard, load_oof, settings_difference, table_lines
+from tests.conftest import write_run
+
+
+def change_oof(run, **arrays):
+    with np.load(run.folder / OOF) as file:
+        whole = {name: file[name] for name in file.files}
+    whole |= arrays
+    np.savez_compressed(run.folder / OOF, **{name: array for name, array in whole.items() if array is not None})
+
+
+def test_a_row_says_what_was_trained_and_how_well_it_scored(tmp_path):
+    members = ["svr", "svr:mfcc", "ridge", "lightgbm", "catboost"]
+    run = write_run(tmp_path / "one", ensemble={"members": members, "groups": "speaker", "stratified": True})
+    assert leaderboard([run]) == [
+        {
+            "run_id": "one",
+            "name": None,
+            "notes": None,
+            "created": "2026-11-23T10:00:00.000000+00:00",
+            "dataset": "loudness",
+            "clips": 6,
+            "members": "svr, svr:mfcc, ridge and 2 more",
+            "plan": "2 x 3 stratified folds by speaker",
+            "oof_rmse": 0.5,
+            "badge": "nested",
+            "constant_rmse": 1.5,
+            "leak_gap": 0.25,
+            "seconds": 90.0,
+            "best": True,
+        }
+    ]
+
+
+def test_the_best_run_of_each_kind_is_marked(tmp_path):
+    grouped = {"groups": "speaker"}
+    runs = [
+        write_run(tmp_path / "plain", scores={"oof_rmse": 0.6}),
+        write_run(tmp_path / "grouped", ensemble=grouped, scores={"oof_rmse": 0.9}),
+        write_run(tmp_path / "better", scores={"oof_rmse": 0.5}),
+        write_run(tmp_path / "worse", ensemble=grouped, scores={"oof_rmse": 1.0}),
+    ]
+    assert [row["run_id"] for row in leaderboard(runs) if row["best"]] == ["grouped", "better"]
+    assert leaderboard([]) == []
+
+
+def test_a_run_of_an_earlier_version_has_a_row_with_what_it_says(tmp_path):
+    record = {
+        "run_id": "old",
+        "created": "2025-01-02T03:04:05+00:00",
+        "dataset": {"fingerprint": "0123456789ab"},
+        "settings": {"ensemble": {"models": ["xgboost", "lightgbm"], "folds": 5, "groups": None}},
+        "scores": {"oof_rmse": 1.25},
+    }
+    (row,) = leaderboard([Run(tmp_path, record)])
+    assert row["members"] == "xgboost, lightgbm"
+    assert row["plan"] == "5 folds"
+    assert [row[name] for name in ("dataset", "clips", "badge", "constant_rmse", "leak_gap", "seconds")] == [None] * 6
+    assert " ".join(table_lines([row])[1].split()) == "* old - 2025-01-02 03:04 - - xgboost, lightgbm 5 folds 1.2500 - - - -"
+
+
+def test_the_table_is_aligned_figures_to_the_right_and_texts_to_the_left(tmp_path):
+    short = write_run(tmp_path / "a", scores={"oof_rmse": 0.5})
+    long = write_run(tmp_path / "a-long-name", scores={"oof_rmse": 1234.5}, seconds=7)
+    title, first, second = table_lines(leaderboard([short, long]))
+    assert first.index("a ") == second.index("a-long-name") == title.index("run")
+    assert first.index("0.5000") + 6 == second.index("1234.5000") + 9 == title.index("OOF RMSE") + 8
+    assert first.startswith("*")
+    assert second.startswith(" ")
+    assert len(title) == len(first) == len(second)
+
+
+def test_only_settings_that_differ_are_named(tmp_path):
+    one = write_run(tmp_path / "one", ensemble={"members": ["svr"], "seed": 1})
+    other = write_run(tmp_path / "other", ensemble={"members": ["ridge"], "seed": 1, "tta": 3})
+    assert settings_difference(one, other) == [("ensemble.members", ["svr"], ["ridge"]), ("ensemble.tta", None, 3)]
+    assert settings_difference(one, one) == []
+
+
+def test_predictions_read_back_as_they_were_written(tmp_path):
+    oof = load_oof(write_run(tmp_path / "one"))
+    assert oof.filenames == ("a", "b", "c", "d", "e", "f")
+    assert oof.contents[1] == "11"
+    assert oof.groups == ("",) * 6
+    assert oof.folds.tolist() == [[0, 1, 2, 0, 1, 2], [2, 1, 0, 0, 1, 2]]
+    assert np.array_equal(oof.predictions - oof.labels, np.repeat([[0.5], [-0.5]], 6, axis=1))
+
+
+def test_runs_on_the_same_clips_and_folds_are_comparable(tmp_path):
+    one, other = write_run(tmp_path / "one"), write_run(tmp_path / "other", ensemble={"members": ["svr"]})
+    change_oof(other, predictions=np.zeros((2, 6)))
+    assert comparable(one, other) is None
+
+
+DIFFERENT = {
+    "1 clip only in one .first: f.": {"filenames": np.array(["a", "b", "c", "d", "e", "g"])},
+    "the same clips in another order": {"filenames": np.array(["b", "a", "c", "d", "e", "f"])},
+    "the audio of 2 clips is not the same .first: b.": {"contents": np.array(["00", "x", "x", "33", "44", "55"])},
+    "the labels of 1 clip differ .first: e, 4 and 9.": {"labels": np.array([0.0, 1, 2, 3, 9, 5])},
+    "one has 2 repeats, other has 1 repeat": {"folds": np.zeros((1, 6), int), "predictions": np.zeros((1, 6))},
+    "folds differ .seed 42 and 7.; train one again": {"folds": np.zeros((2, 6), int)},
+}
+
+
+def test_folds_without_groups_are_said_to_have_none(tmp_path):
+    one, other = write_run(tmp_path / "one"), write_run(tmp_path / "other", ensemble={"groups": "speaker"})
+    change_oof(other, folds=np.zeros((2, 6), int))
+    assert "folds differ (groups none and speaker)" in comparable(one, other)
+
+
+@pytest.mark.parametrize(("reason", "arrays"), DIFFERENT.items())
+def test_what_makes_runs_incomparable_is_named(reason, arrays, tmp_path):
+    one, other = write_run(tmp_path / "one"), write_run(tmp_path / "other", ensemble={"seed": 7})
+    change_oof(other, **arrays)
+    assert re.search(reason, comparable(one, other) or "comparable")
+
+
+DAMAGED = {
+    "an array contents": {"contents": None},
+    "numbers as labels, not 6 of <U1": {"labels": np.array(["a"] * 6)},
+    r"groups of shape \(6,\), not \(2,\)": {"groups": np.array(["x", "y"])},
+    r"predictions of shape \(repeats, 6\), not \(6,\)": {"predictions": np.zeros(6)},
+    "finite predictions": {"predictions": np.full((2, 6), np.nan)},
+    "texts as filenames, not 0 of": {"filenames": np.array([], str)},
+}
+
+
+@pytest.mark.parametrize(("problem", "arrays"), DAMAGED.items())
+def test_damaged_predictions_are_named(problem, arrays, tmp_path):
+    run = write_run(tmp_path / "one")
+    change_oof(run, **arrays)
+    with pytest.raises(RunError, match=f"oof_repeats.npz: expected {problem}"):
+        load_oof(run)
+
+
+def test_a_run_without_its_predictions_cannot_be_compared(tmp_path):
+    one, other = write_run(tmp_path / "one"), write_run(tmp_path / "other")
+    whole = (one.folder / OOF).read_bytes()
+    for content in (b"", b"not an archive", whole[: len(whole) // 2], whole[:200] + bytes(50) + whole[250:]):
+        (one.folder / OOF).write_bytes(content)
+        with pytest.raises(RunError, match="cannot be read"):
+            load_oof(one)
+    (one.folder / OOF).unlink()
+    with pytest.raises(RunError, match="an earlier version, which did not keep its folds"):
+        load_oof(one)
+    assert "an earlier version" in comparable(other, one)
+
+
+def test_rows_are_fit_for_json(tmp_path):
+    rows = leaderboard([write_run(tmp_path / "one")])
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
