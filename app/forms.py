@@ -11,7 +11,7 @@ from core.ensemble import EnsembleSettings
 from core.ensemble.members import parse_member, parse_members
 from core.ensemble.models import CATALOGUE, PRESETS
 from core.errors import DataError, ParameterError
-from core.extraction.extract import FEATURE_SETS, ExtractSettings
+from core.extraction.config import FEATURE_SETS, ExtractSettings
 from core.extraction.matrix import group_labels, table_values
 from core.extraction.speed import Speed
 from core.features import DEVICE_SETS, parse_set, width

@@ -19,8 +19,9 @@ from core.data.duplicates import COPY_NAME, NEAR_AUDIO, Twins, near_pairs
 from core.data.report import kind_of
 from core.errors import DataError, EarmarkError, JobError, RunError
 from core.events import BegunAnew, EpochScored, JobQueued, JobStarted, Recorded, RoundsScored, StepDone, read_events
+from core.extraction.config import ExtractSettings
 from core.extraction.export import as_npz, as_parquet, definitions, read_exported
-from core.extraction.extract import Extraction, ExtractSettings, extract_clips, find_cached
+from core.extraction.extract import Extraction, extract_clips, find_cached
 from core.extraction.matrix import Matrix
 from core.features import Trace, set_of, trace as follow
 from core.insight.explain import EXPLANATION, Explanation, load_explanation

@@ -16,7 +16,7 @@ from app import resources
 from app.words import plain
 from core.data.dataset import Dataset, Layout
 from core.errors import DataError, EarmarkError, JobError
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.extraction.speed import Speed, speed_of_job
 from core.jobs import DONE, Job, is_job, read_job, status
 from core.multimodal.config import COLUMN as COLUMN_TEXT

@@ -215,7 +215,8 @@ EXTRACT = """
 import json, resource, sys, time
 from pathlib import Path
 began = time.perf_counter()
-from core.extract import ExtractSettings, extract_clips
+from core.extraction.extract import extract_clips
+from core.extraction.config import ExtractSettings
 clips = sorted(Path(sys.argv[1]).glob("*.wav"))[: int(sys.argv[3])]
 done = extract_clips(clips, ExtractSettings(), cache_path=Path(sys.argv[2]) / "cache.sqlite")
 assert len(done.vectors) == len(clips), done.failures

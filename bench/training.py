@@ -63,7 +63,8 @@ def load(file: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
 def save(dataset: Path, file: Path, workspace: Path) -> int:
     """Extract a data set and write its training matrix; returns the number of rows."""
     from core.data.dataset import read_dataset
-    from core.extraction.extract import ExtractSettings, extract_clips
+    from core.extraction.config import ExtractSettings
+    from core.extraction.extract import extract_clips
     from core.extraction.matrix import build_matrix
 
     rows = read_dataset(dataset).train

@@ -65,7 +65,7 @@ def prepare(source: Path, folder: Path) -> tuple[Path, Path]:
     from core import jobs
     from core.data.dataset import Layout
     from core.ensemble import EnsembleSettings
-    from core.extraction.extract import ExtractSettings
+    from core.extraction.config import ExtractSettings
     from core.jobs.runner import perform
     from core.tasks import pipeline
     from core.workspace import to_json
@@ -212,7 +212,7 @@ def time_tick(workspace: str) -> None:
     from core.ensemble import EnsembleSettings
     from core.ensemble.models import CATALOGUE
     from core.events import EventLog, FitFinished, FoldScored, JobStarted, LeakGapFound, RoundsScored, TrainingStarted
-    from core.extraction.extract import ExtractSettings
+    from core.extraction.config import ExtractSettings
     from core.workspace import to_json
 
     choose(Path(workspace), BUNDLED)
@@ -313,7 +313,7 @@ def soak(minutes: float, out: Path) -> None:
     from core import jobs
     from core.data.dataset import Layout
     from core.ensemble import EnsembleSettings
-    from core.extraction.extract import ExtractSettings
+    from core.extraction.config import ExtractSettings
     from core.workspace import to_json
 
     with tempfile.TemporaryDirectory(prefix="earmark-soak-") as name, sync_playwright() as playwright:

@@ -17,7 +17,8 @@ from core.data.dataset import read_dataset
 from core.ensemble import EnsembleSettings, train_ensemble as _train_ensemble
 from core.ensemble.fitted import Ensemble
 from core.errors import DataError, ParameterError
-from core.extraction.extract import ExtractSettings, column_names, extract_clips
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import column_names, extract_clips
 from core.extraction.matrix import COMBINED_SETS, Matrix
 from core.multimodal.config import FinetuneSettings
 from core.runs import Run

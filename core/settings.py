@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.errors import ParameterError
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.multimodal.config import FinetuneSettings
 
 Settings = TypeVar("Settings", Layout, ExtractSettings, EnsembleSettings, FinetuneSettings)

@@ -13,7 +13,8 @@ from core import jobs
 from core.cli import as_command
 from core.errors import DataError
 from core.events import ClipSetAside, Recorded
-from core.extraction.extract import ExtractSettings, definitions_of, find_cached
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import definitions_of, find_cached
 from core.extraction.speed import FEWEST, probe_size
 from core.settings import build
 

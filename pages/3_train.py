@@ -12,7 +12,7 @@ from core.data.dataset import why_not_trainable
 from core.ensemble import EnsembleSettings, with_sets_of
 from core.errors import JobError, RunError
 from core.events import Recorded
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.runs import best_run, read_run
 
 ws = session.workspace()

@@ -12,7 +12,7 @@ from core import jobs
 from core.cli import as_command
 from core.data.dataset import why_not_trainable
 from core.errors import JobError, RunError
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.multimodal.config import FinetuneSettings
 from core.runs import best_run, read_run
 from core.runtime.device import CPU, has_torch

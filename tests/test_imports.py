@@ -10,7 +10,9 @@ from tests.conftest import ROOT
 HEAVY = ("torch", "transformers", "shap", "librosa", "numba", "sklearn", "xgboost", "lightgbm", "catboost", "streamlit", "pandas")
 
 
-@pytest.mark.parametrize("module", ["core.cli", "core.events", "core.jobs", "core.worker", "core.workspace", "core.runs"])
+@pytest.mark.parametrize(
+    "module", ["core.cli.commands", "core.events", "core.jobs.queue", "core.worker", "core.workspace", "core.runs.store"]
+)
 def test_light_modules_load_no_heavy_library(module):
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

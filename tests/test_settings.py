@@ -10,7 +10,7 @@ from core.ensemble import EnsembleSettings
 from core.ensemble.blend import BLENDS
 from core.ensemble.models import CATALOGUE, PRESETS, SCALINGS
 from core.errors import ParameterError
-from core.extraction.extract import FEATURE_SETS, ExtractSettings
+from core.extraction.config import FEATURE_SETS, ExtractSettings
 from core.settings import build, changed, read_settings
 from core.workspace import to_json
 

@@ -13,7 +13,7 @@ from app.words import about, count, errors_in_words, plain
 from core.cli.doctor import size_text
 from core.data.dataset import Dataset
 from core.errors import ParameterError
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.features.sets import ENCODERS
 from core.multimodal.config import (
     AUDIO,

@@ -17,8 +17,9 @@ from app.words import NOTHING, count, errors_in_words, plain
 from core.data.audio import Clip
 from core.data.duplicates import SAME_AUDIO, Twins
 from core.errors import AudioError, DataError, EarmarkError, JobError
+from core.extraction.config import ExtractSettings
 from core.extraction.export import definitions
-from core.extraction.extract import ExtractSettings, definitions_of
+from core.extraction.extract import definitions_of
 from core.features import Column
 from core.scoring.associations import below
 from core.settings import build

@@ -7,7 +7,7 @@ from app import resources, session
 from app.words import plain
 from core.encoders.batches import SetState, state_of
 from core.events import BatchComputed, Recorded
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.features import parse_set, width
 from core.jobs import Job
 

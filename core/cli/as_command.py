@@ -8,7 +8,7 @@ from typing import Any
 
 from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.multimodal.config import FinetuneSettings
 from core.settings import changed
 

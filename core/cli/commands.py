@@ -33,7 +33,7 @@ from core.workspace import Workspace
 if TYPE_CHECKING:
     from core.data.dataset import Dataset, Layout
     from core.ensemble import EnsembleSettings
-    from core.extraction.extract import ExtractSettings
+    from core.extraction.config import ExtractSettings
 
 
 AUTO_BATCH = 0
@@ -176,7 +176,7 @@ def train(options: argparse.Namespace) -> int:
 
 def finetune(options: argparse.Namespace) -> int:
     """Train an audio and a text encoder together on a data set."""
-    from core.extraction.extract import ExtractSettings
+    from core.extraction.config import ExtractSettings
     from core.multimodal.config import FinetuneSettings
     from core.runs import find_run
     from core.settings import build
@@ -770,7 +770,7 @@ def _batch(text: str) -> int:
 
 
 def _extract_settings(options: argparse.Namespace) -> "ExtractSettings":
-    from core.extraction.extract import ExtractSettings
+    from core.extraction.config import ExtractSettings
     from core.settings import build
 
     flags = {"features": _list(options.features), "max_seconds": options.max_seconds}

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from core.ensemble.train import EnsembleResult, EnsembleSettings
+from core.ensemble.config import EnsembleSettings
+from core.ensemble.train import EnsembleResult
 from core.events import Notify, StageStarted, ignore
 from core.extraction.matrix import Matrix
 from core.runtime.pool import cores

@@ -13,7 +13,8 @@ import numpy as np
 from core.data.dataset import MAX_LABEL, Dataset, Row
 from core.encoders.transcripts import text_columns
 from core.errors import DataError, ParameterError
-from core.extraction.extract import FEATURE_SETS, Extraction, ExtractSettings, column_names, definition_hash
+from core.extraction.config import FEATURE_SETS, ExtractSettings
+from core.extraction.extract import Extraction, column_names, definition_hash
 from core.features import names, parse_set
 from core.workspace import write_whole
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from core.errors import DataError
 from core.events import ClipExtracted, CompilingStarted, Event, ExtractionStarted, JobStarted, Notify, Recorded, ignore
-from core.extraction.extract import ExtractSettings, extract_clips, find_cached
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import extract_clips, find_cached
 from core.runtime.pool import cores
 
 FEWEST = 6  # clips that an estimate rests on; fewer are extracted as fast as estimated

@@ -24,7 +24,8 @@ from core.data.dataset import Row
 from core.encoders.pretrained import load_encoder
 from core.errors import ParameterError, RunError
 from core.events import Notify, ignore
-from core.extraction.extract import Extraction, ExtractSettings
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import Extraction
 from core.multimodal.config import FinetuneSettings, lora_targets
 from core.multimodal.data import Collator, Example, load_tokenizer, make_examples
 from core.multimodal.frames import Heard, hear_clips

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from core.data.dataset import Row
 from core.encoders import transcripts
-from core.extraction.extract import FEATURE_SETS, Extraction, ExtractSettings, stored_texts
+from core.extraction.config import FEATURE_SETS, ExtractSettings
+from core.extraction.extract import Extraction, stored_texts
 from core.features import names
 from core.multimodal.config import FinetuneSettings
 from core.workspace import Workspace

@@ -14,7 +14,8 @@ from core.ensemble import IN_SAMPLE, NESTED, EnsembleResult
 from core.ensemble.checks import SelfTest
 from core.errors import DataError
 from core.events import Notify, Warned
-from core.extraction.extract import Extraction, ExtractSettings, extract_clips
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import Extraction, extract_clips
 from core.extraction.matrix import Matrix, fingerprint
 from core.grouping.leaks import LeakGap, LeakingColumn
 from core.grouping.ties import Ties, find_label_leaks, measure_leak, tie_rows

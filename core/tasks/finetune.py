@@ -18,7 +18,8 @@ from core.ensemble import EnsembleResult, check_plan
 from core.ensemble.blend import Blend, label_range
 from core.errors import DataError, ParameterError
 from core.events import BegunAnew, DeviceChosen, FinetuneStarted, Notify, Warned, ignore
-from core.extraction.extract import FEATURE_SETS, Extraction, ExtractSettings
+from core.extraction.config import FEATURE_SETS, ExtractSettings
+from core.extraction.extract import Extraction
 from core.extraction.matrix import Matrix, build_matrix, save_matrix
 from core.grouping.leaks import LeakingColumn, label_leaks
 from core.jobs import new_id

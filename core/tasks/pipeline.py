@@ -20,7 +20,8 @@ from core.ensemble.checks import judge_switches, self_test
 from core.ensemble.fitted import Ensemble
 from core.errors import DataError, ParameterError, RunError, TrackingError
 from core.events import Notify, Warned, ignore
-from core.extraction.extract import Extraction, ExtractSettings, column_names, definitions_of, extract_clips
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import Extraction, column_names, definitions_of, extract_clips
 from core.extraction.matrix import Matrix, build_matrix, export_matrices, fingerprint, group_labels, save_matrix, table_values
 from core.extraction.speed import probe_speed
 from core.features import parse_set

@@ -12,7 +12,8 @@ from core.data.audio import clip_warnings, read_clip
 from core.data.dataset import Row
 from core.errors import AudioError, DataError, ParameterError, RunError
 from core.events import Notify, StageStarted, Warned, ignore
-from core.extraction.extract import FEATURE_SETS, Extraction, ExtractSettings, extract_clips
+from core.extraction.config import FEATURE_SETS, ExtractSettings
+from core.extraction.extract import Extraction, extract_clips
 from core.extraction.matrix import Matrix, build_matrix
 from core.features import parse_set
 from core.insight.neighbours import Surrounder, Surroundings

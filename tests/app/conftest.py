@@ -29,7 +29,7 @@ from core.events import (
     RoundsScored,
     TrainingStarted,
 )
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.jobs.runner import perform
 from core.tasks import pipeline
 from core.workspace import to_json, write_json
@@ -122,7 +122,7 @@ class Place:
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> list[jobs.Job]:
     """No page starts a process; what it would have started is listed."""
     started: list[jobs.Job] = []
-    monkeypatch.setattr(jobs, "start", started.append)
+    monkeypatch.setattr("core.jobs.queue.start", started.append)
     return started
 
 

@@ -13,7 +13,7 @@ from core import jobs
 from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.events import BatchComputed, BatchHalved, DeviceChosen, ExtractionStarted, JobStarted, Recorded
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.insight.layers import Band, LayerScores
 from core.jobs.runner import perform
 from core.runs import find_run

@@ -15,7 +15,7 @@ from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.errors import DataError
 from core.events import EventLog, JobCancelled, JobFailed, JobStarted
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.jobs.runner import perform
 from core.tasks import pipeline
 from core.workspace import to_json, write_json
@@ -75,14 +75,14 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], World]]:
     monkeypatch.setenv("EARMARK_WORKSPACE", str(tmp_path / "workspace"))
-    monkeypatch.setattr(jobs, "start", lambda job: None)
+    monkeypatch.setattr("core.jobs.queue.start", lambda job: None)
     yield lambda dataset: World(tmp_path / "workspace", dataset)
     st.cache_resource.clear()
 
 
 def test_an_empty_workspace(tmp_path, monkeypatch):
     monkeypatch.setenv("EARMARK_WORKSPACE", str(tmp_path / "workspace"))
-    monkeypatch.setattr(jobs, "start", lambda job: None)
+    monkeypatch.setattr("core.jobs.queue.start", lambda job: None)
     st.cache_resource.clear()
     for page in PAGES:
         at = render(page)

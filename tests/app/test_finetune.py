@@ -39,7 +39,7 @@ from core.events import (
     StepDone,
     Warned,
 )
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.jobs.runner import perform
 from core.multimodal.config import TEXT_MODEL, FinetuneSettings
 from core.runs import blends_of, delete_run, describe_run, list_runs
@@ -665,8 +665,8 @@ def test_the_page_shows_the_command_of_its_settings(ready, monkeypatch):
 
 def test_the_page_loads_no_pytorch():
     code = (
-        "import sys; from app import ui_epochs, ui_finetune, ui_result; from core.multimodal.config import FinetuneSettings; "
-        "ui_finetune.models_of(FinetuneSettings()); print([name for name in ('torch', 'transformers') if name in sys.modules])"
+        "import sys; from app.views import epochs, finetune, result; from core.multimodal.config import FinetuneSettings; "
+        "finetune.models_of(FinetuneSettings()); print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "[]\n"

@@ -28,7 +28,8 @@ from core.events import (
     TrainingStarted,
     Warned,
 )
-from core.extraction.extract import ExtractSettings, _definition_hash
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import _definition_hash
 from core.jobs.runner import perform
 from core.settings import build
 from core.tasks import pipeline

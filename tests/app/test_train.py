@@ -25,7 +25,7 @@ from core.events import (
     StageStarted,
     TrainingStarted,
 )
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.runs import list_runs
 from core.tasks.forecast import COST_S, START_S, all_fits, forecast, known_fits, scale
 from tests.app.conftest import EXTRACT, render, text

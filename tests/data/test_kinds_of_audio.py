@@ -28,7 +28,8 @@ from core import features
 from core.data.audio import read_clip, to_analysis_rate
 from core.errors import AudioError
 from core.events import ClipSetAside
-from core.extraction.extract import ExtractSettings, extract_clips
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import extract_clips
 from tests.conftest import ROOT
 
 RATE_HZ = 22050
@@ -516,9 +517,10 @@ def test_a_full_recording_lacks_no_value(tmp_path):
 
 READ_AS_ANOTHER_USER = """
 import os, pathlib, sys
-from core.audio import read_clip
+from core.data.audio import read_clip
 from core.errors import AudioError
-from core.extract import ExtractSettings, extract_clips
+from core.extraction.extract import extract_clips
+from core.extraction.config import ExtractSettings
 folder = pathlib.Path(sys.argv[1])
 settings = ExtractSettings(features=("metadata",), workers=0)
 extract_clips([folder / "open.wav"], settings, cache_path=folder / "first.sqlite")  # imports all that another user may not

@@ -7,7 +7,8 @@ from core.encoders import voices
 from core.encoders.batches import Batches
 from core.errors import AudioError, JobError, ParameterError
 from core.events import BatchHalved, ClipExtracted, ClipSetAside, DeviceChosen, ExtractionStarted
-from core.extraction.extract import ExtractSettings, column_names, definition_hash, extract_clips, find_cached, is_current
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import column_names, definition_hash, extract_clips, find_cached, is_current
 from core.features import canonical, set_of
 from core.runs import find_run
 from core.runtime.cache import VectorCache

@@ -23,7 +23,8 @@ from core.encoders.transcripts import (
     word_edges,
 )
 from core.errors import ParameterError
-from core.extraction.extract import ExtractSettings, definition_hash, extract_clips
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import definition_hash, extract_clips
 from core.extraction.matrix import build_matrix, export_name
 from core.features import columns, set_of
 from core.runtime.cache import VectorCache, vector_key

@@ -14,7 +14,7 @@ from core.ensemble.checks import HONEST_ABOVE, self_test
 from core.ensemble.fitted import Ensemble
 from core.ensemble.models import make_model
 from core.ensemble.preprocess import make_preprocessor
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.extraction.matrix import Matrix
 from core.scoring.folds import Fold
 from core.tasks.pipeline import train_dataset

@@ -226,7 +226,7 @@ def test_two_processes_write_to_one_file(tmp_path):
         import sys, time
         from pathlib import Path
         import numpy as np
-        from core.tune import search
+        from core.ensemble.search import search
         folder, me, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
         (folder / me).touch()
         while not (folder / other).exists():  # both begin at the same time

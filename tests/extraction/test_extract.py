@@ -13,15 +13,8 @@ from core.data import augment
 from core.errors import AudioError, ParameterError
 from core.events import ClipExtracted, ClipSetAside, ExtractionStarted
 from core.extraction import extract as module
-from core.extraction.extract import (
-    ExtractSettings,
-    _definition_hash,
-    column_names,
-    definition_hash,
-    extract_clips,
-    find_cached,
-    is_current,
-)
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import _definition_hash, column_names, definition_hash, extract_clips, find_cached, is_current
 from core.runtime.cache import VectorCache, content_hash
 from tests.conftest import ROOT, tone, write_clip
 
@@ -283,7 +276,8 @@ def test_killing_the_extraction_loses_no_clip_that_was_reported(tmp_path, rng, r
     script.write_text(
         "import pathlib, sys\n"
         "from core.events import ClipExtracted\n"
-        "from core.extraction.extract import ExtractSettings, extract_clips\n"
+        "from core.extraction.extract import extract_clips\n"
+        "from core.extraction.config import ExtractSettings\n"
         "def tell(event):\n"
         "    if isinstance(event, ClipExtracted): print(event.file, flush=True)\n"
         "clips = sorted(pathlib.Path(sys.argv[1]).iterdir())\n"

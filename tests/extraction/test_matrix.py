@@ -5,7 +5,8 @@ import pytest
 
 from core.data.dataset import Dataset, Layout, Row
 from core.errors import DataError, ParameterError
-from core.extraction.extract import Extraction, ExtractSettings, column_names
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import Extraction, column_names
 from core.extraction.matrix import Matrix, build_matrix, check_columns, export_matrices, fingerprint, load_matrix, save_matrix
 
 SIZES = {"ultra": 160, "mfcc": 120, "metadata": 9}

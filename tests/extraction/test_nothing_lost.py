@@ -19,7 +19,8 @@ import pytest
 from core.cli import commands
 from core.errors import DataError
 from core.extraction import extract as module
-from core.extraction.extract import ExtractSettings, definition_hash, extract_clips, hash_files
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import definition_hash, extract_clips, hash_files
 from core.runtime.cache import VectorCache, content_hash, file_state, vector_key
 from tests.conftest import ROOT, tone, write_clip
 
@@ -31,7 +32,8 @@ EXTRACT = """
 import pathlib, sys
 from core.events import ClipExtracted
 from core.errors import EarmarkError
-from core.extract import ExtractSettings, extract_clips
+from core.extraction.extract import extract_clips
+from core.extraction.config import ExtractSettings
 def tell(event):
     if isinstance(event, ClipExtracted): print(event.file, flush=True)
 clips = sorted(pathlib.Path(sys.argv[1]).iterdir())
@@ -196,7 +198,8 @@ READ_ONLY = """
 import os, pathlib, sys
 from core import cli
 from core.errors import EarmarkError
-from core.extract import ExtractSettings, extract_clips
+from core.extraction.extract import extract_clips
+from core.extraction.config import ExtractSettings
 data, workspace, place = map(pathlib.Path, sys.argv[1:])
 line = ["extract", str(data), "--features", "metadata", "--workspace"]
 assert cli.main([*line, str(workspace)]) == 0  # imports all that another user may not

@@ -7,7 +7,8 @@ from core.data.dataset import read_dataset
 from core.errors import DataError
 from core.events import ClipExtracted, CompilingStarted, ExtractionStarted, JobStarted, Recorded
 from core.extraction import speed as speed_module
-from core.extraction.extract import Extraction, ExtractSettings, find_cached
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import Extraction, find_cached
 from core.extraction.speed import FEWEST, Speed, probe_size, probe_speed, speed_of_job
 from tests.conftest import tone, write_clip
 

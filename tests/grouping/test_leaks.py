@@ -13,7 +13,8 @@ from hypothesis import given, strategies as st
 
 from core.data.dataset import read_dataset
 from core.errors import DataError, ParameterError
-from core.extraction.extract import ExtractSettings, extract_clips
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import extract_clips
 from core.extraction.matrix import build_matrix
 from core.grouping.leaks import (
     IDENTICAL_AUDIO,

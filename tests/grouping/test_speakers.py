@@ -6,7 +6,8 @@ import pytest
 from core.data.dataset import read_dataset
 from core.encoders import voices
 from core.errors import ParameterError
-from core.extraction.extract import ExtractSettings, extract_clips
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import extract_clips
 from core.extraction.matrix import build_matrix
 from core.grouping.speakers import DISTANCE, MOST_ROWS, pair_scores, propose_speakers
 from core.grouping.ties import tie_rows

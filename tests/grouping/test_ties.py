@@ -7,7 +7,7 @@ from core.data.dataset import read_dataset
 from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError
 from core.events import LeakGapFound, Warned
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.grouping.ties import repeating_columns
 from core.tasks.pipeline import train_dataset
 from core.workspace import Workspace

@@ -15,7 +15,7 @@ from core.ensemble import EnsembleSettings
 from core.ensemble.models import CATALOGUE, make_model
 from core.errors import ParameterError, RunError
 from core.events import ExplainStarted, PartExplained
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.insight import explain
 from core.insight.contributions import contributions
 from core.insight.explain import explain_run, find_clips, load_explanation

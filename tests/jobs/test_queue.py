@@ -140,14 +140,14 @@ def test_work_that_does_not_let_go_is_ended_and_says_so(job):
 
 def test_a_held_lock_without_a_heartbeat_is_not_believed(job, monkeypatch):
     def look(job, tell):
-        monkeypatch.setattr(jobs, "SILENCE_S", 0.0)
+        monkeypatch.setattr("core.jobs.queue.SILENCE_S", 0.0)
         return jobs.status(job)
 
     assert perform(job, look) == "lost"
 
 
 def test_a_started_process_that_never_came_is_lost(job, monkeypatch):
-    monkeypatch.setattr(jobs, "START_S", 0.0)
+    monkeypatch.setattr("core.jobs.queue.START_S", 0.0)
     assert jobs.status(job) == "lost"
     job.cancel.touch()
     assert jobs.status(job) == "cancelled"
@@ -213,7 +213,7 @@ def test_a_job_that_ends_between_two_looks_is_not_lost(job, monkeypatch):
             log.append(JobDone())
             return False, 0.0
 
-        monkeypatch.setattr(jobs, "_look_at", end_meanwhile)
+        monkeypatch.setattr("core.jobs.queue._look_at", end_meanwhile)
         assert jobs.status(job) == "done"
 
 
@@ -227,9 +227,9 @@ def test_the_job_that_was_asked_for_last_comes_first(job, tmp_path):
 
 
 def test_a_worker_that_cannot_begin_says_where_its_reason_stands(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "_ROOT", tmp_path)  # from where there is no core.worker to be found
+    monkeypatch.setattr("core.jobs.queue._ROOT", tmp_path)  # from where there is no core.worker to be found
     monkeypatch.setenv("PYTHONPATH", "")
-    monkeypatch.setattr(jobs.sys, "executable", "/bin/false")
+    monkeypatch.setattr("core.jobs.queue.sys.executable", "/bin/false")
     job = jobs.submit("check", {}, tmp_path / "jobs")
     for _ in jobs.follow(job):
         pass
@@ -241,7 +241,7 @@ def test_a_request_that_cannot_be_written_leaves_no_folder(tmp_path, monkeypatch
     def full(path, value):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(jobs, "write_json", full)
+    monkeypatch.setattr("core.jobs.queue.write_json", full)
     with pytest.raises(OSError, match="No space"):
         jobs.claim("train", REQUEST, tmp_path)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []

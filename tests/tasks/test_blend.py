@@ -11,7 +11,7 @@ from core.data.dataset import read_dataset
 from core.ensemble import IN_SAMPLE, NESTED, EnsembleSettings
 from core.errors import ParameterError, RunError
 from core.events import Warned
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.runs import BLEND, delete_run, find_run
 from core.runs.leaderboard import load_oof
 from core.tasks.blend import SUBMISSION_NAME, blend_runs

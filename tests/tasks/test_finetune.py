@@ -16,7 +16,7 @@ from core.data.dataset import read_dataset
 from core.ensemble import NESTED, EnsembleSettings
 from core.errors import DataError, ParameterError, RunError
 from core.events import EpochScored, FinetuneStarted, Warned
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.multimodal.config import FinetuneSettings
 from core.runs import find_run, list_runs, read_run
 from core.runs.leaderboard import comparable, load_oof

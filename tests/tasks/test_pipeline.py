@@ -9,7 +9,7 @@ import pytest
 from core.data.dataset import read_dataset
 from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError, RunError
-from core.extraction.extract import ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.runs import find_run, list_runs
 from core.tasks.pipeline import extract_dataset, train_dataset
 from core.tasks.score import predict_clips
