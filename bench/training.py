@@ -27,7 +27,7 @@ def classic(file: Path) -> dict[str, float]:
     oof = np.zeros((len(MODELS), len(y)))
     cores = len(os.sched_getaffinity(0))
     for number, name in enumerate(MODELS):
-        for fold in settings.plan(y, groups, 0):
+        for fold in settings.plans(y, groups)[0]:
             known = X[fold.train_rows]
             preprocessor = make_preprocessor(settings.scaling).fit(known)
             fit_rows, _ = stopping_split(fold.train_rows, y, seed=settings.seed, groups=groups)
@@ -51,7 +51,7 @@ def fast(file: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         result = train_ensemble(matrix, settings, folder=Path(folder))
-        return {"seconds": time.perf_counter() - began, "rmse": float(result.rmse_by_repeat(result.oof_ensemble)[0])}
+        return {"seconds": time.perf_counter() - began, "rmse": float(result.oof.rmse_by_repeat(result.oof.predictions)[0])}
 
 
 def load(file: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:

@@ -67,7 +67,7 @@ def prepare(source: Path, folder: Path) -> tuple[Path, Path]:
     from core.ensemble import EnsembleSettings
     from core.extraction.config import ExtractSettings
     from core.jobs.runner import perform
-    from core.tasks import pipeline
+    from core.tasks.kinds import work
     from core.workspace import to_json
 
     many, workspace = folder / "many", folder / "workspace"
@@ -86,12 +86,12 @@ def prepare(source: Path, folder: Path) -> tuple[Path, Path]:
     extract = ExtractSettings(("mfcc", "metadata"))
     ensemble = EnsembleSettings(members=("lightgbm", "ridge"), folds=3)
     sets = {"extract": extract}
-    work: list = [(many, "check", {}), (many, "extract", sets), (BUNDLED, "check", {}), (BUNDLED, "extract", sets)]
-    work.append((BUNDLED, "train", sets | {"ensemble": ensemble}))
+    asked: list = [(many, "check", {}), (many, "extract", sets), (BUNDLED, "check", {}), (BUNDLED, "extract", sets)]
+    asked.append((BUNDLED, "train", sets | {"ensemble": ensemble}))
     os.environ["MLFLOW_TRACKING_URI"] = "off"
-    for root, kind, settings in work:
+    for root, kind, settings in asked:
         request = {"dataset": str(root), "layout": to_json(Layout()), **settings}
-        perform(jobs.claim(kind, request, workspace / "jobs")[0], pipeline.work)
+        perform(jobs.claim(kind, request, workspace / "jobs")[0], work)
     return workspace, many
 
 

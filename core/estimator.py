@@ -131,7 +131,7 @@ class EarmarkRegressor(RegressorMixin, BaseEstimator):
             result = train_ensemble(matrix, settings, folder=Path(folder), sets=self._sets(matrix.names))
             self.scores_ = result.scores()
             self.ensemble_ = replace(Ensemble.load(Path(folder)), scores_=self.scores_)
-        self.oof_prediction_ = result.oof_ensemble.mean(axis=0)
+        self.oof_prediction_ = result.oof.predictions.mean(axis=0)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

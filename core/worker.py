@@ -15,7 +15,7 @@ def main(folder: str) -> int:
     os.environ.update(WORKER_ENVIRONMENT)  # before a numeric library starts its threads
     try:
         job = read_job(Path(folder))
-        from core.tasks.pipeline import work
+        from core.tasks.kinds import work
 
         perform(job, work)
     except (EarmarkError, OSError) as error:

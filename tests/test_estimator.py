@@ -55,7 +55,7 @@ def test_it_is_the_ensemble_that_the_command_line_trains(problem, tmp_path):
     result = train_ensemble(Matrix(X, y, names, tuple(map(str, range(200)))), settings, folder=tmp_path)
     assert model.scores_ == result.scores() == model.ensemble_.scores_
     assert model.scores_["badges"]["oof_rmse"] == "nested"
-    assert np.array_equal(model.oof_prediction_, result.oof_ensemble[0])
+    assert np.array_equal(model.oof_prediction_, result.oof.predictions[0])
 
 
 def test_the_error_that_it_states_is_the_one_that_others_measure(problem):

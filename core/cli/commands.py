@@ -265,13 +265,13 @@ def compare(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Score a run on a labelled hold-out."""
     from core.runs import find_run
-    from core.tasks.score import evaluate_run
+    from core.tasks.score import ScoringOptions, evaluate_run
 
     workspace = _workspace(options)
     run = find_run(options.run, workspace.jobs)
     dataset, _ = _dataset(options)
     with Progress() as progress:
-        found = evaluate_run(run, dataset.train, cache_path=workspace.cache, tta=options.tta, notify=progress)
+        found = evaluate_run(run, dataset.train, ScoringOptions(workspace, options.tta, notify=progress))
     if options.json:
         line = {"run_id": run.id, "clips": len(found.rows), **found.scores}
         line |= {"constant_rmse": found.constant_rmse, "interval_coverage": found.coverage, "trained_on": found.trained_on}
@@ -390,7 +390,7 @@ def app(options: argparse.Namespace) -> int:
 def predict(options: argparse.Namespace) -> int:
     """Score clips with a finished run."""
     from core.runs import find_run
-    from core.tasks.pipeline import score
+    from core.tasks.predict import score
 
     workspace = _workspace(options)
     if not options.clips and options.table is None:
@@ -699,7 +699,7 @@ def _do(kind: str, request: dict[str, Any], workspace: Workspace) -> Any:
     job, mine = jobs.claim(kind, request, workspace.jobs)
     with Progress() as progress:
         if mine:
-            from core.tasks.pipeline import work
+            from core.tasks.kinds import work
 
             perform(job, work, notify=progress)
         else:

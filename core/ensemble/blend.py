@@ -101,11 +101,6 @@ def label_step(labels: np.ndarray) -> float | None:
     return None
 
 
-def label_range(labels: np.ndarray) -> tuple[float, float]:
-    """The lowest and the highest label."""
-    return float(labels.min()), float(labels.max())
-
-
 def settle(predictions: np.ndarray, low: float, high: float, step: float | None) -> np.ndarray:
     """Predictions inside the range of the labels, on their grid where there is one."""
     if step is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.ensemble.config import EnsembleSettings
-from core.ensemble.train import EnsembleResult
+from core.ensemble.result import EnsembleResult
 from core.events import Notify, StageStarted, ignore
 from core.extraction.matrix import Matrix
 from core.runtime.pool import cores
@@ -91,8 +91,9 @@ def self_test(matrix: Matrix, settings: EnsembleSettings, train: Train, *, notif
         notify(StageStarted(f"self-test {number + 1} of {PERMUTATIONS}"))
         permuted = replace(matrix, y=permute_labels(matrix.y, matrix.groups, seed=settings.seed + number))
         result = train(permuted, replace(settings, repeats=1), f"self-test-{number}")
-        rmse, constant = (float(np.mean(result.rmse_by_repeat(of))) for of in (result.oof_ensemble, result.oof_constant))
-        ratios.append(rmse / constant)
+        oof = result.oof
+        rmse, baseline = (float(np.mean(oof.rmse_by_repeat(row))) for row in (oof.predictions, oof.baseline))
+        ratios.append(rmse / baseline)
     return SelfTest(tuple(ratios))
 
 
@@ -124,11 +125,11 @@ def judge_switches(
         if not getattr(settings, switch):
             continue
         if switch == "tta":  # the same models, which predicted the clip alone too
-            without, cost = result.oof_plain, 0.0
+            without, cost = result.plain, 0.0
         else:
             notify(StageStarted(f"without {switch.replace('_', '-')}, to compare"))
             off = replace(settings, **{switch: type(getattr(settings, switch))()})
             plain = train(matrix, off, f"without-{switch}")
-            without, cost = plain.oof_ensemble, (result.seconds - plain.seconds) / workers
-        verdicts[switch] = paired_verdict(matrix.y, without, result.oof_ensemble, groups=matrix.groups, minutes=cost / 60)
+            without, cost = plain.oof.predictions, (result.seconds - plain.seconds) / workers
+        verdicts[switch] = paired_verdict(matrix.y, without, result.oof.predictions, groups=matrix.groups, minutes=cost / 60)
     return verdicts

@@ -10,6 +10,7 @@ from core.ensemble.members import parse_members
 from core.ensemble.models import CATALOGUE, PRESETS, SCALINGS
 from core.errors import ParameterError
 from core.scoring.folds import Fold, make_folds
+from core.scoring.oof import check_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,27 @@ class EnsembleSettings:
         """Altered copies of each training clip that are needed."""
         return max(self.augment, self.tta)
 
-    def plan(self, labels: np.ndarray, groups: Sequence[str] | None, repeat: int) -> list[Fold]:
-        """The folds of a repeat, the first being 0."""
-        seed = (self.seed + repeat) % 2**31
-        return make_folds(len(labels), folds=self.folds, seed=seed, groups=groups, labels=labels, stratified=self.stratified)
+    def plans(self, labels: np.ndarray, groups: Sequence[str] | None) -> list[list[Fold]]:
+        """The folds of each repeat; labels [shape=(n,)], groups [n] or None.
+
+        Raises
+        ------
+        ParameterError
+            There are fewer rows, or fewer groups, than folds.
+        DataError
+            The labels of a fold's training rows are all equal.
+        """
+        plans = [
+            make_folds(
+                len(labels),
+                folds=self.folds,
+                seed=(self.seed + repeat) % 2**31,
+                groups=groups,
+                labels=labels,
+                stratified=self.stratified,
+            )
+            for repeat in range(self.repeats)
+        ]
+        for plan in plans:
+            check_plan(plan, labels)
+        return plans

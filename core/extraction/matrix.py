@@ -114,6 +114,35 @@ def build_matrix(
     )
 
 
+def build_matrices(
+    dataset: Dataset, extraction: Extraction, sets: Sequence[str], *, copies: int = 0, test_copies: int = 0
+) -> tuple[Matrix, Matrix]:
+    """The matrix of the training table and that of the test table, as ``build_matrix``."""
+    train = build_matrix(dataset.train, extraction, sets, copies=copies)
+    return train, build_matrix(dataset.test, extraction, sets, copies=test_copies)
+
+
+def check_table(dataset: Dataset, sets: Sequence[str]) -> None:
+    """Refuse sets whose columns a table does not have, or whose cells are no numbers; nothing is extracted for it.
+
+    Raises
+    ------
+    ParameterError
+        A table has no such column.
+    DataError
+        A cell of a numeric column is neither empty nor a finite number.
+    """
+    for name in sets:
+        feature_set = parse_set(name)
+        for rows in (dataset.train, dataset.test) if feature_set.column else ():
+            if not feature_set.of_text:
+                table_values(rows, name)
+            elif rows and feature_set.column not in rows[0].columns:
+                raise ParameterError(
+                    f"features={name!r}: there is no column {feature_set.column!r}; there are: {', '.join(rows[0].columns)}"
+                )
+
+
 def save_matrix(matrix: Matrix, path: Path) -> None:
     """Write a matrix without its copies as one compressed file, whole or not at all."""
     arrays = {

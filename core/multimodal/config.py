@@ -10,6 +10,7 @@ from core.features.sets import absolute_folder
 from core.runtime.device import DEVICES
 from core.runtime.weights import WHISPER, Checkpoint
 from core.scoring.folds import Fold, make_folds
+from core.scoring.oof import check_plan
 
 AUDIO_MODEL, TEXT_MODEL = "facebook/wav2vec2-base", "distilbert/distilbert-base-uncased"
 AUDIO = ("frozen", "lora", "none")
@@ -145,9 +146,19 @@ class FinetuneSettings:
         """The model that hears the text, or None."""
         return self.text.removeprefix(RECOGNISED) if self.text.startswith(RECOGNISED) else None
 
-    def plan(self, labels: np.ndarray, groups: Sequence[str] | None) -> list[Fold]:
-        """The folds: those of the first repeat of an ensemble with the same settings."""
-        return make_folds(len(labels), folds=self.folds, seed=self.seed, groups=groups, labels=labels, stratified=self.stratified)
+    def plans(self, labels: np.ndarray, groups: Sequence[str] | None) -> list[list[Fold]]:
+        """The folds, as one plan: that of the first repeat of an ensemble with the same settings.
+
+        Raises
+        ------
+        ParameterError
+            There are fewer rows, or fewer groups, than folds.
+        DataError
+            The labels of a fold's training rows are all equal.
+        """
+        plan = make_folds(len(labels), folds=self.folds, seed=self.seed, groups=groups, labels=labels, stratified=self.stratified)
+        check_plan(plan, labels)
+        return [plan]
 
 
 def lora_targets(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -1,221 +1,167 @@
-"""What a training takes in and what its record says, whatever was trained: features, groups, figures with their badges, tables."""
+"""What was trained, on what, and how it scored in; the folder of a finished run out, whatever its kind."""
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.data.dataset import Dataset, Problem, Row, describe_labels, why_not_trainable
-from core.ensemble import IN_SAMPLE, NESTED, EnsembleResult
 from core.ensemble.checks import SelfTest
-from core.errors import DataError
-from core.events import Notify, Warned
-from core.extraction.config import ExtractSettings
-from core.extraction.extract import Extraction, extract_clips
-from core.extraction.matrix import Matrix, fingerprint
-from core.grouping.leaks import LeakGap, LeakingColumn
-from core.grouping.ties import Ties, find_label_leaks, measure_leak, tie_rows
-from core.runs.store import OOF, library_versions
+from core.extraction.matrix import Matrix, save_matrix
+from core.runs.context import RunContext
+from core.runs.store import MATRIX, OOF, RECORD, Run, library_versions, model_hashes
+from core.runs.submission import TestPredictions, describe_predictions, save_test_predictions, submission_rows, write_submission
 from core.scoring.compare import Verdict
-from core.workspace import Workspace, to_json, write_csv, write_whole
+from core.scoring.oof import IN_SAMPLE, NESTED, OofResult
+from core.workspace import to_json, write_csv, write_json, write_whole
 
 
-def check_labels(dataset: Dataset, labels: np.ndarray) -> None:
-    """Refuse labels from which nothing can be learned.
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What a run was trained on.
 
-    Raises
-    ------
-    DataError
+    Attributes
+    ----------
+    matrix : Matrix, its rows those of the out-of-fold predictions
+    contents : tuple of str [n], hashes of the clips' bytes
+    record : what run.json says of it: ``dataset``, ``columns``, ``groups``, ``proposed_groups``, ``label_leaks``, ``set_aside``
+    test_names : every row of the test table; None where there is none
     """
-    if problem := why_not_trainable(labels):
-        raise DataError(f"{dataset.source}: {problem}; see: {shlex.join(['earmark', 'check', str(dataset.source)])}")
+
+    matrix: Matrix
+    contents: tuple[str, ...]
+    record: Mapping[str, object]
+    test_names: Sequence[str] | None
 
 
-def extract_all(
-    dataset: Dataset,
-    settings: ExtractSettings,
-    workspace: Workspace,
-    notify: Notify,
-    *,
-    copies: Mapping[Path, int] | None = None,
-) -> Extraction:
-    """Vectors of all clips of a data set, of some with altered copies."""
-    paths = [row.path for row in (*dataset.train, *dataset.test)]
-    return extract_clips(paths, settings, cache_path=workspace.cache, copies=copies or 0, notify=notify)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a trainer hands over.
 
-
-def list_set_aside(dataset: Dataset, failures: Mapping[Path, str]) -> list[Problem]:
-    """Rows that the data set left out, and those whose clip could not be read, with reasons."""
-    rows = {row.path: row for row in (*dataset.test, *dataset.train)}
-    in_train = {row.path for row in dataset.train}
-    unreadable = [
-        Problem(rows[path].name, "error", reason, "train" if path in in_train else "test") for path, reason in failures.items()
-    ]
-    return [*dataset.set_aside, *unreadable]
-
-
-def badges_of(scores: dict[str, Any], leaking: Sequence[LeakingColumn]) -> dict[str, str]:
-    """How each figure was come by: ``nested``, ``out-of-fold`` or ``in-sample``.
-
-    The gap is in-sample, because one of its two sides has rows of a group in both parts, on purpose. Where a column of the table
-    holds the label, or the self-test fails, every figure is: what was fitted has seen what it is asked for.
+    Attributes
+    ----------
+    kind : str, name of the run's kind
+    submission_name : str, file name of its submission
+    oof : OofResult
+    members : dict of name to np.ndarray [shape=(repeats, n)], out-of-fold predictions of what was combined
+    scores : every figure with its badge, as ``complete_scores`` makes them
+    settings : sections of the settings, by name
+    test : TestPredictions; None where there is no submission
+    extra : what else run.json has of this kind
     """
-    badges: dict[str, str] = dict(scores["badges"])
-    beside = {"leak_gap": IN_SAMPLE, "self_test": NESTED, "verdicts": NESTED}
-    badges |= {name: badge for name, badge in beside.items() if scores[name] not in (None, {})}
-    tested = scores["self_test"]
-    cheated = bool(leaking) or (tested is not None and not tested["passed"])
-    return dict.fromkeys(badges, IN_SAMPLE) if cheated else badges
+
+    kind: str
+    submission_name: str
+    oof: OofResult
+    members: Mapping[str, np.ndarray]
+    scores: Mapping[str, Any]
+    settings: Mapping[str, object]
+    test: TestPredictions | None
+    extra: Mapping[str, object] = field(default_factory=dict)
 
 
-def beside(
-    leak: tuple[str, LeakGap] | None, ties: Ties, tested: SelfTest | None, verdicts: dict[str, Verdict]
-) -> dict[str, object]:
-    """What stands beside the scores of the ensemble: the leak gap, the self-test, the verdicts."""
-    figures: dict[str, object] = {"leak_gap": None, "leak": None, "self_test": None}
-    if leak is not None:
-        groups, gap = leak
-        figures["leak_gap"] = gap.gap
-        figures["leak"] = {
-            "groups": groups,
-            "chosen": bool(ties.chosen),
-            "random_rmse": gap.random_rmse,
-            "grouped_rmse": gap.grouped_rmse,
-            "gap": gap.gap,
-        }
-    if tested is not None:
-        figures["self_test"] = {"ratio": tested.ratio, "ratios": list(tested.ratios), "passed": tested.passed}
-    figures["verdicts"] = verdict_records(verdicts)
-    return figures
-
-
-def verdict_records(verdicts: Mapping[str, Verdict]) -> dict[str, dict[str, Any]]:
-    """Verdicts as a record has them, each with its sentence."""
-    return {name: to_json(verdict) | {"sentence": verdict.sentence()} for name, verdict in verdicts.items()}
-
-
-def tie_and_measure(
-    rows: Sequence[Row],
-    matrix: Matrix,
-    extraction: Extraction,
-    *,
-    groups: str | None,
-    folds: int,
-    seed: int,
-    sets: Sequence[str],
-    notify: Notify,
-) -> tuple[Matrix, Ties, tuple[str, LeakGap] | None, list[LeakingColumn]]:
-    """The groups that stay whole, how much random folds would flatter, and columns that hold the label.
+def write_run(context: RunContext, data: TrainingData, outcome: Outcome) -> Run:
+    """Write predictions, matrix, submission and record into the folder of a run whose models are there, and mirror it to MLflow.
 
     Parameters
     ----------
-    rows : sequence of Row, those of the matrix in its order
-    matrix : Matrix
-    extraction : Extraction
-    groups : str or None, as for ``tie_rows``
-    folds, seed : of the plan
-    sets : sequence of str, of the matrix
-    notify : called with LeakGapFound, and with Warned for each column that holds the label
+    context : RunContext
+    data : TrainingData
+    outcome : Outcome
 
     Returns
     -------
-    matrix : Matrix with its groups
-    ties : Ties
-    leak : (what the groups are, LeakGap) or None
-    leaking : list of LeakingColumn
-
-    Raises
-    ------
-    DataError
-        There are fewer different recordings than folds.
+    run : Run
     """
-    ties = tie_rows(rows, matrix, extraction, groups)
-    matrix = replace(matrix, groups=ties.groups)
-    if ties.groups is not None and not ties.chosen and len(set(ties.groups)) < folds:
-        raise DataError(
-            f"{len(set(ties.groups))} different recordings among {len(rows)} clips are too few for {folds} folds: clips "
-            "with the same audio stay in one fold; use fewer folds or add recordings"
-        )
-    leak = measure_leak(rows, matrix, ties, folds=folds, seed=seed, notify=notify)
-    leaking = find_label_leaks(rows, matrix, sets)
-    for one in leaking:
-        notify(Warned(f"{one.name}: {one.reason}"))
-    return matrix, ties, leak, leaking
-
-
-def describe_run(
-    run_id: str,
-    dataset: Dataset,
-    extraction: Extraction,
-    matrix: Matrix,
-    ties: Ties,
-    leaking: Sequence[LeakingColumn],
-    result: EnsembleResult,
-    set_aside: Sequence[Problem],
-) -> dict[str, object]:
-    """What the record of any run says of its data, its groups and its folds."""
-    return {
-        "run_id": run_id,
+    folder, fold_numbers = context.folder, outcome.oof.fold_numbers()
+    _save_oof(folder, outcome, data)
+    save_matrix(data.matrix, folder / MATRIX)
+    record: dict[str, object] = {
+        "kind": outcome.kind,
+        "run_id": folder.name,
         "created": datetime.now(UTC).isoformat(timespec="microseconds"),
         "versions": library_versions(),
-        "dataset": {
-            "path": dataset.source,
-            "name": dataset.name,
-            "fingerprint": fingerprint(dataset, extraction),
-            "train_clips": len(matrix.y),
-            "labels": describe_labels(matrix.y),
-        },
-        "columns": matrix.names,
-        "groups": {"from": ties.chosen or None, "count": len(set(ties.groups)) if ties.groups else None},
-        "proposed_groups": [{"kind": one.kind, "tied": one.tied, "reason": one.reason} for one in ties.proposals],
-        "label_leaks": [{"column": one.name, "reason": one.reason} for one in leaking],
-        "fold_plan": dict(zip(matrix.filenames, (fold_numbers(result)[0] + 1).tolist(), strict=True)),
-        "set_aside": [{"file": problem.file, "reason": problem.reason} for problem in set_aside],
+        **data.record,
+        "fold_plan": dict(zip(data.matrix.filenames, (fold_numbers[0] + 1).tolist(), strict=True)),
+        "settings": outcome.settings,
+        "scores": outcome.scores,
+        "model_files": model_hashes(context.models),
+        "test": None,
+        "submission": None,
+        **outcome.extra,
     }
+    if outcome.test is not None and data.test_names is not None:
+        record |= _submit(context, data, outcome.test, outcome.submission_name)
+    write_json(folder / RECORD, record | {"seconds": context.seconds})
+    return context.finish()
 
 
-def save_oof(folder: Path, result: EnsembleResult, filenames: Sequence[str], contents: Sequence[str]) -> None:
-    """One row a clip for people, the means over repeats; and all repeats for ``earmark compare``.
+def complete_scores(
+    scores: Mapping[str, Any],
+    *,
+    leak: Mapping[str, Any] | None,
+    tested: SelfTest | None = None,
+    verdicts: Mapping[str, Verdict] | None = None,
+    cheated: bool,
+) -> dict[str, Any]:
+    """Figures of a cross-validation, with what was checked beside them and how each was computed.
 
     Parameters
     ----------
-    folder : of the run
-    result : EnsembleResult
-    filenames : sequence of str [n]
-    contents : sequence of str [n], hashes of the clips' bytes
+    scores : as ``OofResult.scores``
+    leak : how much random folds flatter, as ``tasks.prepare.Prepared.leak_record``; None where nothing ties rows together. Its
+        gap is in-sample, because one of its two sides has rows of a group in both parts, on purpose
+    tested : SelfTest or None
+    verdicts : dict of what was compared to Verdict
+    cheated : bool, something that was fitted has seen what it is asked for: a column of the table holds the label. Then, or
+        where the self-test fails, every badge is in-sample
     """
-    fold_of = fold_numbers(result)
-    columns: dict[str, list[object]] = {
-        "filename": list(filenames),
-        "label": result.labels.tolist(),
-        "fold": (fold_of[0] + 1).tolist(),
-        "oof_prediction": result.oof_ensemble.mean(axis=0).tolist(),
-        "low": result.low.mean(axis=0).tolist(),
-        "high": result.high.mean(axis=0).tolist(),
+    checks: dict[str, Any] = {"leak": leak, "leak_gap": None if leak is None else leak["gap"], "self_test": None}
+    if tested is not None:
+        checks["self_test"] = {"ratio": tested.ratio, "ratios": list(tested.ratios), "passed": tested.passed}
+        cheated = cheated or not tested.passed
+    checks["verdicts"] = {name: to_json(verdict) | {"sentence": verdict.sentence()} for name, verdict in (verdicts or {}).items()}
+    computed = {"leak_gap": IN_SAMPLE, "self_test": NESTED, "verdicts": NESTED}
+    badges = scores["badges"] | {name: badge for name, badge in computed.items() if checks[name] not in (None, {})}
+    return {**scores, **checks, "badges": dict.fromkeys(badges, IN_SAMPLE) if cheated else badges}
+
+
+def _submit(context: RunContext, data: TrainingData, test: TestPredictions, name: str) -> dict[str, object]:
+    assert data.test_names is not None
+    save_test_predictions(context.folder, test)
+    predictions = dict(zip(test.filenames, test.value.tolist(), strict=True))
+    rows, filled = submission_rows(data.test_names, predictions, float(np.median(data.matrix.y)))
+    submissions = context.workspace.submissions
+    scored = np.array([predictions[name] for name in data.test_names if name in predictions])
+    return {
+        "submission": write_submission(rows, submissions / context.folder.name, latest=submissions, name=name),
+        "test": describe_predictions(scored) | {"filled_with_training_median": filled},
     }
-    if result.groups is not None:
-        columns["group"] = list(result.groups)
-    columns |= {name: predictions.mean(axis=0).tolist() for name, predictions in result.oof.items()}
+
+
+def _save_oof(folder: Path, outcome: Outcome, data: TrainingData) -> None:
+    """One row a clip for people, the means over repeats; and all repeats for ``earmark compare``."""
+    oof, fold_numbers = outcome.oof, outcome.oof.fold_numbers()
+    columns: dict[str, list[object]] = {
+        "filename": list(data.matrix.filenames),
+        "label": oof.labels.tolist(),
+        "fold": (fold_numbers[0] + 1).tolist(),
+        "oof_prediction": oof.predictions.mean(axis=0).tolist(),
+        "low": oof.low.mean(axis=0).tolist(),
+        "high": oof.high.mean(axis=0).tolist(),
+    }
+    if oof.groups is not None:
+        columns["group"] = list(oof.groups)
+    columns |= {name: predictions.mean(axis=0).tolist() for name, predictions in outcome.members.items()}
     write_csv(folder / "oof.csv", tuple(columns), list(zip(*columns.values(), strict=True)))
     arrays = {
-        "filenames": np.array(filenames, str),
-        "contents": np.array(contents, str),
-        "labels": result.labels,
-        "groups": np.array(result.groups or [""] * len(result.labels), str),
-        "folds": fold_of,
-        "predictions": result.oof_ensemble,
+        "filenames": np.array(data.matrix.filenames, str),
+        "contents": np.array(data.contents, str),
+        "labels": oof.labels,
+        "groups": np.array(oof.groups or [""] * len(oof.labels), str),
+        "folds": fold_numbers,
+        "predictions": oof.predictions,
     }
     write_whole(folder / OOF, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
-
-
-def fold_numbers(result: EnsembleResult) -> np.ndarray:
-    """Number of the fold that scored each row, in each repeat [shape=(repeats, n)]."""
-    fold_of = np.empty(result.oof_ensemble.shape, int)
-    for repeat, plan in enumerate(result.plans):
-        for number, fold in enumerate(plan):
-            fold_of[repeat, fold.test_rows] = number
-    return fold_of

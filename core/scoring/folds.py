@@ -56,9 +56,7 @@ def make_folds(
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-    units, what = (len(set(groups)), "groups") if groups is not None else (n, "labelled clips")
-    if folds < 2 or units < folds:
-        raise ParameterError(f"folds={folds} needs 2 or more folds and at least as many {what}; there are {units} {what}")
+    check_units(n, groups, folds=folds)
     if not stratified:
         splitter = (KFold if groups is None else GroupKFold)(folds, shuffle=True, random_state=seed)
         return [Fold(train, test) for train, test in splitter.split(np.zeros(n), groups=groups)]
@@ -66,6 +64,18 @@ def make_folds(
         raise ParameterError(f"stratified=True needs a finite label for each of {n} rows")
     splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     return [Fold(train, test) for train, test in splitter.split(np.zeros(n), label_bins(labels, least=folds), groups)]
+
+
+def check_units(n: int, groups: Sequence[str] | None, *, folds: int) -> None:
+    """Refuse fewer rows, or fewer groups, than folds.
+
+    Raises
+    ------
+    ParameterError
+    """
+    units, what = (len(set(groups)), "groups") if groups is not None else (n, "labelled clips")
+    if folds < 2 or units < folds:
+        raise ParameterError(f"folds={folds} needs 2 or more folds and at least as many {what}; there are {units} {what}")
 
 
 def label_bins(labels: np.ndarray, *, least: int) -> np.ndarray:

@@ -4,32 +4,33 @@ A fine-tuned run joins an ensemble here, as one more out-of-fold prediction. Eac
 from out-of-fold predictions would rest on models that have seen the fold that is scored.
 """
 
-import csv
-import shutil
-import time
+import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.ensemble import IN_SAMPLE, NESTED, EnsembleResult
-from core.ensemble.blend import Blend, label_range
+from core.data.dataset import Row
 from core.errors import ParameterError, RunError
 from core.events import Notify, StageStarted, Warned, ignore
-from core.jobs import new_id
-from core.runs import BLEND, MATRIX, RECORD, Run, library_versions, model_hashes, read_run
+from core.jobs import Job
+from core.runs import Run, find_run
+from core.runs.context import RunContext
+from core.runs.kinds import RunKind, run_kind
 from core.runs.leaderboard import Oof, comparable, load_oof
-from core.runs.record import save_oof, verdict_records
+from core.runs.record import Outcome, TrainingData, complete_scores, write_run
+from core.runs.submission import TestPredictions, load_test_predictions, submitted_names
 from core.scoring import intervals
 from core.scoring.compare import paired_verdict
 from core.scoring.folds import Fold
-from core.tasks.score import BLEND_LAYOUT, describe_predictions, submission_rows, write_submission
-from core.workspace import Workspace, make_folder, write_csv, write_json
+from core.scoring.oof import NESTED, OofResult, label_range, measure
+from core.tasks.kinds import JobKind
+from core.tasks.score import Prediction, ScoringOptions, predict_rows
+from core.workspace import Workspace, write_json
 
-SUBMISSION_NAME = "blended_submission.csv"
-_OF_DATA = ("dataset", "columns", "groups", "proposed_groups", "fold_plan")
+LAYOUT = "blend.json"
 
 
 def blend_runs(runs: Sequence[Run], workspace: Workspace, *, folder: Path | None = None, notify: Notify = ignore) -> Run:
@@ -53,40 +54,19 @@ def blend_runs(runs: Sequence[Run], workspace: Workspace, *, folder: Path | None
     RunError
         What a run predicted is missing or damaged.
     """
-    started = time.perf_counter()
-    if folder is not None and (folder / RECORD).is_file():
-        return read_run(folder)
+    context = RunContext.begin(workspace, folder, notify)
+    if (finished := context.finished()) is not None:
+        return finished
     _check(runs)
     notify(StageStarted("averaging the runs"))
-    known = [load_oof(run) for run in runs]
-    first, record = known[0], runs[0].record
-    level = min(float(run.scores["interval"]["level"]) for run in runs)
-    result = _result(known, [run.id for run in runs], level, [float(run.record["seconds"]) for run in runs])
-    groups = first.groups if any(first.groups) else None
-    verdicts = {
-        f"beside {run.id}": paired_verdict(
-            first.labels, one.predictions, result.oof_ensemble, groups=groups, minutes=_minutes(runs) - run.record["seconds"] / 60
-        )
-        for run, one in zip(runs, known, strict=True)
-    }
-    scores: dict[str, Any] = (
-        result.scores() | {name: record["scores"].get(name) for name in ("leak_gap", "leak")} | {"self_test": None}
-    )
-    scores["verdicts"] = verdict_records(verdicts)
-    honest = all(run.scores["badges"].get("oof_rmse") == NESTED for run in runs)
-    scores["badges"] |= {"verdicts": NESTED} | ({} if scores["leak_gap"] is None else {"leak_gap": IN_SAMPLE})
-    if not honest:
-        scores["badges"] = dict.fromkeys(scores["badges"], IN_SAMPLE)
-
-    ours = folder is None
-    folder = make_folder(folder or workspace.jobs / new_id())
-    try:
-        _write(runs, known, result, scores, level, workspace, folder, started, notify)
-    except BaseException:
-        if ours:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return read_run(folder)
+    with context:
+        outcome = _average(runs, [load_oof(run) for run in runs])
+        write_json(context.models / LAYOUT, _layout(runs, outcome.oof))
+        if len({str(run.record["dataset"]["fingerprint"]) for run in runs}) > 1:
+            notify(Warned("the runs were trained with other test clips or table cells; so the blend has no submission"))
+        elif all(run.record["submission"] for run in runs):
+            outcome = replace(outcome, test=_average_test(runs, outcome.oof))
+        return write_run(context, _training_data(runs, outcome), outcome)
 
 
 def _check(runs: Sequence[Run]) -> None:
@@ -94,134 +74,125 @@ def _check(runs: Sequence[Run]) -> None:
     if len(set(names)) < max(2, len(names)):
         raise ParameterError(f"a blend needs two or more different runs; received {', '.join(names) or 'none'}")
     for run in runs:
-        if run.kind == BLEND:
+        if not run_kind(run.kind).holds_models:
             raise ParameterError(f"{run.id} is a blend itself; name the runs that it is made of")
     for other in runs[1:]:
         if why_not := comparable(runs[0], other):
             raise ParameterError(f"{runs[0].id} and {other.id} cannot be blended: {why_not}")
 
 
-def _minutes(runs: Sequence[Run]) -> float:
-    return sum(float(run.record["seconds"]) for run in runs) / 60
-
-
-def _result(known: Sequence[Oof], names: Sequence[str], level: float, seconds: Sequence[float]) -> EnsembleResult:
-    """The mean of out-of-fold predictions, as an ensemble whose members are the runs."""
-    first = known[0]
-    labels, folds = first.labels, first.folds
-    plans = tuple(
-        tuple(Fold(np.flatnonzero(of != number), np.flatnonzero(of == number)) for number in range(of.max() + 1)) for of in folds
-    )
-    mean = np.mean([one.predictions for one in known], axis=0)
-    constant = np.empty(mean.shape)
-    for row, plan in zip(constant, plans, strict=True):
-        for fold in plan:
-            row[fold.test_rows] = labels[fold.train_rows].mean()
-    groups = first.groups if any(first.groups) else None
-    ends = [intervals.oof_intervals(row, labels, groups=groups, level=level) for row in mean]
-    least, most = label_range(labels)
-    weights = np.full(len(known), 1 / len(known))
-    return EnsembleResult(
-        plans=plans,
-        oof={name: one.predictions for name, one in zip(names, known, strict=True)},
-        oof_ensemble=mean,
-        oof_plain=mean,
-        oof_constant=constant,
-        labels=labels,
-        groups=groups,
-        low=np.clip([low for low, _ in ends], least, most),
-        high=np.clip([high for _, high in ends], least, most),
-        level=level,
-        blends=tuple(tuple(Blend(weights, "mean") for _ in plan) for plan in plans),
-        sets={name: [() for plan in plans for _ in plan] for name in names},
-        found={name: [{} for plan in plans for _ in plan] for name in names},
-        seconds=sum(seconds),
-    )
-
-
-def _write(
-    runs: Sequence[Run],
-    known: Sequence[Oof],
-    result: EnsembleResult,
-    scores: dict[str, Any],
-    level: float,
-    workspace: Workspace,
-    folder: Path,
-    started: float,
-    notify: Notify,
-) -> None:
+def _average(runs: Sequence[Run], known: Sequence[Oof]) -> Outcome:
+    """The mean of out-of-fold predictions; what is combined are the runs."""
     first, record = known[0], runs[0].record
-    save_oof(folder, result, first.filenames, first.contents)
-    shutil.copyfile(runs[0].folder / MATRIX, folder / MATRIX)
-    residuals = np.abs(result.oof_ensemble - result.labels).ravel()
-    least, most = label_range(result.labels)
-    layout: dict[str, Any] = {
+    plans = [
+        [Fold(np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)) for fold in range(numbers.max() + 1)]
+        for numbers in first.folds
+    ]
+    groups = first.groups if any(first.groups) else None
+    level = min(float(run.scores["interval"]["level"]) for run in runs)
+    mean = np.mean([oof.predictions for oof in known], axis=0)
+    result = measure(plans, mean, first.labels, groups=groups, level=level)
+    members = {run.id: oof.predictions for run, oof in zip(runs, known, strict=True)}
+    minutes = {run.id: float(run.record["seconds"]) / 60 for run in runs}
+    verdicts = {
+        f"beside {name}": paired_verdict(
+            first.labels, predictions, mean, groups=groups, minutes=sum(minutes.values()) - minutes[name]
+        )
+        for name, predictions in members.items()
+    }
+    combined = {
+        "models": {name: result.member_scores(predictions) for name, predictions in members.items()},
+        "blend": dict.fromkeys(members, 1 / len(members)),
+        "blend_rules": {"mean": sum(map(len, plans))},
+    }
+    honest = all(run.scores["badges"].get("oof_rmse") == NESTED for run in runs)
+    scores = complete_scores(result.scores() | combined, leak=record["scores"].get("leak"), verdicts=verdicts, cheated=not honest)
+    folds = {name: record["settings"]["ensemble"].get(name) for name in ("folds", "groups", "stratified", "seed")}
+    settings = {
+        "layout": record["settings"]["layout"],
+        "extract": record["settings"]["extract"],
+        "ensemble": folds | {"members": [run.id for run in runs], "repeats": len(mean), "level": level},
+    }
+    return Outcome(RUN.name, RUN.submission_name, result, members, scores, settings, None)
+
+
+def _layout(runs: Sequence[Run], oof: OofResult) -> dict[str, Any]:
+    """What ``predict`` reads: the runs, and the errors that make an interval."""
+    least, most = label_range(oof.labels)
+    return {
         "runs": [run.id for run in runs],
-        "residuals": residuals.tolist(),
-        "rows": len(result.labels),
-        "level": level,
+        "residuals": np.abs(oof.predictions - oof.labels).ravel().tolist(),
+        "rows": len(oof.labels),
+        "level": oof.level,
         "low": least,
         "high": most,
     }
-    write_json(folder / "models" / BLEND_LAYOUT, layout)
-    plan = {name: record["settings"]["ensemble"].get(name) for name in ("folds", "groups", "stratified", "seed")}
-    whole: dict[str, object] = {name: record[name] for name in _OF_DATA} | {
-        "kind": BLEND,
-        "run_id": folder.name,
-        "created": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "versions": library_versions(),
-        "label_leaks": [one for run in runs for one in run.record["label_leaks"]],
-        "settings": {
-            "layout": record["settings"]["layout"],
-            "extract": record["settings"]["extract"],
-            "ensemble": plan | {"members": [run.id for run in runs], "repeats": len(result.oof_ensemble), "level": level},
-        },
-        "scores": scores,
-        "model_files": model_hashes(folder / "models"),
-        "set_aside": record["set_aside"],
-        "test": None,
-        "submission": None,
-    }
-    if len({str(run.record["dataset"]["fingerprint"]) for run in runs}) > 1:
-        notify(Warned("the runs were trained with other test clips or table cells; so the blend has no submission"))
-    elif all(run.record["submission"] for run in runs):
-        whole |= _submit(runs, residuals, layout, workspace, folder, float(np.median(result.labels)))
-    whole["seconds"] = time.perf_counter() - started
-    write_json(folder / RECORD, whole)
 
 
-def _submit(
-    runs: Sequence[Run], residuals: np.ndarray, layout: dict[str, Any], workspace: Workspace, folder: Path, fallback: float
-) -> dict[str, object]:
-    """Test predictions and submission: of each clip that every run could score, the mean."""
-    tables = [_test_table(run) for run in runs]
-    names = [name for name in tables[0] if all(name in table for table in tables)]
+def _training_data(runs: Sequence[Run], outcome: Outcome) -> TrainingData:
+    """What the runs were trained on, as the first of them says."""
+    first, record = runs[0], runs[0].record
+    sections = {name: record[name] for name in ("dataset", "columns", "groups", "proposed_groups", "set_aside")}
+    sections["label_leaks"] = [column for run in runs for column in run.record["label_leaks"]]
+    names = None if outcome.test is None else submitted_names(Path(record["submission"]))
+    return TrainingData(first.load_matrix(), tuple(load_oof(first).contents), sections, names)
+
+
+def _average_test(runs: Sequence[Run], oof: OofResult) -> TestPredictions:
+    """Of each test clip that every run could score, the mean."""
+    tables = [load_test_predictions(run.folder) for run in runs]
+    names = tuple(name for name in tables[0] if all(name in table for table in tables))
     value = np.array([np.mean([table[name] for table in tables]) for name in names])
-    half = intervals.half_width(residuals, level=layout["level"], rows=layout["rows"])
+    return TestPredictions(names, value, *_ends(value, _layout(runs, oof)))
+
+
+def _ends(value: np.ndarray, layout: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high ends of the intervals of predictions [shape=(q,)]."""
+    half = intervals.half_width(np.array(layout["residuals"]), level=layout["level"], rows=layout["rows"])
     low, high = (np.clip(value + sign * half, layout["low"], layout["high"]) for sign in (-1, 1))
-    columns = (names, value.tolist(), low.tolist(), high.tolist())
-    write_csv(folder / "test_predictions.csv", ("filename", "prediction", "low", "high"), list(zip(*columns, strict=True)))
-    wanted = _submitted_names(runs[0])
-    rows, filled = submission_rows(wanted, dict(zip(names, value.tolist(), strict=True)), fallback)
-    home = workspace.submissions
-    path = write_submission(rows, home / folder.name, latest=home, name=SUBMISSION_NAME)
-    return {"submission": path, "test": describe_predictions(value) | {"filled_with_training_median": filled}}
+    return low, high
 
 
-def _test_table(run: Run) -> dict[str, float]:
-    path = run.folder / "test_predictions.csv"
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {row["filename"]: float(row["prediction"]) for row in csv.DictReader(file)}
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise RunError(f"{path}: cannot be read ({error}); train again") from None
+def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Prediction]:
+    """Score clips with each run of a blend and average; the interval comes from the errors of the blend itself."""
+    run.check_models()
+    layout = json.loads((run.models / LAYOUT).read_text(encoding="utf-8"))
+    by_run = []
+    for name in layout["runs"]:
+        try:
+            part = find_run(name, run.folder.parent)
+        except RunError as error:
+            raise RunError(f"run {run.id} is a blend, and one of its runs is gone: {error}") from None
+        tta = options.tta if run_kind(part.kind).takes_copies else None
+        by_run.append(predict_rows(part, rows, replace(options, tta=tta)))
+    blended = []
+    for same_clip in zip(*by_run, strict=True):
+        warnings = tuple(dict.fromkeys(warning for prediction in same_clip for warning in prediction.warnings))
+        values = [prediction.prediction for prediction in same_clip if prediction.prediction is not None]
+        value = float(np.mean(values)) if len(values) == len(same_clip) else None
+        low, high = (None, None) if value is None else (float(end) for end in _ends(np.array(value), layout))
+        blended.append(replace(same_clip[0], prediction=value, low=low, high=high, warnings=warnings))
+    return blended
 
 
-def _submitted_names(run: Run) -> list[str]:
-    """Rows of the test table, in its order and spelling."""
-    path = Path(run.record["submission"])
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [row["filename"] for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise RunError(f"{path}: cannot be read ({error}); train {run.id} again") from None
+def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+    """Blend the runs that a job names."""
+    runs = [find_run(name, workspace.jobs) for name in job.request["runs"]]
+    return {"run_id": blend_runs(runs, workspace, folder=job.folder, notify=notify).id}
+
+
+RUN = RunKind(
+    "blend",
+    command="blend",
+    noun="a blend of runs",
+    label="blend of runs",
+    page="runs",
+    member_noun="Runs",
+    whole_noun="blend",
+    submission_name="blended_submission.csv",
+    predict=predict,
+    why_not_explained="it is a blend of other runs; explain those",
+    takes_copies=True,
+    holds_models=False,
+)
+JOB = JobKind("blend", run, result=("run_id",), verb="Averaging", noun="Blend", page="runs")

@@ -4,52 +4,47 @@ The folds are those of an ensemble with the same groups and seed, so that both s
 """
 
 import math
-import shutil
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from core.data.dataset import Dataset, Row
-from core.ensemble import EnsembleResult, check_plan
-from core.ensemble.blend import Blend, label_range
 from core.errors import DataError, ParameterError
 from core.events import BegunAnew, DeviceChosen, FinetuneStarted, Notify, Warned, ignore
 from core.extraction.config import FEATURE_SETS, ExtractSettings
-from core.extraction.extract import Extraction
-from core.extraction.matrix import Matrix, build_matrix, save_matrix
+from core.extraction.extract import Extraction, extract_clips
+from core.extraction.matrix import build_matrix
 from core.grouping.leaks import LeakingColumn, label_leaks
-from core.jobs import new_id
+from core.jobs import Job
 from core.multimodal.config import FinetuneSettings
 from core.multimodal.data import make_examples
 from core.multimodal.frames import Heard, hear_clips
 from core.multimodal.texts import features_for, read_texts
-from core.runs import FINETUNE, MATRIX, RECORD, Run, model_hashes, read_run
-from core.runs.record import (
-    badges_of,
-    beside,
-    check_labels,
-    describe_run,
-    extract_all,
-    list_set_aside,
-    save_oof,
-    tie_and_measure,
-)
+from core.runs import Run
+from core.runs.context import RunContext
+from core.runs.kinds import RunKind
+from core.runs.record import Outcome, complete_scores, write_run
+from core.runs.submission import TestPredictions, no_predictions
 from core.runtime.device import choose, exclusive, free_memory, require_torch
 from core.runtime.weights import Checkpoint
 from core.scoring import intervals
-from core.tasks.score import describe_predictions, submission_rows, write_submission
-from core.workspace import Workspace, make_folder, write_csv, write_json
+from core.scoring.oof import measure
+from core.settings import build
+from core.tasks.kinds import JobKind, requested_dataset
+from core.tasks.prepare import Prepared, check_early, extract_all, prepare
+from core.tasks.score import Prediction, ScoringOptions, by_path, describe_rows, extract_settings
+from core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from core.multimodal.data import Example
     from core.multimodal.fitted import Encoders
     from core.multimodal.train import FoldFit
 
 MEMBER = "fine-tuned"  # in the record, where an ensemble has the names of its members
-SUBMISSION_NAME = "multimodal_llm_submission.csv"
 
 
 def finetune_dataset(
@@ -80,33 +75,28 @@ def finetune_dataset(
     JobError
         The loss is not a number any more, or memory does not hold a single clip.
     """
-    started = time.perf_counter()
-    if folder is not None and (folder / RECORD).is_file():
-        return read_run(folder)
+    context = RunContext.begin(workspace, folder, notify)
+    if (finished := context.finished()) is not None:
+        return finished
     extract = features_for(settings, extract)
-    labels = np.array([row.label for row in dataset.train])
-    check_labels(dataset, labels)
+    check_early(dataset, (), settings, workspace)
     _check_text(dataset, settings)
     device = choose(settings.device)
     require_torch("fine-tuning")
     from core.multimodal.fitted import find_encoders
 
     encoders = find_encoders(settings)
-    if dataset.test_names is not None:
-        make_folder(workspace.submissions)  # rather refused now than after the work
     extraction = extract_all(dataset, extract, workspace, notify)
     with exclusive(device, notify):
         heard = _hear(dataset, settings, extract, encoders.audio, workspace, extraction, notify)
-        ours = folder is None
-        folder = make_folder(folder or workspace.jobs / new_id())
-        try:
-            _train(dataset, extraction, heard, encoders, settings, extract, workspace, folder, started=started, notify=notify)
-        except BaseException:
-            if ours:
-                shutil.rmtree(folder, ignore_errors=True)  # a folder without run.json would only puzzle
-            raise
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return read_run(folder)
+        with context:
+            prepared = prepare(dataset, _without(extraction, heard.failures), settings, sets=FEATURE_SETS, notify=notify)
+            if (column := _label_in_text(prepared, settings)) is not None:
+                prepared = replace(prepared, leaking=[*prepared.leaking, column])
+                notify(Warned(f"{column.name}: {column.reason}"))
+            training = _Training(context, prepared, settings, extract, encoders, heard)
+            fits = training.fit_folds()
+            return write_run(context, prepared.training_data(), training.outcome(fits))
 
 
 def _check_text(dataset: Dataset, settings: FinetuneSettings) -> None:
@@ -121,20 +111,20 @@ def _check_text(dataset: Dataset, settings: FinetuneSettings) -> None:
         raise DataError(f"text: column {settings.column!r} is empty in every row; name another, or describe")
 
 
-def _label_in_text(rows: Sequence[Row], matrix: Matrix, settings: FinetuneSettings) -> LeakingColumn | None:
-    """The column of the text, where its words tell the label as a code or a number does."""
+def _label_in_text(prepared: Prepared, settings: FinetuneSettings) -> LeakingColumn | None:
+    """The column of the text, where its words give the label away as a code or a number does."""
     if settings.column is None:
         return None
+    rows, matrix = prepared.rows, prepared.matrix
     cells = [row.columns[settings.column].strip() for row in rows]
     numbers = np.array([_number(cell) for cell in cells])
     if np.isfinite(numbers).all():
-        found = label_leaks({settings.column: numbers}, matrix.y, {})
-        return found[0] if found else None
-    of_cell: dict[str, set[float]] = {}
+        return next(iter(label_leaks({settings.column: numbers}, matrix.y, {})), None)
+    labels_by_cell: dict[str, set[float]] = {}
     for cell, label in zip(cells, matrix.y.tolist(), strict=True):
-        of_cell.setdefault(cell, set()).add(label)
-    if len(of_cell) <= len(rows) / 2 and all(len(labels) == 1 for labels in of_cell.values()):
-        reason = f"tells the label: each of its {len(of_cell)} texts stands beside one label alone"
+        labels_by_cell.setdefault(cell, set()).add(label)
+    if len(labels_by_cell) <= len(rows) / 2 and all(len(labels) == 1 for labels in labels_by_cell.values()):
+        reason = f"tells the label: each of its {len(labels_by_cell)} texts stands beside one label alone"
         return LeakingColumn(settings.column, reason)
     return None
 
@@ -173,169 +163,172 @@ def _hear(
     )
 
 
-def _train(
-    dataset: Dataset,
-    extraction: Extraction,
-    heard: Heard,
-    encoders: "Encoders",
-    settings: FinetuneSettings,
-    extract: ExtractSettings,
-    workspace: Workspace,
-    folder: Path,
-    *,
-    started: float,
-    notify: Notify,
-) -> None:
-    from core.multimodal.data import Collator
-    from core.multimodal.fitted import build_network, count_parameters, save_network, write_layout
-    from core.multimodal.train import begin, finish_fold, fit_fold
+@dataclass(frozen=True)
+class _Training:
+    """The fits of a run, fold after fold, and what its record says of them."""
 
-    extraction = _without(extraction, heard.failures)
-    rows, test_rows = (
-        [row for row in some if row.path in extraction.vectors and row.path not in heard.failures]
-        for some in (dataset.train, dataset.test)
-    )
-    matrix = build_matrix(rows, extraction, FEATURE_SETS)
-    check_labels(dataset, matrix.y)
-    matrix, ties, leak, leaking = tie_and_measure(
-        rows,
-        matrix,
-        extraction,
-        groups=settings.groups,
-        folds=settings.folds,
-        seed=settings.seed,
-        sets=FEATURE_SETS,
-        notify=notify,
-    )
-    if (told := _label_in_text(rows, matrix, settings)) is not None:
-        leaking = [*leaking, told]
-        notify(Warned(f"{told.name}: {told.reason}"))
-    plan = settings.plan(matrix.y, matrix.groups)
-    check_plan(plan, matrix.y)
-    examples, test = (
-        make_examples(
-            read_texts(some, settings, extract, extraction, workspace),
-            [row.label for row in some],
-            [heard.files.get(row.path) for row in some],
-            encoders.text,
-            encoders.tokenizer,
+    context: RunContext
+    prepared: Prepared
+    settings: FinetuneSettings
+    extract: ExtractSettings
+    encoders: "Encoders"
+    heard: Heard
+
+    @cached_property
+    def parameters(self) -> tuple[int, int]:
+        """Numbers that are trained, and all of them."""
+        from core.multimodal.fitted import count_parameters
+
+        return count_parameters(self.settings, self.encoders)
+
+    def fit_folds(self) -> list["FoldFit"]:
+        """Train a network a fold and save it, or take what an earlier attempt left of it."""
+        from core.multimodal.data import Collator
+        from core.multimodal.fitted import build_network, save_network
+        from core.multimodal.train import finish_fold, fit_fold
+
+        context, settings, encoders = self.context, self.settings, self.encoders
+        examples, test = self._examples(self.prepared.rows), self._examples(self.prepared.test_rows)
+        self._begin(examples, test)
+        device, fits = choose(settings.device), []
+        collator = Collator(waveforms=settings.audio == "lora", pad_token=encoders.pad_token)
+        for number, fold in enumerate(self.prepared.plans[0]):
+            kept = context.checkpoints / f"fold{number}"
+            fit, network = fit_fold(
+                examples,
+                test,
+                fold,
+                number,
+                settings,
+                build=lambda labels: build_network(settings, labels, encoders),
+                collator=collator,
+                device=device,
+                folder=kept,
+                groups=self.prepared.matrix.groups,
+                notify=context.notify,
+            )
+            if network is not None:
+                save_network(network, context.models / f"fold{number}")
+                finish_fold(fit, kept)
+                del network
+                free_memory()
+            fits.append(fit)
+        return fits
+
+    def outcome(self, fits: Sequence["FoldFit"]) -> Outcome:
+        """What the record is made of; writes the layout of the models."""
+        from core.multimodal.fitted import write_layout
+
+        settings, prepared = self.settings, self.prepared
+        [plan], matrix = prepared.plans, prepared.matrix
+        predictions = np.full((1, len(matrix.y)), np.nan)
+        for fold, fit in zip(plan, fits, strict=True):
+            predictions[0, fold.test_rows] = fit.predictions
+        oof = measure([plan], predictions, matrix.y, groups=matrix.groups, level=settings.level)
+        errors = [np.abs(matrix.y - predictions[0])[fold.test_rows] for fold in plan]
+        write_layout(self.context.models, settings, self.encoders, fits, errors)
+        trained, parameters = self.parameters
+        combined = {"models": {MEMBER: oof.member_scores(predictions)}, "blend": {MEMBER: 1.0}, "blend_rules": {"mean": len(plan)}}
+        sizes = {"trained_share": trained / parameters, "trained_parameters": trained, "parameters": parameters}
+        folds = {name: getattr(settings, name) for name in ("folds", "groups", "stratified", "seed", "level")}
+        return Outcome(
+            RUN.name,
+            RUN.submission_name,
+            oof,
+            {MEMBER: predictions},
+            complete_scores(oof.scores() | combined | sizes, leak=prepared.leak_record(), cheated=bool(prepared.leaking)),
+            {
+                "layout": prepared.dataset.layout,
+                "extract": self.extract,
+                "ensemble": {"members": [MEMBER], "repeats": 1} | folds,  # where every kind of run has its folds
+                "finetune": settings,
+            },
+            None if prepared.dataset.test_names is None else self._predict_test(fits, errors),
+            {"epochs": [fit.epoch for fit in fits]},
         )
-        for some in (rows, test_rows)
-    )
-    kept = folder / "checkpoints"
-    if begin(kept, examples, test, settings, groups=matrix.groups, revisions=encoders.revisions):
-        notify(BegunAnew())
-        notify(Warned("clips, labels, texts or weights are not those that this fine-tuning was stopped with; it begins anew"))
-    trained, parameters = count_parameters(settings, encoders)
-    device = choose(settings.device)
-    notify(DeviceChosen(device.kind, device.name))
-    notify(FinetuneStarted(settings.folds, settings.epochs, trained, parameters))
-    collator = Collator(waveforms=settings.audio == "lora", pad_token=encoders.pad_token)
-    models, fits = folder / "models", []
-    for number, fold in enumerate(plan):
-        fit, network = fit_fold(
-            examples,
-            test,
-            fold,
-            number,
-            settings,
-            build=lambda labels: build_network(settings, labels, encoders),
-            collator=collator,
-            device=device,
-            folder=kept / f"fold{number}",
-            groups=matrix.groups,
-            notify=notify,
+
+    def _examples(self, rows: Sequence[Row]) -> list["Example"]:
+        return make_examples(
+            read_texts(rows, self.settings, self.extract, self.prepared.extraction, self.context.workspace),
+            [row.label for row in rows],
+            [self.heard.files.get(row.path) for row in rows],
+            self.encoders.text,
+            self.encoders.tokenizer,
         )
-        if network is not None:
-            save_network(network, models / f"fold{number}")
-            finish_fold(fit, kept / f"fold{number}")
-            del network
-            free_memory()
-        fits.append(fit)
-    result = _result(plan, fits, matrix.y, matrix.groups, settings)
-    errors = [np.abs(matrix.y - result.oof_ensemble[0])[fold.test_rows] for fold in plan]
-    write_layout(models, settings, encoders, fits, errors)
 
-    scores = result.scores() | beside(leak, ties, None, {})
-    scores["badges"] = badges_of(scores, leaking)
-    scores |= {"trained_share": trained / parameters, "trained_parameters": trained, "parameters": parameters}
-    save_oof(folder, result, matrix.filenames, [extraction.contents[row.path] for row in rows])
-    save_matrix(matrix, folder / MATRIX)
-    aside = list_set_aside(dataset, extraction.failures)
-    record = describe_run(folder.name, dataset, extraction, matrix, ties, leaking, result, aside) | {
-        "kind": FINETUNE,
-        "settings": {
-            "layout": dataset.layout,
-            "extract": extract,
-            "ensemble": {"members": [MEMBER], "repeats": 1}
-            | {name: getattr(settings, name) for name in ("folds", "groups", "stratified", "seed", "level")},
-            "finetune": settings,
-        },
-        "scores": scores,
-        "model_files": model_hashes(models),
-        "epochs": [fit.epoch for fit in fits],
-        "test": None,
-        "submission": None,
-    }
-    if dataset.test_names is not None:
-        scored = _write_test(folder, test_rows, fits, errors, settings)
-        rows_out, filled = submission_rows(dataset.test_names, scored, float(np.median(matrix.y)))
-        home = workspace.submissions
-        record["submission"] = write_submission(rows_out, home / folder.name, latest=home, name=SUBMISSION_NAME)
-        of_rows = np.array([scored[name] for name in dataset.test_names if name in scored])
-        record["test"] = describe_predictions(of_rows) | {"filled_with_training_median": filled}
-    record["seconds"] = time.perf_counter() - started
-    write_json(folder / RECORD, record)
+    def _begin(self, examples: Sequence["Example"], test: Sequence["Example"]) -> None:
+        """Drop what an earlier attempt left of other clips, and report what is going to be trained."""
+        from core.multimodal.train import begin
+
+        notify, groups = self.context.notify, self.prepared.matrix.groups
+        if begin(self.context.checkpoints, examples, test, self.settings, groups=groups, revisions=self.encoders.revisions):
+            notify(BegunAnew())
+            notify(Warned("clips, labels, texts or weights differ from those of the interrupted fine-tuning; it starts over"))
+        device = choose(self.settings.device)
+        notify(DeviceChosen(device.kind, device.name))
+        notify(FinetuneStarted(self.settings.folds, self.settings.epochs, *self.parameters))
+
+    def _predict_test(self, fits: Sequence["FoldFit"], errors: Sequence[np.ndarray]) -> TestPredictions:
+        """The mean over folds for each test clip, with its interval."""
+        rows = self.prepared.test_rows
+        if not rows:
+            return no_predictions()
+        by_fold = np.array([fit.test for fit in fits])  # (folds, q)
+        model_of = np.concatenate([np.full(len(fold), number) for number, fold in enumerate(errors)])
+        low, high = intervals.cv_plus(by_fold, np.concatenate(errors), model_of, level=self.settings.level)
+        least, most = min(fit.labels.low for fit in fits), max(fit.labels.high for fit in fits)
+        names = tuple(row.name for row in rows)
+        return TestPredictions(names, by_fold.mean(axis=0), np.clip(low, least, most), np.clip(high, least, most))
 
 
-def _result(
-    plan: Sequence[Any], fits: Sequence["FoldFit"], labels: np.ndarray, groups: tuple[str, ...] | None, settings: FinetuneSettings
-) -> EnsembleResult:
-    """Out-of-fold predictions as those of an ensemble with one member."""
-    oof, constant = np.full(len(labels), np.nan), np.full(len(labels), np.nan)
-    for fold, fit in zip(plan, fits, strict=True):
-        oof[fold.test_rows] = fit.predictions
-        constant[fold.test_rows] = labels[fold.train_rows].mean()
-    least, most = label_range(labels)
-    low, high = intervals.oof_intervals(oof, labels, groups=groups, level=settings.level)
-    predictions = oof[None]
-    return EnsembleResult(
-        plans=(tuple(plan),),
-        oof={MEMBER: predictions},
-        oof_ensemble=predictions,
-        oof_plain=predictions,
-        oof_constant=constant[None],
-        labels=labels,
-        groups=groups,
-        low=np.clip(low, least, most)[None],
-        high=np.clip(high, least, most)[None],
-        level=settings.level,
-        blends=(tuple(Blend(np.ones(1), "mean") for _ in plan),),
-        sets={MEMBER: [() for _ in plan]},
-        found={MEMBER: [{} for _ in plan]},
-        seconds=sum(fit.seconds for fit in fits),
-    )
+def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Prediction]:
+    """Score clips with the networks of a run."""
+    if options.tta:
+        raise ParameterError(f"tta={options.tta}: a fine-tuned run takes each clip as it is; leave it out")
+    run.check_models()
+    column = build(FinetuneSettings, run.record["settings"]["finetune"]).column
+    for row in rows:
+        if column is not None and column not in row.columns and (row.columns or not options.allow_missing_table):
+            columns = ", ".join(row.columns) or "none besides file name and label"
+            raise ParameterError(f"run {run.id} reads the column {column!r}, which the table does not have; there are: {columns}")
+    settings, workspace = extract_settings(run), options.workspace
+    extraction = extract_clips([row.path for row in rows], settings, cache_path=workspace.cache, notify=options.notify)
+    require_torch(f"run {run.id}, which trained encoders,")
+    from core.multimodal.fitted import score_rows
 
-
-def _write_test(
-    folder: Path, rows: Sequence[Row], fits: Sequence["FoldFit"], errors: Sequence[np.ndarray], settings: FinetuneSettings
-) -> dict[str, float]:
-    """Predictions of the test clips by name, the mean over folds, and their table in the run's folder."""
-    header = ("filename", "prediction", "low", "high")
-    if not rows:
-        write_csv(folder / "test_predictions.csv", header, [])
-        return {}
-    found = np.array([fit.test for fit in fits])
-    model_of = np.concatenate([np.full(len(of), number) for number, of in enumerate(errors)])
-    low, high = intervals.cv_plus(found, np.concatenate(errors), model_of, level=settings.level)
-    least, most = min(fit.labels.low for fit in fits), max(fit.labels.high for fit in fits)
-    value = found.mean(axis=0).tolist()
-    columns = ([row.name for row in rows], value, np.clip(low, least, most).tolist(), np.clip(high, least, most).tolist())
-    write_csv(folder / "test_predictions.csv", header, list(zip(*columns, strict=True)))
-    return dict(zip(columns[0], value, strict=True))
+    audible = [row for row in rows if row.path in extraction.vectors]
+    scored = score_rows(run.models, audible, extraction, settings, workspace, notify=options.notify)
+    extraction = _without(extraction, scored.failures)
+    matrix = build_matrix(rows, extraction, FEATURE_SETS, allow_missing_table=options.allow_missing_table)
+    ends = by_path(scored.rows, scored.value, scored.low, scored.high)
+    return describe_rows(run, rows, ends, extraction, matrix, [] if column is None else [column], options.notify)
 
 
 def _without(extraction: Extraction, failures: Mapping[Path, str]) -> Extraction:
-    """What was extracted, without clips that could not be heard."""
-    vectors = {path: of for path, of in extraction.vectors.items() if path not in failures}
+    """What was extracted, without clips that the encoder could not read."""
+    vectors = {path: vectors for path, vectors in extraction.vectors.items() if path not in failures}
     return replace(extraction, vectors=vectors, failures=extraction.failures | dict(failures))
+
+
+def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+    """Fine-tune on the data set that a job names."""
+    dataset = requested_dataset(job)
+    stamp = dataset.stamp()
+    extract, settings = build(ExtractSettings, job.request["extract"]), build(FinetuneSettings, job.request["finetune"])
+    trained = finetune_dataset(dataset, settings, extract, workspace, folder=job.folder, notify=notify)
+    return {"run_id": trained.id, "stamp": stamp}
+
+
+RUN = RunKind(
+    "finetune",
+    command="finetune",
+    noun="a fine-tuned run",
+    label="fine-tuned",
+    page="finetune",
+    member_noun="",
+    whole_noun="fine-tuned",
+    submission_name="multimodal_llm_submission.csv",
+    predict=predict,
+    why_not_explained="it trained encoders, which read sound and text, not features",
+)
+JOB = JobKind("finetune", run, result=("run_id", "stamp"), verb="Fine-tuning", noun="Fine-tuning", page="finetune", trains=True)

@@ -1,32 +1,24 @@
-"""A finished run and clips in, predictions out, in the unit of the label; and the submission table of a data set."""
+"""A finished run and clips in, predictions out, in the unit of the label."""
 
-import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from core.data.audio import clip_warnings, read_clip
 from core.data.dataset import Row
-from core.errors import AudioError, DataError, ParameterError, RunError
+from core.errors import AudioError, DataError, RunError
 from core.events import Notify, StageStarted, Warned, ignore
-from core.extraction.config import FEATURE_SETS, ExtractSettings
-from core.extraction.extract import Extraction, extract_clips
-from core.extraction.matrix import Matrix, build_matrix
-from core.features import parse_set
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import Extraction
+from core.extraction.matrix import Matrix
 from core.insight.neighbours import Surrounder, Surroundings
-from core.multimodal.config import FinetuneSettings
-from core.runs import BLEND, Run, find_run
+from core.runs import Run
+from core.runs.kinds import run_kind
 from core.runs.leaderboard import load_oof
-from core.runtime.device import require_torch
 from core.scoring import intervals, metrics
-from core.settings import build
-from core.workspace import Workspace, write_csv
-
-BLEND_LAYOUT = "blend.json"
-SUBMISSION_NAME = "optimized_ensemble_submission.csv"
+from core.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +48,34 @@ class Prediction:
     surroundings: Surroundings | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ScoringOptions:
+    """How clips are scored.
+
+    Attributes
+    ----------
+    workspace : Workspace, whose cache has the vectors
+    tta : int >= 0, augmented copies of each clip whose predictions are averaged with its own; None takes as many as the run
+    allow_missing_table : bool, a row without any further column has NaN for what comes from a table
+    notify : told of the extraction
+    """
+
+    workspace: Workspace
+    tta: int | None = None
+    allow_missing_table: bool = False
+    notify: Notify = ignore
+
+
 def predict_clips(
-    run: Run, files: Sequence[str], *, cache_path: Path, tta: int | None = None, notify: Notify = ignore
+    run: Run, files: Sequence[str], *, workspace: Workspace, tta: int | None = None, notify: Notify = ignore
 ) -> list[Prediction]:
-    """Score clips with the ensemble of a run.
+    """Score clips with a run.
 
     Parameters
     ----------
     run : Run
     files : paths of audio files
-    cache_path : SQLite file for the vectors
-    tta : int >= 0, altered copies of each clip whose predictions are averaged with its own; None takes as many as the run
-    notify : told of the extraction
+    workspace, tta, notify : as in ``ScoringOptions``
 
     Returns
     -------
@@ -79,26 +87,17 @@ def predict_clips(
         A model of the run is missing or damaged.
     """
     rows = [Row(name, Path(name).absolute(), float("nan")) for name in files]
-    return predict_rows(run, rows, cache_path=cache_path, tta=tta, allow_missing_table=True, notify=notify)
+    return predict_rows(run, rows, ScoringOptions(workspace, tta, allow_missing_table=True, notify=notify))
 
 
-def predict_rows(
-    run: Run,
-    rows: Sequence[Row],
-    *,
-    cache_path: Path,
-    tta: int | None = None,
-    allow_missing_table: bool = False,
-    notify: Notify = ignore,
-) -> list[Prediction]:
-    """Score the clips of a table; labels are handed on, not looked at. Models are read while clips are analysed.
+def predict_rows(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Prediction]:
+    """Score the clips of a table; labels are handed on, not looked at.
 
     Parameters
     ----------
     run : Run
     rows : sequence of Row, with NaN where there is no label
-    cache_path, tta, notify : as for ``predict_clips``
-    allow_missing_table : bool, a row without any further column has NaN for what is of the table
+    options : ScoringOptions
 
     Returns
     -------
@@ -109,84 +108,16 @@ def predict_rows(
     RunError
         A model of the run is missing or damaged.
     """
-    if run.kind == BLEND:
-        return _predict_blend(run, rows, cache_path=cache_path, tta=tta, missing=allow_missing_table, notify=notify)
-    if run.is_finetuned:
-        return _predict_finetuned(run, rows, cache_path=cache_path, tta=tta, missing=allow_missing_table, notify=notify)
-    with ThreadPoolExecutor(1) as beside:
-        loading = beside.submit(run.load_ensemble)
-        extraction, matrix = _features(run, rows, cache_path=cache_path, tta=tta, notify=notify, missing=allow_missing_table)
-        if not loading.done():
-            notify(StageStarted("reading the models"))
-        ensemble = loading.result()
-    scored = [row for row in rows if row.path in extraction.vectors]
-    found = ensemble.score(matrix.X, matrix.names, copies=matrix.copies) if scored else None
-    ends = {} if found is None else _by_path(scored, found.value, found.low, found.high)
-    settings = _extract_settings(run)
-    of_table = [name for name in settings.features if parse_set(name).column]
-    return _describe(run, rows, ends, extraction, matrix, of_table, notify)
+    return run_kind(run.kind).predict(run, rows, options)
 
 
-def _predict_finetuned(
-    run: Run, rows: Sequence[Row], *, cache_path: Path, tta: int | None, missing: bool, notify: Notify
-) -> list[Prediction]:
-    """As ``predict_rows``, with the networks of a fine-tuned run."""
-    if tta:
-        raise ParameterError(f"tta={tta}: a fine-tuned run hears each clip as it is; leave it out")
-    run.check_models()
-    column = build(FinetuneSettings, run.record["settings"]["finetune"]).column
-    for row in rows:
-        if column is not None and column not in row.columns and (row.columns or not missing):
-            there = ", ".join(row.columns) or "none besides file name and label"
-            raise ParameterError(f"run {run.id} reads the column {column!r}, which the table does not have; there are: {there}")
-    settings = _extract_settings(run)
-    extraction = extract_clips([row.path for row in rows], settings, cache_path=cache_path, notify=notify)
-    require_torch(f"run {run.id}, which trained encoders,")
-    from core.multimodal.fitted import score_rows
-
-    audible = [row for row in rows if row.path in extraction.vectors]
-    workspace = Workspace(cache_path.parent)
-    found = score_rows(run.models, audible, extraction, settings, workspace, notify=notify)
-    vectors = {row.path: extraction.vectors[row.path] for row in found.rows}
-    extraction = replace(extraction, vectors=vectors, failures=extraction.failures | found.failures)
-    matrix = build_matrix(rows, extraction, FEATURE_SETS, allow_missing_table=missing)
-    ends = _by_path(found.rows, found.value, found.low, found.high)
-    return _describe(run, rows, ends, extraction, matrix, [] if column is None else [column], notify)
+def by_path(rows: Sequence[Row], *columns: np.ndarray) -> dict[Path, tuple[float, ...]]:
+    """Values of the rows in each column, by the path of their clip."""
+    values = zip(*(column.tolist() for column in columns), strict=True)
+    return dict(zip((row.path for row in rows), values, strict=True))
 
 
-def _predict_blend(
-    run: Run, rows: Sequence[Row], *, cache_path: Path, tta: int | None, missing: bool, notify: Notify
-) -> list[Prediction]:
-    """As ``predict_rows``: the mean of the runs of a blend, with an interval from the errors of the blend itself."""
-    run.check_models()
-    layout = json.loads((run.models / BLEND_LAYOUT).read_text(encoding="utf-8"))
-    by_run = []
-    for name in layout["runs"]:
-        try:
-            one = find_run(name, run.folder.parent)
-        except RunError as error:
-            raise RunError(f"run {run.id} is a blend, and one of its runs is gone: {error}") from None
-        altered = None if one.is_finetuned else tta
-        by_run.append(predict_rows(one, rows, cache_path=cache_path, tta=altered, allow_missing_table=missing, notify=notify))
-    half = intervals.half_width(np.array(layout["residuals"]), level=layout["level"], rows=layout["rows"])
-    blended = []
-    for same in zip(*by_run, strict=True):
-        doubts = tuple(dict.fromkeys(doubt for one in same for doubt in one.warnings))
-        values = [one.prediction for one in same if one.prediction is not None]
-        if len(values) < len(same):
-            blended.append(replace(same[0], prediction=None, low=None, high=None, warnings=doubts))
-            continue
-        value = float(np.mean(values))
-        low, high = (float(np.clip(value + sign * half, layout["low"], layout["high"])) for sign in (-1, 1))
-        blended.append(replace(same[0], prediction=value, low=low, high=high, warnings=doubts))
-    return blended
-
-
-def _by_path(rows: Sequence[Row], *of_rows: np.ndarray) -> dict[Path, tuple[float, ...]]:
-    return dict(zip((row.path for row in rows), zip(*(of.tolist() for of in of_rows), strict=True), strict=True))
-
-
-def _describe(
+def describe_rows(
     run: Run,
     rows: Sequence[Row],
     ends: Mapping[Path, tuple[float, ...]],
@@ -210,7 +141,7 @@ def _describe(
     notify(StageStarted("comparing with the training clips"))
     seen, surroundings = _compare(run, matrix, notify)
     places = {row.path: place for place, row in enumerate(row for row in rows if row.path in extraction.vectors)}
-    seconds = _extract_settings(run).max_seconds
+    seconds = extract_settings(run).max_seconds
     unknown = f"{', '.join(of_table)} is not known of a clip without its table"
     predictions = []
     for row in rows:
@@ -249,16 +180,14 @@ class Evaluation:
     unreadable: dict[str, str]
 
 
-def evaluate_run(run: Run, rows: Sequence[Row], *, cache_path: Path, tta: int | None = None, notify: Notify = ignore) -> Evaluation:
+def evaluate_run(run: Run, rows: Sequence[Row], options: ScoringOptions) -> Evaluation:
     """Score a run on a labelled hold-out.
 
     Parameters
     ----------
     run : Run
     rows : sequence of Row with labels
-    cache_path : SQLite file for the vectors
-    tta : int >= 0 or None, as for ``predict_clips``
-    notify : told of the extraction
+    options : ScoringOptions
 
     Returns
     -------
@@ -272,7 +201,7 @@ def evaluate_run(run: Run, rows: Sequence[Row], *, cache_path: Path, tta: int | 
         The record of the training clips, or a model, is missing or damaged.
     """
     load_oof(run)  # without it nobody knows what the run has seen
-    return judge(run, predict_rows(run, rows, cache_path=cache_path, tta=tta, notify=notify))
+    return judge(run, predict_rows(run, rows, options))
 
 
 def judge(run: Run, predictions: Sequence[Prediction]) -> Evaluation:
@@ -319,72 +248,10 @@ def _compare(run: Run, matrix: Matrix, notify: Notify) -> tuple[dict[str, tuple[
         return seen, None
 
 
-def submission_rows(
-    names: Sequence[str], predictions: dict[str, float], fallback: float
-) -> tuple[list[tuple[str, float]], list[str]]:
-    """The rows of a submission in the order and spelling of the test table.
-
-    Parameters
-    ----------
-    names : every row of the test table
-    predictions : by name
-    fallback : float, for clips without a prediction: the median of the training labels
-
-    Returns
-    -------
-    rows : list of (filename, label)
-    filled : list of str, the names that got the fallback
-    """
-    return [(name, predictions.get(name, fallback)) for name in names], [name for name in names if name not in predictions]
-
-
-def write_submission(rows: Sequence[tuple[str, float]], folder: Path, *, latest: Path, name: str = SUBMISSION_NAME) -> Path:
-    """Write the submission of a run, and a copy as the latest one.
-
-    Returns
-    -------
-    path : of the submission in the run's folder
-    """
-    for target in (folder, latest):
-        write_csv(target / name, ("filename", "label"), rows)
-    return folder / name
-
-
-def describe_predictions(predictions: np.ndarray) -> dict[str, float | int | None]:
-    """Count, range, mean, median and standard deviation of predictions [shape=(n,)]; None for an empty set."""
-    if len(predictions) == 0:
-        return {"count": 0, "min": None, "max": None, "mean": None, "median": None, "std": None}
-    return {
-        "count": len(predictions),
-        "min": float(predictions.min()),
-        "max": float(predictions.max()),
-        "mean": float(predictions.mean()),
-        "median": float(np.median(predictions)),
-        "std": float(predictions.std()),
-    }
-
-
-def _extract_settings(run: Run) -> ExtractSettings:
+def extract_settings(run: Run) -> ExtractSettings:
+    """What a run extracts from a clip."""
     kept = run.record["settings"]["extract"]
     return ExtractSettings(features=tuple(kept["features"]), max_seconds=kept["max_seconds"])
-
-
-def _features(
-    run: Run,
-    rows: Sequence[Row],
-    *,
-    cache_path: Path,
-    tta: int | None,
-    notify: Notify,
-    missing: bool,
-) -> tuple[Extraction, Matrix]:
-    settings = _extract_settings(run)
-    copies = run.record["settings"]["ensemble"].get("tta", 0) if tta is None else tta
-    if copies < 0:
-        raise ParameterError(f"tta={copies} must be 0 or more")
-    extraction = extract_clips([row.path for row in rows], settings, cache_path=cache_path, copies=copies, notify=notify)
-    matrix = build_matrix(rows, extraction, settings.features, copies=copies, allow_missing_table=missing)
-    return extraction, matrix
 
 
 def _doubts(path: Path, max_seconds: float) -> tuple[str, ...]:

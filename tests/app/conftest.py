@@ -31,7 +31,7 @@ from core.events import (
 )
 from core.extraction.config import ExtractSettings
 from core.jobs.runner import perform
-from core.tasks import pipeline
+from core.tasks.kinds import work
 from core.workspace import to_json, write_json
 from tests.conftest import ROOT, write_dataset
 
@@ -68,7 +68,7 @@ class Place:
 
     def do(self, *kinds: str) -> None:
         for kind in kinds:
-            perform(self.claim(kind), pipeline.work)
+            perform(self.claim(kind), work)
 
     def measured(self, settings: ExtractSettings, **speed: float) -> jobs.Job:
         """An estimate that is done, with a speed that a test can reckon with."""
@@ -80,7 +80,7 @@ class Place:
     def predict(self, *clips: Path) -> jobs.Job:
         request = {"run": "latest", "clips": [str(clip) for clip in clips]}
         job, _ = jobs.claim("predict", request, self.root / "jobs")
-        perform(job, pipeline.work)
+        perform(job, work)
         return job
 
     def half_done(self, kind: str) -> jobs.Job:

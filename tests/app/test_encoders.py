@@ -17,7 +17,7 @@ from core.extraction.config import ExtractSettings
 from core.insight.layers import Band, LayerScores
 from core.jobs.runner import perform
 from core.runs import find_run
-from core.tasks import pipeline
+from core.tasks.kinds import work
 from core.workspace import to_json
 from tests.app.conftest import Place, render, text
 from tests.tiny_models import tiny_encoder
@@ -44,7 +44,7 @@ def chosen(place: Place, encoder: str) -> Callable[..., jobs.Job]:
 def test_the_features_page_says_what_computes_a_set_and_how_long_a_clip_takes(place, chosen, encoder):
     place.do("check")
     job = chosen("extract")
-    perform(job, pipeline.work)
+    perform(job, work)
     at = render("features")
     [table] = [frame.value for frame in at.dataframe if "Computed by" in frame.value.columns]
     row = table.set_index("Set").loc[encoder]
@@ -61,7 +61,7 @@ def test_weights_that_are_not_here_are_asked_for_and_no_page_breaks(place, encod
     gone = tiny_encoder("hubert", tmp_path / "gone")
     extract = ExtractSettings((f"encoder:{gone}",), workers=0)
     job, _ = jobs.claim("extract", {**place.request, "extract": to_json(extract)}, place.root / "jobs")
-    perform(job, pipeline.work)
+    perform(job, work)
     gone.rename(tmp_path / "elsewhere")
     st.cache_resource.clear()
     at = render("features")
@@ -100,12 +100,12 @@ def test_the_layers_of_a_runs_encoder_are_scored_and_drawn(place, chosen, encode
     place.do("check")
     ensemble = EnsembleSettings(members=("ridge",), folds=3, groups="speaker", workers=0)
     job = chosen("train", ensemble=to_json(ensemble))
-    perform(job, pipeline.work)
+    perform(job, work)
     at = render("explain")
     assert "Which layers of the encoder know the label best?" in text(at)
     at.button(key=f"layers_{encoder}").click().run()
     [asked] = [one for one in no_workers if one.kind == "layers"]
-    perform(asked, pipeline.work)
+    perform(asked, work)
     done = jobs.result(asked)
     assert np.array(done["scores"]["oof_rmse"]).shape == (4, 3)
     assert done["scores"]["groups"] == "speaker"

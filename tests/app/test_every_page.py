@@ -17,7 +17,7 @@ from core.errors import DataError
 from core.events import EventLog, JobCancelled, JobFailed, JobStarted
 from core.extraction.config import ExtractSettings
 from core.jobs.runner import perform
-from core.tasks import pipeline
+from core.tasks.kinds import work
 from core.workspace import to_json, write_json
 from tests.app.conftest import PAGES, render, text
 from tests.conftest import PIANO, shared_set, tone, write_clip
@@ -66,7 +66,7 @@ class World:
             log.append(JobStarted(os.getpid(), "elsewhere"))
             self.every_page(f"{kind} at work", **query)
         self.every_page(f"{kind} lost", **query)
-        found = perform(self.claim(kind), pipeline.work)
+        found = perform(self.claim(kind), work)
         if kind == "train":
             self.run_id = found["run_id"]
         self.every_page(f"{kind} done", **query)
@@ -95,11 +95,11 @@ def test_a_set_whose_clips_are_all_broken(world, make_dataset):
     for path in dataset.glob("audios/*/*"):
         path.write_bytes(b"RIFF and no more")
     world = world(dataset)
-    perform(world.claim("check"), pipeline.work)
+    perform(world.claim("check"), work)
     world.every_page("checked")
     for kind, why in (("extract", "can be read"), ("train", "0 labelled clips can be used")):
         with pytest.raises(DataError, match=why):
-            perform(world.claim(kind), pipeline.work)
+            perform(world.claim(kind), work)
         world.every_page(f"{kind} failed")
 
 

@@ -44,9 +44,9 @@ from core.jobs.runner import perform
 from core.multimodal.config import TEXT_MODEL, FinetuneSettings
 from core.runs import blends_of, delete_run, describe_run, list_runs
 from core.runtime.device import Device
-from core.tasks import pipeline
 from core.tasks.blend import blend_runs
 from core.tasks.forecast import ENCODERS_S, Pace, alike, epoch_seconds, finetuning_seconds, known_paces
+from core.tasks.kinds import work
 from core.workspace import Workspace, to_json
 from tests.app.conftest import Place, render, text
 from tests.conftest import ROOT, write_dataset
@@ -112,8 +112,8 @@ def trained_once(tmp_path_factory, models) -> Path:
     patch = pytest.MonkeyPatch()
     patch.setenv("EARMARK_MODELS", str(models))
     ensemble = {"extract": to_json(EXTRACT), "ensemble": to_json(EnsembleSettings(members=("ridge",), folds=2, workers=0))}
-    perform(jobs.claim("train", {**place.request, **ensemble}, place.root / "jobs")[0], pipeline.work)
-    perform(claim(place, folds=2, epochs=2, text="column=said"), pipeline.work)
+    perform(jobs.claim("train", {**place.request, **ensemble}, place.root / "jobs")[0], work)
+    perform(claim(place, folds=2, epochs=2, text="column=said"), work)
     blend_runs(list_runs(place.root / "jobs"), Workspace(place.root))
     patch.undo()
     shutil.copytree(folder / "now", folder / "kept")
@@ -266,7 +266,7 @@ def test_without_a_gpu_the_one_of_an_earlier_machine_is_not_asked_for(ready):
 def test_what_is_read_is_shown_where_it_is_known(ready):
     assert "Texts are made when the clips are extracted" in text(render("finetune"))
     settings = {**ready.request, "extract": to_json(EXTRACT)}
-    perform(jobs.claim("extract", settings, ready.root / "jobs")[0], pipeline.work)
+    perform(jobs.claim("extract", settings, ready.root / "jobs")[0], work)
     at = render("finetune")
     read = at.table[0].value
     assert len(read) == 5
@@ -443,7 +443,7 @@ def test_runs_that_are_compared_are_blended_at_a_click_and_once_only(trained, no
     assert "At work Blend" in text(render("home"))
     [job] = no_workers
     assert job.request == {"runs": sorted([ensemble.id, tuned.id])}
-    perform(job, pipeline.work)
+    perform(job, work)
     at.run()
     assert job.id in at.query_params["run"]
     assert f"{run_of(trained, 'blend').scores['oof_rmse']:.4f}" in text(at)
@@ -488,7 +488,7 @@ def test_predict_scores_with_a_fine_tuned_run_as_it_is(trained, no_workers):
     at.button(key="try_example").click().run()
     [job] = no_workers
     assert "tta" not in job.request
-    perform(job, pipeline.work)
+    perform(job, work)
     at = render("predict", job=job.id)
     assert "column=said" not in text(at)
     assert "said is not known of a clip without its table" in text(at).lower()

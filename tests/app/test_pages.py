@@ -32,7 +32,7 @@ from core.extraction.config import ExtractSettings
 from core.extraction.extract import _definition_hash
 from core.jobs.runner import perform
 from core.settings import build
-from core.tasks import pipeline
+from core.tasks.kinds import work
 from core.workspace import to_json, write_json
 from tests.app.conftest import EXTRACT, render, text
 from tests.conftest import ROOT, tone, write_clip
@@ -765,7 +765,7 @@ def test_where_all_is_cached_there_is_nothing_to_estimate(finished):
 
 def test_a_probe_is_a_job_like_others(place):
     job, _ = jobs.claim("probe", {**place.request, "extract": EXTRACT}, place.root / "jobs")
-    perform(job, pipeline.work)
+    perform(job, work)
     speed = jobs.result(job)["speed"]
     assert (speed["clips"], speed["workers"]) == (6, 0)
     assert "gone without a word" not in text(render("features"))

@@ -14,7 +14,7 @@ from core import jobs
 from core.events import JobCancelled, StageStarted
 from core.extraction.export import definitions
 from core.jobs.runner import perform
-from core.tasks.pipeline import work
+from core.tasks.kinds import work
 from tests.app.conftest import render, text
 from tests.conftest import tone, write_clip, write_table
 

@@ -17,7 +17,7 @@ from core.ensemble.preprocess import make_preprocessor
 from core.extraction.config import ExtractSettings
 from core.extraction.matrix import Matrix
 from core.scoring.folds import Fold
-from core.tasks.pipeline import train_dataset
+from core.tasks.train import train_dataset
 from core.workspace import Workspace
 from tests.conftest import tone, write_clip, write_table
 
@@ -170,7 +170,7 @@ def poisoned(matrix, rows):
 def says_the_same(matrix, settings, folder, *, unlabelled=None):
     """Whether the models and weights of fold 0 stay what they are when the rows that they are scored on hold nonsense."""
     probe = np.random.default_rng(1).normal(size=(20, matrix.X.shape[1]))
-    rows = settings.plan(matrix.y, matrix.groups, 0)[0].test_rows
+    rows = settings.plans(matrix.y, matrix.groups)[0][0].test_rows
     said = []
     for name, of in (("whole", matrix), ("poisoned", poisoned(matrix, rows))):
         train_ensemble(of, settings, folder=folder / name, unlabelled=unlabelled)

@@ -6,6 +6,7 @@ import pytest
 from core.ensemble import EnsembleSettings, train as module, train_ensemble
 from core.ensemble.fitted import Ensemble
 from core.ensemble.models import CATALOGUE
+from core.ensemble.train import WorkFiles
 from core.errors import DataError, ParameterError, RunError
 from core.events import FitFinished, FoldScored, TrainingStarted, Warned, read_events
 from core.extraction.matrix import Matrix
@@ -26,11 +27,11 @@ def test_each_row_is_scored_by_models_that_have_not_seen_it(tmp_path, rng):
     matrix = make_matrix(rng)
     result = train_ensemble(matrix, QUICK, folder=tmp_path)
     trained = Ensemble.load(tmp_path)
-    for fold, models in zip(result.plans[0], trained.folds, strict=True):
+    for fold, models in zip(result.oof.plans[0], trained.folds, strict=True):
         assert not set(fold.train_rows) & set(fold.test_rows)
         for name, predictions in zip(QUICK.members, models.predict_members(matrix.X[fold.test_rows]).T, strict=True):
-            assert np.array_equal(predictions, result.oof[name][0, fold.test_rows])
-    assert np.allclose(result.oof_ensemble, np.mean([result.oof[name] for name in QUICK.members], axis=0))
+            assert np.array_equal(predictions, result.members[name][0, fold.test_rows])
+    assert np.allclose(result.oof.predictions, np.mean([result.members[name] for name in QUICK.members], axis=0))
 
 
 def test_nothing_is_fitted_on_the_rows_that_are_scored(tmp_path, rng):
@@ -40,7 +41,7 @@ def test_nothing_is_fitted_on_the_rows_that_are_scored(tmp_path, rng):
     settings = EnsembleSettings(folds=3, workers=0)
     first = train_ensemble(matrix, settings, folder=tmp_path / "a", sets=sets)
     X, y = matrix.X.copy(), matrix.y.copy()
-    rows = first.plans[0][0].test_rows
+    rows = first.oof.plans[0][0].test_rows
     X[rows] = 1e6
     y[rows] = -1e6
     second = train_ensemble(replace(matrix, X=X, y=y), settings, folder=tmp_path / "b", sets=sets)
@@ -62,7 +63,7 @@ def test_labels_that_mean_nothing_cannot_be_predicted(tmp_path, rng):
 def test_a_group_stays_in_one_fold(tmp_path, rng):
     groups = tuple(f"speaker{index % 7}" for index in range(60))
     result = train_ensemble(make_matrix(rng, groups=groups), QUICK, folder=tmp_path)
-    for fold in result.plans[0]:
+    for fold in result.oof.plans[0]:
         assert not {groups[row] for row in fold.train_rows} & {groups[row] for row in fold.test_rows}
 
 
@@ -70,11 +71,11 @@ def test_scores_are_those_of_the_predictions(tmp_path, rng):
     matrix = make_matrix(rng)
     result = train_ensemble(matrix, QUICK, folder=tmp_path)
     scores = result.scores()
-    assert scores["oof_rmse"] == pytest.approx(np.sqrt(np.mean((matrix.y - result.oof_ensemble) ** 2)))
-    fold = result.plans[0][1]
-    assert scores["fold_rmse"][1] == pytest.approx(np.sqrt(np.mean((matrix.y - result.oof_ensemble[0])[fold.test_rows] ** 2)))
+    assert scores["oof_rmse"] == pytest.approx(np.sqrt(np.mean((matrix.y - result.oof.predictions) ** 2)))
+    fold = result.oof.plans[0][1]
+    assert scores["fold_rmse"][1] == pytest.approx(np.sqrt(np.mean((matrix.y - result.oof.predictions[0])[fold.test_rows] ** 2)))
     assert scores["oof_rmse"] < scores["constant_rmse"]
-    assert result.oof_constant[0, fold.test_rows[0]] == pytest.approx(matrix.y[fold.train_rows].mean())
+    assert result.oof.baseline[0, fold.test_rows[0]] == pytest.approx(matrix.y[fold.train_rows].mean())
     assert set(scores["models"]) == {"lightgbm", "extra_trees"}
 
 
@@ -110,13 +111,13 @@ def test_repeats_draw_other_folds_and_their_scores_are_averaged(tmp_path, rng):
     settings = replace(QUICK, members=("lightgbm",), repeats=3)
     result = train_ensemble(make_matrix(rng), settings, folder=tmp_path)
     scores = result.scores()
-    assert len({tuple(plan[0].test_rows) for plan in result.plans}) == 3
+    assert len({tuple(plan[0].test_rows) for plan in result.oof.plans}) == 3
     assert len(scores["oof_rmse_by_repeat"]) == 3
     assert scores["oof_rmse"] == pytest.approx(np.mean(scores["oof_rmse_by_repeat"]))
     assert len(scores["fold_rmse"]) == 9
     assert len(Ensemble.load(tmp_path).folds) == 9
     alone = train_ensemble(make_matrix(np.random.default_rng(0)), replace(settings, repeats=1), folder=tmp_path / "once")
-    assert np.array_equal(alone.oof_ensemble[0], result.oof_ensemble[0])  # the first repeat is what one repeat is
+    assert np.array_equal(alone.oof.predictions[0], result.oof.predictions[0])  # the first repeat is what one repeat is
 
 
 def test_a_member_leaves_out_a_set_only_where_that_is_clearly_better(tmp_path, rng):
@@ -141,11 +142,11 @@ def test_predictions_stay_in_the_range_of_the_labels_and_on_their_grid_where_ask
     matrix = replace(matrix, y=np.round(2 * matrix.y) / 2)
     settings = EnsembleSettings(members=("ridge::alpha=0.001",), folds=3, round_labels=True, workers=0)
     result = train_ensemble(matrix, settings, folder=tmp_path)
-    for fold in result.plans[0]:
-        scored, known = result.oof_ensemble[0, fold.test_rows], matrix.y[fold.train_rows]
+    for fold in result.oof.plans[0]:
+        scored, known = result.oof.predictions[0, fold.test_rows], matrix.y[fold.train_rows]
         assert scored.min() >= known.min()
         assert scored.max() <= known.max()
-    assert np.array_equal(result.oof_ensemble * 2, np.round(result.oof_ensemble * 2))
+    assert np.array_equal(result.oof.predictions * 2, np.round(result.oof.predictions * 2))
     far = np.full((1, 8), 1e6, np.float32)
     assert Ensemble.load(tmp_path).predict(far, matrix.names)[0] in (matrix.y.min(), matrix.y.max())
 
@@ -156,7 +157,7 @@ def test_one_bad_member_does_not_spoil_the_ensemble(tmp_path, rng):
     good = train_ensemble(matrix, EnsembleSettings(members=("extra_trees", "lightgbm"), folds=4, workers=0), folder=tmp_path / "a")
     settings = EnsembleSettings(members=("extra_trees", "lightgbm", "svr::C=0.0001"), folds=4, workers=0)
     with_bad = train_ensemble(matrix, settings, folder=tmp_path / "b")
-    of = [float(result.rmse_by_repeat(result.oof_ensemble)[0]) for result in (good, with_bad)]
+    of = [float(result.oof.rmse_by_repeat(result.oof.predictions)[0]) for result in (good, with_bad)]
     assert of[1] < 1.05 * of[0]
     assert with_bad.weights()["svr::C=0.0001"] < 0.1
 
@@ -187,7 +188,7 @@ def test_copies_are_fitted_on_with_their_clip_only_and_averaged_where_they_are_s
     assert scores["oof_rmse"] > 0.9 * scores["constant_rmse"]
     averaged = train_ensemble(whole, replace(settings, augment=0, tta=2), folder=tmp_path / "b")
     plain = train_ensemble(whole, replace(settings, augment=0), folder=tmp_path / "c")
-    assert np.allclose(averaged.oof_plain, plain.oof_ensemble, rtol=1e-12)  # sums of more rows run in another order
+    assert np.allclose(averaged.plain, plain.oof.predictions, rtol=1e-12)  # sums of more rows run in another order
     trained = Ensemble.load(tmp_path / "b")
     one, two, three = (trained.score(some, whole.names).members["ridge"] for some in (X, *copies))
     assert np.allclose(trained.score(X, whole.names, copies=copies).members["ridge"], (one + two + three) / 3)
@@ -210,7 +211,7 @@ def test_rounds_of_boosted_models_are_told_while_they_are_looked_for(tmp_path, r
     log = tmp_path / "events.jsonl"
     log.touch()
     settings = replace(QUICK, members=("xgboost", "lightgbm", "catboost", "ridge"), folds=2, workers=2)
-    train_ensemble(make_matrix(rng), settings, folder=tmp_path / "models", events=log)
+    train_ensemble(make_matrix(rng), settings, folder=tmp_path / "models", files=WorkFiles(events=log))
     told = [one.event for one in read_events(log)[0]]
     assert {(one.model, one.fold) for one in told} == {(name, fold) for name in settings.members[:3] for fold in range(2)}
     for name in settings.members[:3]:
@@ -247,7 +248,7 @@ def test_a_fold_that_cannot_learn_is_refused_before_any_fit(tmp_path, rng):
 
 def test_five_clips_are_enough(tmp_path, rng):
     result = train_ensemble(make_matrix(rng, 5), EnsembleSettings(workers=0), folder=tmp_path)
-    assert np.isfinite(result.oof_ensemble).all()
+    assert np.isfinite(result.oof.predictions).all()
 
 
 def test_a_failed_fit_names_model_and_fold(tmp_path, rng, monkeypatch):
@@ -295,11 +296,13 @@ def test_finished_fits_are_not_done_again_and_the_scores_are_the_same(tmp_path, 
     fit = module.fit
     monkeypatch.setattr(module, "fit", stop_after_four)
     with pytest.raises(KeyboardInterrupt):
-        train_ensemble(matrix, QUICK, folder=tmp_path / "b", checkpoints=tmp_path / "kept")
+        train_ensemble(matrix, QUICK, folder=tmp_path / "b", files=WorkFiles(checkpoints=tmp_path / "kept"))
     again = []
     monkeypatch.setattr(module, "fit", lambda task: again.append((task.member.name, task.number)) or fit(task))
     events = []
-    resumed = train_ensemble(matrix, QUICK, folder=tmp_path / "b", checkpoints=tmp_path / "kept", notify=events.append)
+    resumed = train_ensemble(
+        matrix, QUICK, folder=tmp_path / "b", files=WorkFiles(checkpoints=tmp_path / "kept"), notify=events.append
+    )
     assert len(again) == 2
     assert not set(again) & set(fitted)
     assert resumed.scores() == undisturbed.scores()
@@ -309,7 +312,7 @@ def test_finished_fits_are_not_done_again_and_the_scores_are_the_same(tmp_path, 
 @pytest.mark.parametrize("change", ["label", "seed", "model file", "checkpoint"])
 def test_a_fit_of_something_else_or_with_a_damaged_file_is_done_again(tmp_path, rng, monkeypatch, change):
     matrix, settings = make_matrix(rng), EnsembleSettings(members=("lightgbm",), folds=3, workers=0)
-    train_ensemble(matrix, settings, folder=tmp_path / "b", checkpoints=tmp_path / "kept")
+    train_ensemble(matrix, settings, folder=tmp_path / "b", files=WorkFiles(checkpoints=tmp_path / "kept"))
     if change == "label":
         matrix.y[0] += 1
     elif change == "seed":
@@ -320,7 +323,7 @@ def test_a_fit_of_something_else_or_with_a_damaged_file_is_done_again(tmp_path, 
         (tmp_path / "kept/repeat0/fold1/lightgbm.npz").write_bytes(b"PK")
     fit, again = module.fit, []
     monkeypatch.setattr(module, "fit", lambda task: again.append(task.number) or fit(task))
-    train_ensemble(matrix, settings, folder=tmp_path / "b", checkpoints=tmp_path / "kept")
+    train_ensemble(matrix, settings, folder=tmp_path / "b", files=WorkFiles(checkpoints=tmp_path / "kept"))
     assert again == ([1] if change in ("model file", "checkpoint") else [0, 1, 2])
 
 
@@ -332,13 +335,14 @@ def test_the_error_so_far_ends_as_the_error_of_the_run(tmp_path, rng):
     assert last.constant_rmse == pytest.approx(result.scores()["constant_rmse"], rel=1e-12)
 
 
-def test_when_the_time_is_over_the_cheap_members_are_complete_and_the_others_left_out(tmp_path, rng):
+def test_when_the_time_is_over_the_cheap_members_are_complete_and_the_others_left_out(tmp_path, rng, monkeypatch):
     """Each look at the clock is a minute later: after six fits the four minutes are over."""
     events, times = [], iter(60.0 * minute for minute in range(100))
     settings = replace(QUICK, members=("extra_trees", "ridge", "lightgbm"), folds=2, blend="auto", minutes=4.0)
-    result = train_ensemble(make_matrix(rng), settings, folder=tmp_path, notify=events.append, clock=lambda: next(times))
-    assert list(result.oof) == ["ridge", "lightgbm"]  # the cheapest four fits, and one more
-    assert np.isfinite(result.oof_ensemble).all()
+    monkeypatch.setattr(module, "monotonic", lambda: next(times))
+    result = train_ensemble(make_matrix(rng), settings, folder=tmp_path, notify=events.append)
+    assert list(result.members) == ["ridge", "lightgbm"]  # the cheapest four fits, and one more
+    assert np.isfinite(result.oof.predictions).all()
     assert sum(result.weights().values()) == pytest.approx(1)
     assert [event.text for event in events if isinstance(event, Warned)] == [
         "left out, not complete within 4.0 minutes: extra_trees"
@@ -346,5 +350,6 @@ def test_when_the_time_is_over_the_cheap_members_are_complete_and_the_others_lef
     assert [len(fold.members) for fold in Ensemble.load(tmp_path).folds] == [2, 2]
     assert not list(tmp_path.rglob("extra_trees*"))
     late = iter([0.0, 1e6])
+    monkeypatch.setattr(module, "monotonic", lambda: next(late))
     with pytest.raises(DataError, match=r"not one member was complete within 4\.0 minutes"):
-        train_ensemble(make_matrix(rng), settings, folder=tmp_path / "b", clock=lambda: next(late))
+        train_ensemble(make_matrix(rng), settings, folder=tmp_path / "b")

@@ -9,7 +9,7 @@ from core.errors import DataError, ParameterError
 from core.events import LeakGapFound, Warned
 from core.extraction.config import ExtractSettings
 from core.grouping.ties import repeating_columns
-from core.tasks.pipeline import train_dataset
+from core.tasks.train import train_dataset
 from core.workspace import Workspace
 from tests.conftest import tone, write_clip, write_table
 

@@ -21,7 +21,8 @@ from core.insight.contributions import contributions
 from core.insight.explain import explain_run, find_clips, load_explanation
 from core.jobs.runner import perform
 from core.runs import Run, read_run
-from core.tasks.pipeline import train_dataset, work
+from core.tasks.kinds import work
+from core.tasks.train import train_dataset
 from core.workspace import Workspace
 from tests.conftest import write_dataset
 

@@ -113,7 +113,7 @@ def test_a_training_stopped_while_a_model_is_written_leaves_no_part_of_it(tmp_pa
     X = rng.normal(size=(20, 3))
     matrix = Matrix(X, X[:, 0], ("a", "b", "c"), tuple(map(str, range(20))))
     settings = EnsembleSettings(members=("ridge",), folds=2, workers=0)
-    folders = {"folder": tmp_path / "models", "checkpoints": tmp_path / "checkpoints"}
+    folders = {"folder": tmp_path / "models", "files": train.WorkFiles(checkpoints=tmp_path / "checkpoints")}
 
     def stop(written, path):
         raise KeyboardInterrupt

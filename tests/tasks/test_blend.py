@@ -8,15 +8,16 @@ import pytest
 from core import jobs
 from core.cli import commands
 from core.data.dataset import read_dataset
-from core.ensemble import IN_SAMPLE, NESTED, EnsembleSettings
+from core.ensemble import EnsembleSettings
 from core.errors import ParameterError, RunError
 from core.events import Warned
 from core.extraction.config import ExtractSettings
 from core.runs import BLEND, delete_run, find_run
 from core.runs.leaderboard import load_oof
-from core.tasks.blend import SUBMISSION_NAME, blend_runs
-from core.tasks.pipeline import train_dataset
-from core.tasks.score import predict_rows
+from core.scoring.oof import IN_SAMPLE, NESTED
+from core.tasks.blend import RUN, blend_runs
+from core.tasks.score import ScoringOptions, predict_rows
+from core.tasks.train import train_dataset
 from core.workspace import Workspace, write_json
 from tests.conftest import write_dataset
 
@@ -53,8 +54,8 @@ def test_a_blend_is_the_mean_clip_by_clip_and_a_run_like_any_other(world):
         with open(path) as file:
             submitted.append([float(row["label"]) for row in csv.DictReader(file)])
     np.testing.assert_allclose(submitted[0], np.mean(submitted[1:], axis=0))
-    assert (workspace.submissions / SUBMISSION_NAME).is_file()
-    scored = predict_rows(run, read_dataset(data).test, cache_path=workspace.cache)
+    assert (workspace.submissions / RUN.submission_name).is_file()
+    scored = predict_rows(run, read_dataset(data).test, ScoringOptions(workspace))
     assert [one.prediction for one in scored] == pytest.approx(submitted[0])
     with (run.folder / "test_predictions.csv").open() as file:
         ends = [float(row[end]) for row in csv.DictReader(file) for end in ("low", "high")]
@@ -119,4 +120,4 @@ def test_the_command_line_blends_and_a_lost_run_is_named(world, capsys, tmp_path
     assert "a blend is of runs in one workspace" in capsys.readouterr().err
     delete_run(gone)
     with pytest.raises(RunError, match="is a blend, and one of its runs is gone"):
-        predict_rows(run, read_dataset(data).test, cache_path=workspace.cache)
+        predict_rows(run, read_dataset(data).test, ScoringOptions(workspace))

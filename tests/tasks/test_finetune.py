@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from core.cli import commands
 from core.data.dataset import read_dataset
-from core.ensemble import NESTED, EnsembleSettings
+from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError, RunError
 from core.events import EpochScored, FinetuneStarted, Warned
 from core.extraction.config import ExtractSettings
@@ -22,9 +22,10 @@ from core.runs import find_run, list_runs, read_run
 from core.runs.leaderboard import comparable, load_oof
 from core.runtime import device
 from core.runtime.device import Device, exclusive
-from core.tasks.finetune import MEMBER, SUBMISSION_NAME, finetune_dataset
-from core.tasks.pipeline import train_dataset
-from core.tasks.score import evaluate_run, predict_clips, predict_rows
+from core.scoring.oof import NESTED
+from core.tasks.finetune import MEMBER, RUN, finetune_dataset
+from core.tasks.score import ScoringOptions, evaluate_run, predict_clips, predict_rows
+from core.tasks.train import train_dataset
 from core.workspace import Workspace
 from tests.conftest import ROOT, write_dataset, write_table
 from tests.tiny_models import tiny_encoder, tiny_text_encoder
@@ -86,14 +87,14 @@ def test_folds_are_those_of_an_ensemble_with_the_same_groups_and_seed(world):
 
 def test_the_submission_has_the_test_tables_order_and_the_means_over_folds(world):
     data, workspace, run, _ = world
-    path = workspace / "submissions" / run.id / SUBMISSION_NAME
+    path = workspace / "submissions" / run.id / RUN.submission_name
     assert run.record["submission"] == str(path)
-    assert path.read_text() == (workspace / "submissions" / SUBMISSION_NAME).read_text()
+    assert path.read_text() == (workspace / "submissions" / RUN.submission_name).read_text()
     with path.open() as file:
         rows = list(csv.DictReader(file))
     dataset = read_dataset(data)
     assert [row["filename"] for row in rows] == list(dataset.test_names)
-    found = predict_rows(run, dataset.test, cache_path=Workspace(workspace).cache)
+    found = predict_rows(run, dataset.test, ScoringOptions(Workspace(workspace)))
     assert [one.prediction for one in found] == pytest.approx([float(row["label"]) for row in rows], rel=1e-5)
     with (run.folder / "test_predictions.csv").open() as file:
         stored = list(csv.DictReader(file))
@@ -106,7 +107,7 @@ def test_a_loose_clip_is_scored_without_its_text_and_said_to_be(world, tmp_path)
     bad = tmp_path / "bad.wav"
     bad.write_text("no sound")
     clip = next(iter(sorted((data / "audios" / "test").iterdir())))
-    good, unread = predict_clips(run, [str(clip), str(bad)], cache_path=Workspace(workspace).cache)
+    good, unread = predict_clips(run, [str(clip), str(bad)], workspace=Workspace(workspace))
     assert 1 <= good.prediction <= 6
     assert any("speaker is not known of a clip without its table" in doubt for doubt in good.warnings)
     assert unread.prediction is None
@@ -117,7 +118,7 @@ def test_a_loose_clip_is_scored_without_its_text_and_said_to_be(world, tmp_path)
 def test_a_labelled_hold_out_judges_a_fine_tuned_run_too(world, tmp_path):
     _, workspace, run, _ = world
     fresh = write_dataset(tmp_path / "fresh", 6, test=0, seconds=0.4)
-    found = evaluate_run(run, read_dataset(fresh).train, cache_path=Workspace(workspace).cache)
+    found = evaluate_run(run, read_dataset(fresh).train, ScoringOptions(Workspace(workspace)))
     assert len(found.rows) == 6
     assert found.scores["rmse"] > 0
 
@@ -129,14 +130,13 @@ def test_a_network_is_not_used_with_other_weights_than_it_was_trained_with(world
     changed = json.loads(before)
     changed["text"]["revision"] = "0" * 32
     clip = str(next(iter(sorted((data / "audios" / "test").iterdir()))))
-    cache = Workspace(workspace).cache
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(type(run), "check_models", lambda self: None)
         record.write_text(json.dumps(changed))
         with pytest.raises(RunError, match="are not those that this run was trained with"):
-            predict_clips(run, [clip], cache_path=cache)
+            predict_clips(run, [clip], workspace=Workspace(workspace))
     with pytest.raises(RunError, match="the model is damaged"):
-        predict_clips(run, [clip], cache_path=cache)
+        predict_clips(run, [clip], workspace=Workspace(workspace))
     record.write_text(before)
 
 
@@ -167,7 +167,7 @@ def test_the_words_that_a_recogniser_hears_are_read(models, tmp_path):
     data = write_dataset(tmp_path / "loudness", 8, test=2)
     run = finetune(data, tmp_path / "ws", models, text=f"whisper={whisper}", epochs=1)
     assert f"transcript:whisper={whisper}" in run.record["settings"]["extract"]["features"]
-    found = predict_rows(run, read_dataset(data).test, cache_path=Workspace(tmp_path / "ws").cache)
+    found = predict_rows(run, read_dataset(data).test, ScoringOptions(Workspace(tmp_path / "ws")))
     assert all(one.prediction is not None for one in found)
 
 
@@ -175,7 +175,7 @@ def test_an_encoder_can_be_trained_and_either_side_can_stand_alone(models, tmp_p
     data = write_dataset(tmp_path / "loudness", 8, test=2)
     for number, options in enumerate(({"audio": "lora"}, {"text": "none"}, {"audio": "none"})):
         run = finetune(data, tmp_path / f"ws{number}", models, epochs=1, **options)
-        found = predict_rows(run, read_dataset(data).test, cache_path=Workspace(tmp_path / f"ws{number}").cache)
+        found = predict_rows(run, read_dataset(data).test, ScoringOptions(Workspace(tmp_path / f"ws{number}")))
         with (run.folder / "test_predictions.csv").open() as file:
             expected = [float(row["prediction"]) for row in csv.DictReader(file)]
         assert [one.prediction for one in found] == pytest.approx(expected, rel=1e-5)
@@ -300,7 +300,7 @@ def test_a_table_without_the_column_that_is_read_is_refused(world, tmp_path):
     rows = [replace(row, columns={"mood": "glad"}) for row in read_dataset(data).test]
     for missing in (False, True):
         with pytest.raises(ParameterError, match="reads the column 'speaker', which the table does not have; there are: mood"):
-            predict_rows(run, rows, cache_path=Workspace(workspace).cache, allow_missing_table=missing)
+            predict_rows(run, rows, ScoringOptions(Workspace(workspace), allow_missing_table=missing))
 
 
 def test_settings_out_of_range_are_refused_in_words():

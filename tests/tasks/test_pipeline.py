@@ -11,8 +11,9 @@ from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError, RunError
 from core.extraction.config import ExtractSettings
 from core.runs import find_run, list_runs
-from core.tasks.pipeline import extract_dataset, train_dataset
+from core.tasks.extract import extract_dataset
 from core.tasks.score import predict_clips
+from core.tasks.train import train_dataset
 from core.workspace import Workspace
 from tests.conftest import tone, write_clip
 
@@ -97,7 +98,7 @@ def test_a_run_predicts_its_test_clips_as_it_did_then(make_dataset, train, works
     run = train(root)
     clips = [str(path) for path in sorted((root / "audios/test").iterdir())]
     then = {row["filename"]: float(row["label"]) for row in read_csv(run.record["submission"])}
-    now = predict_clips(run, clips, cache_path=workspace.cache)
+    now = predict_clips(run, clips, workspace=workspace)
     assert [prediction.prediction for prediction in now] == list(then.values())
     assert all(prediction.warnings == () for prediction in now)
 
@@ -107,7 +108,7 @@ def test_a_clip_that_cannot_be_read_has_a_reason_instead_of_a_number(make_datase
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"no audio")
     silent = write_clip(tmp_path / "silent.wav", np.zeros(22050))
-    first, second, third = predict_clips(run, [str(bad), str(silent), str(tmp_path / "nowhere.wav")], cache_path=workspace.cache)
+    first, second, third = predict_clips(run, [str(bad), str(silent), str(tmp_path / "nowhere.wav")], workspace=workspace)
     assert first.prediction is None
     assert "not audio" in first.warnings[0]
     assert np.isfinite(second.prediction)

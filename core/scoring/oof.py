@@ -1,0 +1,150 @@
+"""Folds and what was predicted for the rows that each of them scores, in; the figures of a cross-validation out.
+
+Predictions have the unit of the label and are [shape=(repeats, n)]: the folds may be drawn several times.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.errors import DataError
+from core.scoring import intervals, metrics
+from core.scoring.folds import Fold
+
+# How a figure was computed: on rows that neither a fit nor a choice has seen, on rows that no fit has seen, on rows that were seen.
+NESTED, OUT_OF_FOLD, IN_SAMPLE = "nested", "out-of-fold", "in-sample"
+
+
+@dataclass(frozen=True, slots=True)
+class OofResult:
+    """What a trainer, whatever it fits, predicted for rows that it was not fitted on.
+
+    Attributes
+    ----------
+    plans : tuple, one a repeat, of tuples of Fold
+    predictions : np.ndarray [shape=(repeats, n)]
+    baseline : np.ndarray [shape=(repeats, n)], the mean label of the other folds
+    labels : np.ndarray [shape=(n,)]
+    groups : tuple of str [n] or None
+    low, high : np.ndarray [shape=(repeats, n)], ends of the interval of each row, inside the range of the labels
+    level : float, share of the labels that the intervals are to cover
+    """
+
+    plans: tuple[tuple[Fold, ...], ...]
+    predictions: np.ndarray
+    baseline: np.ndarray
+    labels: np.ndarray
+    groups: tuple[str, ...] | None
+    low: np.ndarray
+    high: np.ndarray
+    level: float
+
+    def fold_rmse(self, predictions: np.ndarray) -> list[float]:
+        """RMSE of out-of-fold predictions [shape=(repeats, n)] in each fold, repeat after repeat."""
+        return [
+            metrics.rmse(self.labels[fold.test_rows], row[fold.test_rows])
+            for plan, row in zip(self.plans, predictions, strict=True)
+            for fold in plan
+        ]
+
+    def rmse_by_repeat(self, predictions: np.ndarray) -> list[float]:
+        """RMSE of out-of-fold predictions [shape=(repeats, n)] in each repeat."""
+        return [metrics.rmse(self.labels, row) for row in predictions]
+
+    def fold_numbers(self) -> np.ndarray:
+        """Number of the fold that scored each row, from 0, in each repeat [shape=(repeats, n)]."""
+        numbers = np.empty(self.predictions.shape, int)
+        for repeat, plan in enumerate(self.plans):
+            for number, fold in enumerate(plan):
+                numbers[repeat, fold.test_rows] = number
+        return numbers
+
+    def scores(self) -> dict[str, object]:
+        """All figures, by the names under which they are stored and printed; ``badges`` says how each was computed."""
+        by_repeat = [metrics.evaluate(self.labels, row) for row in self.predictions]
+        covered = [intervals.coverage(self.labels, *ends) for ends in zip(self.low, self.high, strict=True)]
+        figures = {
+            **self._by_fold(self.predictions),
+            "oof_rmse": float(np.mean([scores["rmse"] for scores in by_repeat])),
+            "oof_rmse_by_repeat": [scores["rmse"] for scores in by_repeat],
+            "oof_mae": float(np.mean([scores["mae"] for scores in by_repeat])),
+            "oof_pearson": float(np.mean([scores["pearson"] for scores in by_repeat])),
+            "oof_r2": float(np.mean([scores["r2"] for scores in by_repeat])),
+            "constant_rmse": float(np.mean(self.rmse_by_repeat(self.baseline))),
+        }
+        return figures | {
+            "interval_coverage": float(np.mean(covered)),
+            "interval": {"level": self.level, "mean_width": float(np.mean(self.high - self.low))},
+            "badges": dict.fromkeys([*figures, "models"], NESTED) | {"interval_coverage": OUT_OF_FOLD},
+        }
+
+    def member_scores(self, predictions: np.ndarray, *, sets: Sequence[Sequence[str]] | None = None) -> dict[str, object]:
+        """Figures of one of several predictors on the same folds.
+
+        Parameters
+        ----------
+        predictions : np.ndarray [shape=(repeats, n)]
+        sets : the feature sets that it read, one a repeat and fold; None where it reads none
+        """
+        read = sets if sets is not None else [()] * sum(map(len, self.plans))
+        rmse = float(np.mean(self.rmse_by_repeat(predictions)))
+        return {"oof_rmse": rmse, **self._by_fold(predictions), "sets": [",".join(names) for names in read]}
+
+    def _by_fold(self, predictions: np.ndarray) -> dict[str, object]:
+        rmse = self.fold_rmse(predictions)
+        return {"fold_rmse": rmse, "fold_rmse_mean": float(np.mean(rmse)), "fold_rmse_std": float(np.std(rmse))}
+
+
+def measure(
+    plans: Sequence[Sequence[Fold]], predictions: np.ndarray, labels: np.ndarray, *, groups: Sequence[str] | None, level: float
+) -> OofResult:
+    """Out-of-fold predictions with their baseline and their intervals.
+
+    Parameters
+    ----------
+    plans : one a repeat
+    predictions : np.ndarray [shape=(repeats, n)]
+    labels : np.ndarray [shape=(n,)]
+    groups : sequence of str [n] or None, as the folds were made with
+    level : float between 0 and 1, share of the labels that an interval is to cover
+    """
+    ends = [intervals.oof_intervals(row, labels, groups=groups, level=level) for row in predictions]
+    least, most = label_range(labels)
+    return OofResult(
+        plans=tuple(tuple(plan) for plan in plans),
+        predictions=predictions,
+        baseline=baseline(plans, labels),
+        labels=labels,
+        groups=tuple(groups) if groups is not None else None,
+        low=np.clip([low for low, _ in ends], least, most),
+        high=np.clip([high for _, high in ends], least, most),
+        level=level,
+    )
+
+
+def baseline(plans: Sequence[Sequence[Fold]], labels: np.ndarray) -> np.ndarray:
+    """What knowing nothing of a clip predicts: the mean label of the training rows of its fold [shape=(repeats, n)]."""
+    means = np.empty((len(plans), len(labels)))
+    for row, plan in zip(means, plans, strict=True):
+        for fold in plan:
+            row[fold.test_rows] = labels[fold.train_rows].mean()
+    return means
+
+
+def label_range(labels: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest label."""
+    return float(labels.min()), float(labels.max())
+
+
+def check_plan(plan: Sequence[Fold], labels: np.ndarray) -> None:
+    """Refuse a plan with a fold that has nothing to learn.
+
+    Raises
+    ------
+    DataError
+        The labels of a fold's training rows are all equal.
+    """
+    for number, fold in enumerate(plan):
+        if np.ptp(labels[fold.train_rows]) == 0:
+            raise DataError(f"fold {number + 1} would train on {len(fold.train_rows)} rows of one label; use other folds or groups")

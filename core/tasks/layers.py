@@ -1,0 +1,95 @@
+"""An encoder and labelled clips in, the score of each of its layers and a band of good ones out."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from core.data.dataset import Dataset
+from core.encoders import batches
+from core.errors import ParameterError
+from core.events import Notify, ignore
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import extract_clips
+from core.extraction.matrix import build_matrix
+from core.features import parse_set
+from core.features.sets import ENCODER
+from core.grouping.ties import tie_rows
+from core.insight.layers import propose_band, score_layers
+from core.jobs import Job
+from core.runtime.weights import encoder_shape, find
+from core.settings import build
+from core.tasks.kinds import JobKind, requested_dataset
+from core.tasks.prepare import check_labels
+from core.workspace import Workspace
+
+_OPTIONS = ("heads", "folds", "repeats", "seed")
+
+
+def look_at_layers(
+    dataset: Dataset, settings: ExtractSettings, request: Mapping[str, Any], workspace: Workspace, *, notify: Notify = ignore
+) -> dict[str, Any]:
+    """Score every layer of an encoder on the labelled clips, and propose a band of them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    settings : ExtractSettings, whose one set is that of the encoder
+    request : dict with any of ``groups`` (a column, auto, or None), ``folds``, ``repeats``, ``seed``, ``heads``
+    workspace : Workspace
+    notify : told of the progress
+
+    Returns
+    -------
+    result : dict with ``scores`` as ``LayerScores.to_record``, ``band`` (first, last, reason) and ``set``, which is the feature set
+        of that band, or None
+
+    Raises
+    ------
+    ParameterError
+        The set is not that of an encoder.
+    DataError
+        The labels do not suffice.
+    """
+    [name] = settings.features
+    encoder = parse_set(name)
+    if encoder.base != ENCODER:
+        raise ParameterError(f"{name!r} is no encoder; name wav2vec2, hubert, wavlm or encoder:MODEL")
+    check_labels(dataset)
+    batches.check_installed(settings.on_device)
+    layers, _ = encoder_shape(find(encoder.model))
+    sets = tuple(f"{encoder.stored}@L{layer}" for layer in range(layers))
+    settings = replace(settings, features=sets)
+    extraction = extract_clips([row.path for row in dataset.train], settings, cache_path=workspace.cache, notify=notify)
+    matrix = build_matrix(dataset.train, extraction, sets)
+    rows = [row for row in dataset.train if row.path in extraction.vectors]
+    first = replace(matrix, X=matrix.X[:, : matrix.X.shape[1] // layers])
+    ties = tie_rows(rows, first, extraction, request.get("groups"))
+    scores = score_layers(
+        matrix.X.reshape(len(rows), layers, -1),
+        matrix.y,
+        ties.groups,
+        encoder=encoder.stored,
+        grouped_by=ties.chosen,
+        workers=settings.workers,
+        notify=notify,
+        **{option: request[option] for option in _OPTIONS if request.get(option) is not None},
+    )
+    band = propose_band(scores)
+    proposed = None if band.first is None else encoder.stored + band.suffix()
+    return {"scores": scores.to_record(), "band": band, "set": proposed}
+
+
+def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+    """Look at the layers of the encoder that a job names."""
+    extract = build(ExtractSettings, job.request["extract"] | {"features": [job.request["encoder"]]})
+    return look_at_layers(requested_dataset(job), extract, job.request, workspace, notify=notify)
+
+
+JOB = JobKind(
+    "layers",
+    run,
+    result=("scores", "band", "set"),
+    verb="Scoring the layers",
+    noun="Layers of an encoder",
+    page="explain",
+)

@@ -1,0 +1,185 @@
+"""A data set in, a cross-validated ensemble on its features out: models, out-of-fold predictions, submission, record."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.data.dataset import Dataset, Row
+from core.ensemble import EnsembleResult, EnsembleSettings, train_ensemble, with_sets_of
+from core.ensemble.checks import judge_switches, self_test
+from core.ensemble.fitted import Ensemble
+from core.ensemble.train import WorkFiles
+from core.errors import ParameterError
+from core.events import Notify, StageStarted, ignore
+from core.extraction.config import ExtractSettings
+from core.extraction.extract import Extraction, column_names, extract_clips
+from core.extraction.matrix import Matrix, build_matrix
+from core.features import parse_set
+from core.jobs import Job
+from core.runs import Run
+from core.runs.context import RunContext
+from core.runs.kinds import ENSEMBLE, RunKind
+from core.runs.record import Outcome, complete_scores, write_run
+from core.runs.submission import TestPredictions, no_predictions
+from core.settings import build
+from core.tasks.kinds import JobKind, requested_dataset
+from core.tasks.prepare import Prepared, check_early, extract_all, prepare
+from core.tasks.score import Prediction, ScoringOptions, by_path, describe_rows, extract_settings
+from core.workspace import Workspace
+
+
+def train_dataset(
+    dataset: Dataset,
+    extract: ExtractSettings,
+    ensemble: EnsembleSettings,
+    workspace: Workspace,
+    *,
+    folder: Path | None = None,
+    notify: Notify = ignore,
+) -> Run:
+    """Extract, train, score, predict the test clips, write the submission and the record of the run.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    extract : ExtractSettings
+    ensemble : EnsembleSettings
+    workspace : Workspace
+    folder : of the run, whose name is its id; a run that an earlier attempt finished there is returned, and fits that it finished
+        are not done again. None makes a new one, and removes it when the run fails
+    notify : told of the progress
+
+    Raises
+    ------
+    DataError, ParameterError
+        The data set cannot be trained on with these settings; nothing that was extracted is lost.
+    """
+    context = RunContext.begin(workspace, folder, notify)
+    if (finished := context.finished()) is not None:
+        return finished
+    extract = with_sets_of(extract, ensemble)
+    check_early(dataset, extract.features, ensemble, workspace)
+    if ensemble.pseudo_labels and not dataset.test:
+        raise ParameterError("--pseudo-labels needs clips without labels: this data set has no test table with readable clips")
+    copies = {row.path: ensemble.tta for row in dataset.test} | {row.path: ensemble.copies for row in dataset.train}
+    copies = {path: number for path, number in copies.items() if number}
+    extraction = extract_all(dataset, extract, workspace, notify, copies=copies)
+    with context:
+        prepared = prepare(
+            dataset,
+            extraction,
+            ensemble,
+            sets=extract.features,
+            copies=ensemble.copies,
+            test_copies=ensemble.tta,
+            notify=notify,
+        )
+        result, scores = _Training(context, prepared, extract, ensemble).run()
+        outcome = Outcome(
+            RUN.name,
+            RUN.submission_name,
+            result.oof,
+            result.members,
+            scores,
+            {"layout": dataset.layout, "extract": extract, "ensemble": ensemble},
+            None if dataset.test_names is None else _predict_test(context.models, prepared.test),
+        )
+        return write_run(context, prepared.training_data(), outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """The fits of a run, and those beside them that tell whether to believe it."""
+
+    context: RunContext
+    prepared: Prepared
+    extract: ExtractSettings
+    ensemble: EnsembleSettings
+
+    def run(self) -> tuple[EnsembleResult, dict[str, Any]]:
+        """The result, and every figure with its badge."""
+        matrix, context = self.prepared.matrix, self.context
+        events = context.folder / "events.jsonl"
+        files = WorkFiles(context.checkpoints, events if events.exists() else None, context.workspace.root / "tune.sqlite")
+        result = self._fit(matrix, self.ensemble, context.models, files)
+        verdicts = judge_switches(matrix, self.ensemble, result, self._fit_beside, notify=context.notify)
+        tested = self_test(matrix, self.ensemble, self._fit_beside, notify=context.notify) if self.ensemble.self_test else None
+        leak, cheated = self.prepared.leak_record(), bool(self.prepared.leaking)
+        return result, complete_scores(result.scores(), leak=leak, tested=tested, verdicts=verdicts, cheated=cheated)
+
+    def _fit(self, matrix: Matrix, settings: EnsembleSettings, folder: Path, files: WorkFiles) -> EnsembleResult:
+        return train_ensemble(
+            matrix,
+            settings,
+            folder=folder,
+            plans=self.prepared.plans[: settings.repeats] if matrix is self.prepared.matrix else None,  # not of permuted labels
+            sets={name: column_names((name,)) for name in self.extract.features},
+            unlabelled=self.prepared.test.X,
+            files=files,
+            notify=self.context.notify,
+        )
+
+    def _fit_beside(self, matrix: Matrix, settings: EnsembleSettings, name: str) -> EnsembleResult:
+        folder = self.context.checkpoints / name
+        return self._fit(matrix, settings, folder, WorkFiles(checkpoints=folder))
+
+
+def _predict_test(models: Path, matrix: Matrix) -> TestPredictions:
+    if not matrix.filenames:
+        return no_predictions()
+    scored = Ensemble.load(models).score(matrix.X, matrix.names, copies=matrix.copies)
+    return TestPredictions(matrix.filenames, scored.value, scored.low, scored.high)
+
+
+def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Prediction]:
+    """Score clips with the ensemble of a run. Models are read while clips are analysed."""
+    with ThreadPoolExecutor(1) as beside:
+        loading = beside.submit(run.load_ensemble)
+        extraction, matrix = _scoring_matrix(run, rows, options)
+        if not loading.done():
+            options.notify(StageStarted("reading the models"))
+        ensemble = loading.result()
+    scored = [row for row in rows if row.path in extraction.vectors]
+    ends = {}
+    if scored:
+        found = ensemble.score(matrix.X, matrix.names, copies=matrix.copies)
+        ends = by_path(scored, found.value, found.low, found.high)
+    of_table = [name for name in extract_settings(run).features if parse_set(name).column]
+    return describe_rows(run, rows, ends, extraction, matrix, of_table, options.notify)
+
+
+def _scoring_matrix(run: Run, rows: Sequence[Row], options: ScoringOptions) -> tuple[Extraction, Matrix]:
+    settings = extract_settings(run)
+    copies = run.record["settings"]["ensemble"].get("tta", 0) if options.tta is None else options.tta
+    if copies < 0:
+        raise ParameterError(f"tta={copies} must be 0 or more")
+    paths = [row.path for row in rows]
+    extraction = extract_clips(paths, settings, cache_path=options.workspace.cache, copies=copies, notify=options.notify)
+    missing = options.allow_missing_table
+    return extraction, build_matrix(rows, extraction, settings.features, copies=copies, allow_missing_table=missing)
+
+
+def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+    """Train on the data set that a job names."""
+    extract, ensemble = build(ExtractSettings, job.request["extract"]), build(EnsembleSettings, job.request["ensemble"])
+    dataset = requested_dataset(job)
+    stamp = dataset.stamp()
+    trained = train_dataset(dataset, extract, ensemble, workspace, folder=job.folder, notify=notify)
+    return {"run_id": trained.id, "stamp": stamp}
+
+
+RUN = RunKind(
+    ENSEMBLE,
+    command="train",
+    noun="a trained ensemble",
+    label="",
+    page="train",
+    member_noun="Members",
+    whole_noun="ensemble",
+    submission_name="optimized_ensemble_submission.csv",
+    predict=predict,
+    takes_copies=True,
+)
+JOB = JobKind("train", run, result=("run_id", "stamp"), verb="Training", noun="Training", page="train", trains=True)
