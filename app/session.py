@@ -368,16 +368,6 @@ def stamp_of(run: Run) -> str | None:
     return stamp
 
 
-def columns_of(run: Run) -> dict[str, dict[str, str]]:
-    """Columns of the table that a run was trained on: the value of each clip; none where its data set is gone."""
-    try:
-        layout = build(Layout, run.record["settings"]["layout"])
-        rows = resources.dataset(str(run.record["dataset"]["path"]), layout).train
-    except (EarmarkError, KeyError, TypeError):
-        return {}
-    return {name: {row.name: row.columns[name] for row in rows} for name in (rows[0].columns if rows else ())}
-
-
 def remember_compared(names: Sequence[str]) -> None:
     """Compare, of the runs with these ids, those that the address names, else those that were compared last."""
     named = st.query_params.get(COMPARED)

@@ -5,12 +5,11 @@ import streamlit as st
 
 from app import forms, resources, session
 from app.views import live, result, training
-from app.words import changed_since, count, errors_in_words, plain
+from app.words import count, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
 from core.data.dataset import why_not_trainable
 from core.ensemble import EnsembleSettings, with_sets_of
-from core.errors import JobError, RunError
 from core.events import Recorded
 from core.extraction.config import ExtractSettings
 from core.runs import best_run, read_run
@@ -80,12 +79,6 @@ else:
             read_run(job.folder)  # what is damaged is not among the runs
     here = [run for run in session.runs_here() if not run.is_finetuned]  # those have a page of their own
     if here:
-        try:
-            run = forms.choose_result(here)
-            if session.stamp_of(run) not in (None, dataset.stamp()):
-                changed_since("this was trained")
-            result.show_run(run, forms.repeating_columns(dataset))
-        except (RunError, JobError) as error:
-            st.error(plain(str(error)), icon=":material/error:")
+        result.show_results(here, dataset)
     elif job is None:
         st.caption("Nothing is fitted on clips that it is scored on. Features that are not there yet are extracted first.")

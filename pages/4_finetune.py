@@ -7,11 +7,10 @@ import streamlit as st
 
 from app import forms, resources, session
 from app.views import epochs, finetune as finetune_view, live, result
-from app.words import changed_since, count, errors_in_words, plain
+from app.words import count, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
 from core.data.dataset import why_not_trainable
-from core.errors import JobError, RunError
 from core.extraction.config import ExtractSettings
 from core.multimodal.config import FinetuneSettings
 from core.runs import best_run, read_run
@@ -82,13 +81,7 @@ else:
             read_run(job.folder)  # what is damaged is not among the runs
     here = [run for run in session.runs_here() if run.is_finetuned]
     if here:
-        try:
-            run = forms.choose_result(here)
-            if session.stamp_of(run) not in (None, dataset.stamp()):
-                changed_since("this was trained")
-            result.show_run(run, forms.repeating_columns(dataset))
-        except (RunError, JobError) as error:
-            st.error(plain(str(error)), icon=":material/error:")
+        result.show_results(here, dataset)
     elif job is None and has_torch():
         st.caption(
             "Encoders hear and read each clip; small additions to them are trained, fold by fold. A fold is scored by a network "

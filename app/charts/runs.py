@@ -44,7 +44,7 @@ def differences(table: pd.DataFrame) -> Layers:
         color=alt.Color("verdict:N", scale=colours, legend=None),
         tooltip=["run:N", "verdict:N", *(alt.Tooltip(f"{name}:Q", format="+.4f") for name in ("difference", "low", "high"))],
     )
-    title = "Change of the RMSE out of fold"
+    title = "Change of the out-of-fold RMSE"
     ends = base.mark_rule(strokeWidth=3).encode(
         alt.X("low:Q", scale=x, title=title, axis=alt.Axis(format="+~g", tickCount=5)), alt.X2("high")
     )

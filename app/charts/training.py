@@ -1,4 +1,4 @@
-"""Errors in, figures out: folds, rounds, members, predictions out of fold. Errors are in the unit of the label."""
+"""Scores and predictions in, charts out: folds, rounds, members, out-of-fold errors. Errors are in the unit of the label."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,22 +26,17 @@ from core.events import FitFinished, RoundsScored
 
 _ROUNDS_DRAWN = 60  # of a curve
 _RUNNING = ("oof_rmse", "constant_rmse")
-_LINES = ("members so far", "constant (mean label)", "best run before")
-
-
-def fold_scores(fits: Sequence[FitFinished], members: Sequence[str], folds: int, repeats: int = 1) -> alt.Chart:
-    """RMSE of each member on each fold, as far as they are fitted, repeat after repeat; the axes stand still while it fills."""
-    return fold_chart(fold_table(fits, repeats), tuple(members), folds, repeats)
+_LINES = ("members so far", "baseline (mean of the training labels)", "best run before")
 
 
 def fold_table(fits: Sequence[FitFinished], repeats: int) -> pd.DataFrame:
-    """What ``fold_chart`` draws: a row for each fit."""
+    """Rows of ``fold_chart``: one for each fit."""
     rows = [(place(fit.repeat, fit.fold, repeats), fit.repeat + 1, fit.rmse, fit.model) for fit in fits]
     return pd.DataFrame(rows, columns=["fold", "repeat", "rmse", "member"])
 
 
 def fold_chart(table: pd.DataFrame, members: tuple[str, ...], folds: int, repeats: int) -> alt.Chart:
-    """RMSE by fold and member."""
+    """RMSE by fold and member, repeat after repeat; the axes keep their range while the chart fills."""
     places = [place(repeat, fold, repeats) for repeat in range(repeats) for fold in range(folds)]
     title = "Fold" if repeats == 1 else "Repeat and fold"
     return (
@@ -57,8 +52,8 @@ def fold_chart(table: pd.DataFrame, members: tuple[str, ...], folds: int, repeat
     )
 
 
-def running_error(fits: Sequence[FitFinished], total: int, best: float | None = None) -> Layers:
-    """Out-of-fold RMSE of all that is fitted so far, beside that of the constant predictor on the same rows.
+def running_table(fits: Sequence[FitFinished], total: int, best: float | None) -> pd.DataFrame:
+    """Rows of ``running_chart``: one for each fit and line.
 
     Parameters
     ----------
@@ -66,11 +61,6 @@ def running_error(fits: Sequence[FitFinished], total: int, best: float | None = 
     total : int, fits in the end
     best : float, RMSE of the best run so far, drawn as a rule
     """
-    return running_chart(running_table(fits, total, best), total, best is not None)
-
-
-def running_table(fits: Sequence[FitFinished], total: int, best: float | None) -> pd.DataFrame:
-    """What ``running_chart`` draws: a row for each fit and line."""
     rows = [
         (number + 1, name, getattr(fit, key))
         for number, fit in enumerate(fits)
@@ -82,13 +72,13 @@ def running_table(fits: Sequence[FitFinished], total: int, best: float | None) -
 
 
 def running_chart(table: pd.DataFrame, total: int, with_best: bool) -> Layers:
-    """RMSE by the number of fits."""
+    """Out-of-fold RMSE of all members so far by the number of fits, beside the baseline's on the same rows."""
     marks = _LINES if with_best else _LINES[:-1]
     colours = alt.Scale(domain=list(marks), range=[ACCENT, QUIET, SECOND][: len(marks)])
     ends = alt.Scale(domain=[1, max(2, total)])
     base = alt.Chart(table).encode(
         alt.X("fits:Q", scale=ends, title="Fits finished", axis=alt.Axis(tickMinStep=1, format="d")),
-        alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE out of fold"),
+        alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="Out-of-fold RMSE"),
         alt.Color("what:N", scale=colours, title=None, legend=legend(marks)),
         tooltip=["what:N", "fits:Q", figure_tooltip("rmse")],
     )
@@ -96,22 +86,17 @@ def running_chart(table: pd.DataFrame, total: int, with_best: bool) -> Layers:
     return alt.layer(base.mark_line(strokeWidth=2).add_params(zoom()), points, height=TALL)
 
 
-def round_curves(rounds: Sequence[RoundsScored], folds: int) -> alt.Chart:
-    """RMSE of a boosted member by round on the rows that early stopping looks at, a line for each fold of each repeat."""
-    return round_chart(round_table(rounds), folds)
-
-
 def round_table(rounds: Sequence[RoundsScored]) -> pd.DataFrame:
-    """What ``round_chart`` draws: a row for each point, at most about 60 of a curve."""
+    """Rows of ``round_chart``: one for each point, at most about 60 a curve."""
     curves: dict[tuple[int, int], dict[int, float]] = {}
-    for one in rounds:  # a fit that was begun anew tells its rounds again
-        curves.setdefault((one.repeat + 1, one.fold + 1), {})[one.rounds] = one.rmse
-    rows = [(*of, number, rmse) for of, curve in curves.items() for number, rmse in _thinned(sorted(curve.items()))]
+    for scored in rounds:  # a fit that starts over reports its rounds again
+        curves.setdefault((scored.repeat + 1, scored.fold + 1), {})[scored.rounds] = scored.rmse
+    rows = [(*fold, number, rmse) for fold, curve in curves.items() for number, rmse in _thinned(sorted(curve.items()))]
     return pd.DataFrame(rows, columns=["repeat", "fold", "rounds", "rmse"])
 
 
 def round_chart(table: pd.DataFrame, folds: int) -> alt.Chart:
-    """RMSE by round and fold."""
+    """RMSE of a boosted member on its early-stopping rows by round, a line for each fold of each repeat."""
     return (
         alt.Chart(table, height=300)
         .mark_line(strokeWidth=1.5, opacity=0.85)
@@ -157,7 +142,7 @@ def member_weights(table: pd.DataFrame) -> alt.Chart:
 
 
 def verdicts(table: pd.DataFrame) -> Layers:
-    """What each switch did to the RMSE, with the interval in which that is known; left of the line it helps.
+    """Change of the RMSE by each switch, with its interval; left of the line the switch helps.
 
     Parameters
     ----------
@@ -177,7 +162,7 @@ def verdicts(table: pd.DataFrame) -> Layers:
         tooltip=tooltip,
     )
     ends = base.mark_rule(strokeWidth=3).encode(
-        alt.X("low:Q", scale=x, title="Change of the RMSE out of fold", axis=alt.Axis(format="+~g", tickCount=5)), alt.X2("high")
+        alt.X("low:Q", scale=x, title="Change of the out-of-fold RMSE", axis=alt.Axis(format="+~g", tickCount=5)), alt.X2("high")
     )
     points = base.mark_point(size=110, filled=True, opacity=1).encode(alt.X("difference:Q", scale=x))
     zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=QUIET, strokeDash=[4, 4]).encode(alt.X("zero:Q", scale=x))
@@ -189,7 +174,7 @@ def oof_scatter(oof: pd.DataFrame) -> Layers:
     low, high = value_range(np.concatenate([oof["label"], oof["oof_prediction"]]))
     scale = alt.Scale(domain=[low, high], nice=False)
     x = alt.X("label:Q", scale=scale, title="Label", axis=alt.Axis(tickCount=6))
-    y = alt.Y("oof_prediction:Q", scale=scale, title="Prediction out of fold", axis=alt.Axis(tickCount=6))
+    y = alt.Y("oof_prediction:Q", scale=scale, title="Out-of-fold prediction", axis=alt.Axis(tickCount=6))
     ends = pd.DataFrame({"label": [low, high], "oof_prediction": [low, high]})
     diagonal = alt.Chart(ends).mark_line(color=QUIET, strokeDash=[4, 4]).encode(x, y)
     shown = [name for name in ("label", "oof_prediction", "low", "high", "fold") if name in oof]
@@ -197,7 +182,7 @@ def oof_scatter(oof: pd.DataFrame) -> Layers:
 
 
 def error_by_label(oof: pd.DataFrame, means: pd.DataFrame) -> Layers:
-    """Prediction less label, one point a clip, with the mean of each bin.
+    """Prediction minus label, one point per clip, with the mean of each bin.
 
     Parameters
     ----------
@@ -207,7 +192,7 @@ def error_by_label(oof: pd.DataFrame, means: pd.DataFrame) -> Layers:
     frame = pd.DataFrame({"clip": oof["filename"], "label": oof["label"], "error": oof["oof_prediction"] - oof["label"]})
     most = float(frame["error"].abs().max()) * 1.05 or 1.0
     x = alt.X("label:Q", title="Label", scale=around(frame["label"]), axis=alt.Axis(tickCount=6))
-    y = alt.Y("error:Q", title="Prediction less label", scale=alt.Scale(domain=[-most, most]), axis=alt.Axis(tickCount=6))
+    y = alt.Y("error:Q", title="Prediction minus label", scale=alt.Scale(domain=[-most, most]), axis=alt.Axis(tickCount=6))
     tooltip = [alt.Tooltip("clip:N"), alt.Tooltip("label:Q"), alt.Tooltip("error:Q", format="+.4f")]
     points = alt.Chart(frame, height=300).mark_circle(size=30, opacity=0.35, color=ACCENT).encode(x, y, tooltip=tooltip)
     zero = alt.Chart(pd.DataFrame({"error": [0.0]})).mark_rule(color=QUIET, strokeDash=[4, 4]).encode(y="error:Q")
@@ -217,7 +202,7 @@ def error_by_label(oof: pd.DataFrame, means: pd.DataFrame) -> Layers:
 
 
 def coverage_by_label(table: pd.DataFrame, level: float) -> Layers:
-    """Share of labels inside their interval by label, beside the share that was asked for.
+    """Interval coverage by label, beside the level that was asked for.
 
     Parameters
     ----------
@@ -229,7 +214,7 @@ def coverage_by_label(table: pd.DataFrame, level: float) -> Layers:
         .mark_bar(color=ACCENT, height={"band": 0.7})
         .encode(
             names_axis("label"),
-            alt.X("share:Q", title="Share inside", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)),
+            alt.X("share:Q", title="Interval coverage", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)),
             tooltip=["label:N", alt.Tooltip("share:Q", format=".1%"), "clips:Q"],
         )
     )

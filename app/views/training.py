@@ -12,7 +12,7 @@ from core.events import FitFinished, FoldScored, LeakGapFound, Recorded, RoundsS
 
 
 def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | None) -> None:
-    """Errors as they come: each member on each fold, all that is fitted so far against the constant, and rounds of boosting.
+    """Errors as they come: each member on each fold, the members so far against the baseline, and rounds of boosting.
 
     Parameters
     ----------
@@ -35,16 +35,21 @@ def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | 
     folds, repeats = plan["folds"], plan.get("repeats", 1)
     last = fits[-1] if fits else None
     with st.grid(4, min_column_width=190):
-        st.metric("RMSE out of fold, so far", f"{last.oof_rmse:.4f}" if last else NOTHING, border=True, help="Mean of the members.")
-        st.metric("Constant predictor", f"{last.constant_rmse:.4f}" if last else NOTHING, border=True, help="On the same clips.")
+        st.metric("Out-of-fold RMSE so far", f"{last.oof_rmse:.4f}" if last else NOTHING, border=True, help="Mean of the members.")
         st.metric(
-            "Best run before", NOTHING if best is None else f"{best:.4f}", border=True, help="On this data, with these groups."
+            "Baseline RMSE",
+            f"{last.constant_rmse:.4f}" if last else NOTHING,
+            border=True,
+            help="Predicts the mean of the training labels, on the same clips.",
+        )
+        st.metric(
+            "Best run before", NOTHING if best is None else f"{best:.4f}", border=True, help="On this data set, with these groups."
         )
         st.metric("Folds complete", f"{scored} of {folds * repeats}", border=True)
     if (beside := live.stage(recorded)) is not None:
-        st.caption(f"The ensemble is fitted. Now: {plain(beside)}. What is drawn here is the ensemble alone.")
+        st.caption(f"The ensemble is fitted. Now: {plain(beside)}. The charts show the ensemble only.")
     if not fits:
-        st.caption("The first fits are under way ...")
+        st.caption("The first fits are running ...")
     else:
         with st.grid(2, min_column_width=320):
             table, shape = training.fold_table(fits, repeats), (tuple(plan["members"]), folds, repeats)
@@ -55,10 +60,10 @@ def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | 
                 total,
                 best is not None,
                 key="running_error",
-                what="RMSE so far, beside the constant's and the best run's",
+                what="RMSE so far, beside the baseline's and the best run's",
                 zooms=True,
             )
-        st.caption("Ctrl and the wheel look closer at errors so far and rounds; dragging moves, a double click shows all.")
+        st.caption("Ctrl and the wheel zoom errors and rounds; drag to move, double click to reset.")
     if any(isinstance(event, RoundsScored) for event in ours):
         st.markdown("**Rounds of boosting**")
         draw_rounds(ours, plan["members"], folds, ticks=True)
@@ -68,7 +73,7 @@ def draw_rounds(events: Sequence[object], members: Sequence[str], folds: int, *,
     """A small chart for each boosted member: its error by round, a line a fold; ``ticks`` where more rounds are to come."""
     rounds = [event for event in events if isinstance(event, RoundsScored)]
     told = {event.model for event in rounds}
-    st.caption("RMSE on the rows that early stopping looks at: training rows, not the fold's score.")
+    st.caption("RMSE on the early-stopping rows: training rows, not the fold's score.")
     with st.grid(min(3, len(told)), min_column_width=260):
         for number, member in enumerate(members):
             if member in told:
@@ -81,30 +86,30 @@ def draw_rounds(events: Sequence[object], members: Sequence[str], folds: int, *,
 
 
 def leak_words(random_rmse: float, grouped_rmse: float, groups: str, *, chosen: bool) -> None:
-    """What a cheap model says of the folds, before the long work."""
+    """The leak gap, measured with a quick model before the training."""
     name = group_noun(groups)
     with st.container(border=True):
-        st.markdown(f"**Leak gap {grouped_rmse - random_rmse:+.3f}**, as a cheap model sees it")
+        st.markdown(f"**Leak gap {grouped_rmse - random_rmse:+.3f}**, measured with a quick model")
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-            st.metric("In random folds", f"{random_rmse:.3f}", width="content")
+            st.metric("Random folds", f"{random_rmse:.3f}", width="content")
             st.metric(plain(f"Grouped by {name}"), f"{grouped_rmse:.3f}", width="content")
             st.markdown(plain(leak_sentence(random_rmse, grouped_rmse, groups, chosen=chosen)), width="content")
 
 
 def leak_sentence(random_rmse: float, grouped_rmse: float, groups: str, *, chosen: bool) -> str:
-    """What follows from the two errors of a cheap model.
+    """What the two RMSE of a quick model mean for new clips.
 
     Examples
     --------
     >>> leak_sentence(0.61, 0.79, "speaker", chosen=True)
-    'Random folds would have told 0.61; for a new speaker expect 0.79.'
+    'Random folds would report 0.61. For a new speaker expect 0.79.'
     >>> leak_sentence(0.61, 0.79, "speaker, which was not chosen", chosen=False)
-    'These folds are random and tell 0.61; for a new speaker expect 0.79.'
+    'These folds are random and report 0.61. For a new speaker expect 0.79.'
     >>> leak_sentence(0.61, 0.615, "room", chosen=True)
     'It makes little difference whether the room is known.'
     """
     name = group_noun(groups)
     if grouped_rmse - random_rmse < LITTLE * random_rmse:
         return f"It makes little difference whether the {name} is known."
-    told = "Random folds would have told" if chosen else "These folds are random and tell"
-    return f"{told} {random_rmse:.2f}; for a new {name} expect {grouped_rmse:.2f}."
+    folds = "Random folds would report" if chosen else "These folds are random and report"
+    return f"{folds} {random_rmse:.2f}. For a new {name} expect {grouped_rmse:.2f}."

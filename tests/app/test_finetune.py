@@ -394,7 +394,7 @@ def test_a_finished_one_shows_its_result_and_how_it_came(trained):
     run = run_of(trained, "finetune")
     at = render("finetune")
     said = text(at)
-    assert f"RMSE out of fold {run.scores['oof_rmse']:.4f}" in said
+    assert f"Out-of-fold RMSE {run.scores['oof_rmse']:.4f}" in said
     assert "fine-tuned" in said
     assert "reads the column said with distilbert/distilbert-base-uncased, fusion attention" in said
     assert "Weights of the blend" not in said

@@ -166,7 +166,7 @@ def test_every_page_of_a_finished_run(finished):
     assert len(dataset.get("vega_lite_chart")) >= 3
     assert "has the features of 15 clips: 15 computed" in text(render("features"))
     trained = render("train")
-    assert "RMSE out of fold" in text(trained)
+    assert "Out-of-fold RMSE" in text(trained)
     assert [button.label for button in trained.get("download_button")] == [
         "Submission",
         "Out-of-fold predictions",
@@ -396,7 +396,7 @@ def test_a_result_of_other_files_than_stand_there_now_says_so(finished):
 
 def test_a_run_that_learned_nothing_is_told_to_have_learned_nothing(finished):
     finished.amend_run(scores={"oof_rmse": 3.0, "constant_rmse": 1.5})
-    assert "no better than always saying the mean label" in text(render("train"))
+    assert "No better than the baseline (mean of the training labels)" in text(render("train"))
     assert "Train another" in text(render("home"))
 
 
@@ -408,7 +408,7 @@ def leak(groups, *, chosen, random=0.61, grouped=0.79):
 def test_the_leak_gap_is_told_in_words(finished):
     finished.amend_run(scores=leak("speaker", chosen=True))
     said = text(render("train"))
-    assert "Random folds would have told 0.61; for a new speaker expect 0.79" in said
+    assert "Random folds would report 0.61. For a new speaker expect 0.79" in said
     assert "Leak gap +0.180" in said
     assert "These folds are random" not in said
 
@@ -416,7 +416,7 @@ def test_the_leak_gap_is_told_in_words(finished):
 def test_a_run_that_flatters_says_which_column_and_what_error_to_expect(finished):
     finished.amend_run(scores={**leak("speaker, which was not chosen", chosen=False, random=0.6, grouped=0.9), "oof_rmse": 0.8})
     said = text(render("train"))
-    assert "clips share a speaker: this error is that of a speaker that is known" in said
+    assert "clips share a speaker: this RMSE holds only for a known speaker" in said
     assert "For a new speaker expect about 1.20 instead of 0.80" in said  # 0.8 * 0.9 / 0.6
     assert "For a new speaker expect about 1.20" in text(render("home"))
 
@@ -480,7 +480,9 @@ def test_verdicts_of_switches_and_the_self_test_are_told(finished):
     at = render("train")
     said = text(at)
     assert "Augmentation, with 12 clips: RMSE -0.10 (-0.20 to -0.05), +1.5 minutes" in said
-    assert "Self-test: on permuted labels 0.800 of the constant's error: something is learned that no clip tells" in said
+    assert (
+        "Self-test: on permuted labels the RMSE is 0.800 of the baseline's: something is learned although there is nothing" in said
+    )
     told = {one.split(": ")[1] for one in badges(at)}
     assert {"helps", "cannot tell", "hurts", "failed"} <= told
     finished.amend_run(scores={"self_test": {"ratio": 1.01, "ratios": [1.0, 1.01, 1.02], "passed": True}})
@@ -516,8 +518,8 @@ def test_the_rounds_of_a_finished_run_are_drawn(finished):
 def test_a_training_shows_the_leak_gap_first_then_its_fits_and_rounds(running):
     at = render("train")
     said = text(at)
-    assert "These folds are random and tell 0.61; for a new speaker expect 0.79" in said
-    assert "RMSE out of fold, so far 1.2500" in said
+    assert "These folds are random and report 0.61. For a new speaker expect 0.79" in said
+    assert "Out-of-fold RMSE so far 1.2500" in said
     assert "Best run before \N{EN DASH}" in said
     assert "training rows, not the fold's score" in said
     assert len(at.get("vega_lite_chart")) == 3  # by fold, so far, and rounds of the one boosted member
@@ -531,7 +533,7 @@ def test_what_is_trained_beside_is_told_and_not_drawn(running):
     said = text(render("train"))
     assert "Self-test 1 of 3: 1 of 9 fits" in said
     assert "Now: self-test 1 of 3. What is drawn here is the ensemble alone" in said
-    assert "RMSE out of fold, so far 1.2500" in said
+    assert "Out-of-fold RMSE so far 1.2500" in said
     assert "99.0" not in said
     assert "a_disk is full" in said
 

@@ -4,7 +4,6 @@ import io
 import os
 import zipfile
 
-import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
@@ -30,21 +29,6 @@ from core.runs import list_runs
 from core.tasks.forecast import COST_S, START_S, all_fits, forecast, known_fits, scale
 from tests.app.conftest import EXTRACT, render, text
 from tests.conftest import write_run
-
-
-@pytest.fixture
-def oof():
-    labels = np.repeat([1.0, 2.0, 3.0, 4.0], 5)
-    return pd.DataFrame(
-        {
-            "filename": [f"clip_{number}" for number in range(20)],
-            "label": labels,
-            "fold": 1,
-            "oof_prediction": labels + np.tile([0.5, -0.5, 0.0, 0.5, -0.5], 4) + (labels == 4),
-            "low": labels - 1,
-            "high": labels + np.where(labels == 4, -0.5, 1),
-        }
-    )
 
 
 def test_the_result_of_the_newest_run_is_shown_and_named_in_the_address(finished):
@@ -128,7 +112,7 @@ def test_a_clip_or_a_speaker_may_be_called_na(finished):
     (run.folder / "oof.csv").write_text(f"{header}\nNA,1,1,2,1,3,null\nb,2,2,2,1,3,\n")
     oof = resources.oof(run)
     assert oof["filename"].tolist() == ["NA", "b"]
-    assert result.group_table(oof, oof["group"])["group"].tolist() == ["null"]
+    assert oof["group"].dropna().tolist() == ["null"]
 
 
 def test_where_the_clips_are_gone_their_errors_still_stand(finished):
@@ -165,27 +149,8 @@ def test_links_lead_on_with_the_run(finished):
     assert at.query_params["run"] in (run.id, [run.id])
 
 
-def test_errors_by_group_are_those_of_its_clips(oof):
-    table = result.group_table(oof, pd.Series(["a"] * 15 + ["b"] * 5))
-    assert table["group"].tolist() == ["b", "a"]
-    assert table["clips"].tolist() == [5, 15]
-    assert table["mean_error"].tolist() == pytest.approx([1.0, 0.0])
-    assert table["rmse"].tolist() == pytest.approx([np.sqrt(1.2), np.sqrt(0.2)])
-    assert len(result.group_table(oof, pd.Series([None] * 20))) == 0
-
-
-def test_mean_errors_by_label_keep_equal_labels_together(oof):
-    bins = result.error_bins(oof)
-    assert bins["label"].tolist() == [1, 2, 3, 4]
-    assert bins["error"].tolist() == pytest.approx([0, 0, 0, 1])
-    assert bins["clips"].tolist() == [5] * 4
-    assert len(result.error_bins(oof.assign(label=2.0))) == 1
-
-
-def test_coverage_by_label_finds_where_intervals_are_too_narrow(oof):
-    table = result.coverage_table(oof)
-    assert table["share"].tolist() == [1, 1, 1, 0]
-    assert table["label"].tolist() == ["1", "2", "3", "4"]
+def test_coverage_is_drawn_on_the_whole_range_of_shares():
+    table = pd.DataFrame({"label": ["1", "2 to 3"], "share": [1.0, 0.5], "clips": [5, 10]})
     spec = training.coverage_by_label(table, 0.9).to_dict()
     assert spec["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0, 1]
 

@@ -38,19 +38,24 @@ def test_each_clip_is_in_one_bar():
 def test_the_fold_chart_keeps_its_axes_while_it_fills():
     fits = [FitFinished("b", 0, 1.5, None, 0.1, 1.5, 3.0), FitFinished("a", 1, 1.0, 7, 0.1, 1.3, 3.1)]
     for some in (fits[:0], fits[:1], fits):
-        spec = training.fold_scores(some, ["a", "b"], 5).to_dict()
+        spec = training.fold_chart(training.fold_table(some, 1), ("a", "b"), 5, 1).to_dict()
         assert spec["encoding"]["x"]["scale"]["domain"] == ["1", "2", "3", "4", "5"]
         assert spec["encoding"]["color"]["scale"]["domain"] == ["a", "b"]
-    assert rows(training.fold_scores(fits, ["a", "b"], 5)) == [
+    assert rows(training.fold_chart(training.fold_table(fits, 1), ("a", "b"), 5, 1)) == [
         {"fold": "1", "repeat": 1, "rmse": 1.5, "member": "b"},
         {"fold": "2", "repeat": 1, "rmse": 1.0, "member": "a"},
     ]
-    assert [row["rmse"] for row in rows(training.running_error(fits, 10))] == [1.5, 3.0, 1.3, 3.1]
+    assert [row["rmse"] for row in rows(training.running_chart(training.running_table(fits, 10, None), 10, False))] == [
+        1.5,
+        3.0,
+        1.3,
+        3.1,
+    ]
 
 
 def test_repeats_stand_one_after_the_other_and_are_not_joined():
     fits = [FitFinished("a", fold, 1.0, 7, 0.1, 1.3, 3.1, repeat) for repeat in (0, 1) for fold in (0, 1)]
-    chart = training.fold_scores(fits, ["a"], 2, 2)
+    chart = training.fold_chart(training.fold_table(fits, 2), ("a",), 2, 2)
     spec = chart.to_dict()
     assert spec["encoding"]["x"]["scale"]["domain"] == ["1.1", "1.2", "2.1", "2.2"]
     assert [row["fold"] for row in rows(chart)] == ["1.1", "1.2", "2.1", "2.2"]
@@ -58,13 +63,13 @@ def test_repeats_stand_one_after_the_other_and_are_not_joined():
 
 
 def test_the_best_run_before_is_a_rule_over_all_fits():
-    chart = training.running_error([FitFinished("a", 0, 1.5, None, 0.1, 1.5, 3.0)], 10, 0.75)
+    chart = training.running_chart(training.running_table([FitFinished("a", 0, 1.5, None, 0.1, 1.5, 3.0)], 10, 0.75), 10, True)
     assert [(row["fits"], row["rmse"]) for row in rows(chart) if row["what"] == "best run before"] == [(1, 0.75), (10, 0.75)]
 
 
 def test_rounds_that_a_fit_told_twice_are_drawn_once():
     rounds = [RoundsScored("a", 0, fold, number, 1 / number) for fold in (0, 1) for number in (1, 2, 4)]
-    chart = training.round_curves([*rounds, *rounds[:2]], 3)
+    chart = training.round_chart(training.round_table([*rounds, *rounds[:2]]), 3)
     assert len(rows(chart)) == 6
     spec = chart.to_dict()
     assert spec["encoding"]["color"]["scale"]["domain"] == [1, 2, 3]

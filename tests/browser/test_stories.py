@@ -20,7 +20,7 @@ from core.runs import list_runs
 from tests.browser.conftest import click, go, settle
 from tests.conftest import PIANO, ROOT
 
-TRAINING = "RMSE out of fold, so far"
+TRAINING = "Out-of-fold RMSE so far"
 
 
 def of_kind(server, kind):
@@ -81,7 +81,7 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
     repeats.press("Enter")
     page.get_by_text("75 fits").wait_for()
     click(page, "train", times=2)
-    page.get_by_text("early stopping looks at").wait_for()
+    page.get_by_text("RMSE on the early-stopping rows").wait_for()
     points = page.get_by_test_id("stVegaLiteChart").first.locator("g.mark-symbol.role-mark path")
     filled = set()
     while not page.get_by_text("Prediction by label").is_visible():
