@@ -76,14 +76,14 @@ def draw_set_aside(recorded: list[Recorded]) -> None:
         set_aside_table(aside)
 
 
-def show_features(files: list[str], sets: list[str], stamp: str) -> None:
+def show_features(files: list[str], sets: list[str]) -> None:
     """The matrices of the last extraction: to look at, and to take away.
 
     They stand in this workspace, wherever it was when they were written.
     """
     files = [str(ws.features / Path(file).parent.name / Path(file).name) for file in files]
     try:
-        features = resources.features(files, sets, dataset, stamp)
+        features = resources.features(files, sets, dataset)
     except DataError as error:
         st.error(plain(str(error)), icon=":material/broken_image:")
         return
@@ -130,7 +130,7 @@ def show_finished(job: jobs.Job, done: dict[str, Any], unchanged: bool) -> None:
     )
     if st.button("Train", type="primary", icon=":material/arrow_forward:", key="next_step"):
         st.switch_page(session.PAGES["train"])
-    show_features(done["files"], of["features"], stamp)
+    show_features(done["files"], of["features"])
 
 
 st.title("Features")

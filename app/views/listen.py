@@ -52,7 +52,7 @@ def newest_features(looked: Looked) -> Features | None:
             return None
         folder = session.workspace().features
         files = [str(folder / Path(file).parent.name / Path(file).name) for file in done["files"]]
-        return resources.features(files, of["features"], looked.dataset, done["stamp"])
+        return resources.features(files, of["features"], looked.dataset)
     except (JobError, DataError):  # the Features page says what is wrong with it
         return None
 

@@ -6,6 +6,7 @@ What a file is, its content decides, not its name: WAV, FLAC, OGG (Vorbis, Opus)
 import os
 import stat
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -145,6 +146,18 @@ def header_seconds(path: Path) -> float | None:
         return float(soundfile.info(str(path)).duration)
     except (soundfile.LibsndfileError, OverflowError, ZeroDivisionError):
         return None
+
+
+def mean_seconds(paths: Sequence[Path], *, max_seconds: float = MAX_SECONDS, sample: int = 100) -> float:
+    """Mean length of clips by the headers of about as many as ``sample``, evenly spaced; each counts at most ``max_seconds``.
+
+    Returns
+    -------
+    seconds : float >= 0; 0 where no header says a length
+    """
+    lengths = [header_seconds(path) for path in paths[:: max(1, len(paths) // sample)]]
+    known = [min(max_seconds, seconds) for seconds in lengths if seconds is not None]
+    return float(np.mean(known)) if known else 0.0
 
 
 def clip_deadline_s(path: Path, *, max_seconds: float = MAX_SECONDS) -> float:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from core.data.dataset import Row
 from core.encoders import transcripts
 from core.extraction.config import FEATURE_SETS, ExtractSettings
-from core.extraction.extract import Extraction, stored_texts
+from core.extraction.extract import Extraction, extract_clips, find_cached, stored_texts
 from core.features import names
 from core.multimodal.config import FinetuneSettings
 from core.workspace import Workspace
+
+_SEARCHED = 40  # clips among which a preview looks for extracted ones
 
 
 def features_for(settings: FinetuneSettings, extract: ExtractSettings) -> ExtractSettings:
@@ -42,3 +44,32 @@ def read_texts(
             for row in rows
         ]
     return [""] * len(rows)
+
+
+def preview_texts(
+    rows: Sequence[Row], settings: FinetuneSettings, extract: ExtractSettings, workspace: Workspace, *, most: int = 5
+) -> list[tuple[str, str]]:
+    """Name and text of a few rows, evenly spaced; nothing is extracted for it.
+
+    Parameters
+    ----------
+    rows : sequence of Row; one whose text comes from its audio is left out where the clip is not in the cache
+    settings : FinetuneSettings
+    extract : as ``features_for`` gives it
+    workspace : Workspace
+    most : int >= 1, rows
+
+    Raises
+    ------
+    DataError
+        The cache is damaged.
+    """
+    sample = list(rows[:: max(1, len(rows) // _SEARCHED)])
+    extraction = Extraction({}, {}, {}, 0)
+    if settings.column is None:
+        cached = find_cached([row.path for row in sample], extract, cache_path=workspace.cache)
+        sample = [row for row in sample if row.path in cached]
+    sample = sample[:: max(1, len(sample) // most)][:most]
+    if sample and settings.column is None:  # all of it is in the cache
+        extraction = extract_clips([row.path for row in sample], extract, cache_path=workspace.cache)
+    return list(zip([row.name for row in sample], read_texts(sample, settings, extract, extraction, workspace), strict=True))

@@ -396,7 +396,7 @@ def test_a_finished_one_shows_its_result_and_how_it_came(trained):
     said = text(at)
     assert f"Out-of-fold RMSE {run.scores['oof_rmse']:.4f}" in said
     assert "fine-tuned" in said
-    assert "reads the column said with distilbert/distilbert-base-uncased, fusion attention" in said
+    assert "Text input: distilbert/distilbert-base-uncased on the column said. Fusion: attention." in said
     assert "Weights of the blend" not in said
     assert "Members" not in said
     [folds] = [frame.value for frame in at.dataframe if "epoch" in frame.value]

@@ -486,7 +486,7 @@ def test_verdicts_of_switches_and_the_self_test_are_told(finished):
     told = {one.split(": ")[1] for one in badges(at)}
     assert {"helps", "cannot tell", "hurts", "failed"} <= told
     finished.amend_run(scores={"self_test": {"ratio": 1.01, "ratios": [1.0, 1.01, 1.02], "passed": True}})
-    assert "nothing is learned where there is nothing to learn" in text(render("train"))
+    assert "1.010 of the baseline's: nothing is learned from them" in text(render("train"))
 
 
 def test_repeats_stand_beside_each_other_in_the_table(finished):

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from core.data import mpeg
-from core.data.audio import clip_deadline_s, clip_warnings, read_clip, to_analysis_rate
+from core.data.audio import clip_deadline_s, clip_warnings, mean_seconds, read_clip, to_analysis_rate
 from core.errors import AudioError
 from tests.conftest import tone, write_clip
 
@@ -217,3 +217,13 @@ def test_a_damaged_header_of_a_frame_does_not_end_an_mp3(tmp_path, rng):
     damaged[starts[len(starts) // 2] + 1] = 0
     (tmp_path / "x.mp3").write_bytes(damaged)
     assert read_clip(tmp_path / "x.mp3").duration_s == pytest.approx(len(starts) * 576 / 22050, abs=0.06)
+
+
+def test_the_mean_length_counts_readable_clips_up_to_what_is_analysed(tmp_path):
+    paths = [write_clip(tmp_path / f"{number}.wav", tone(440, seconds=seconds)) for number, seconds in enumerate((0.5, 1.5))]
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    paths.append(tmp_path / "broken.wav")
+    assert mean_seconds(paths) == pytest.approx(1.0)
+    assert mean_seconds(paths, max_seconds=1.0) == pytest.approx(0.75)
+    assert mean_seconds(paths, sample=1) == pytest.approx(0.5)  # the first alone
+    assert mean_seconds(paths[2:]) == mean_seconds([]) == 0.0

@@ -1,0 +1,43 @@
+"""What pages share and keep: the only folder with Streamlit's caches. Every page gets the same objects: read, never change them.
+
+A cache key says what a value was made of: versions of files, the stamp of a data set, the id of a job or run; never ``id()``.
+"""
+
+from app.resources.datasets import (
+    Key as Key,
+    Looked as Looked,
+    batch as batch,
+    can_trace as can_trace,
+    clip as clip,
+    dataset as dataset,
+    kept as kept,
+    looked as looked,
+    mean_seconds as mean_seconds,
+    texts as texts,
+    trace as trace,
+    without_features as without_features,
+)
+from app.resources.matrices import (
+    Features as Features,
+    Kind as Kind,
+    Map as Map,
+    Split as Split,
+    clip_map as clip_map,
+    column_correlations as column_correlations,
+    features as features,
+    label_table as label_table,
+    near_twins as near_twins,
+    packed as packed,
+    typical as typical,
+)
+from app.resources.queue import events as events, jobs as jobs, result as result, scored as scored
+from app.resources.records import (
+    explanation as explanation,
+    judged as judged,
+    known_fits as known_fits,
+    known_paces as known_paces,
+    oof as oof,
+    runs as runs,
+    training_labels as training_labels,
+    unreadable as unreadable,
+)
