@@ -1,4 +1,4 @@
-"""What a session remembers: the only file that names keys of the session state. What outlasts it stands in the workspace."""
+"""What a session remembers: the only file that names keys of the session state. What outlasts it is in the workspace."""
 
 import hashlib
 import json
@@ -63,12 +63,11 @@ def choice() -> Choice:
         known = [*recent(), Choice(str(BUNDLED))]
         named = [one for one in known if one.mark == st.query_params.get("set")]
         st.session_state["choice"] = (named or known)[0]
-    chosen: Choice = st.session_state["choice"]
-    return chosen
+    return st.session_state["choice"]
 
 
 def keep_in_address() -> None:
-    """Put the data set into the page's address: a refresh shows it again, whatever others have opened meanwhile."""
+    """Put the data set into the page's address: a refresh shows it again, whatever others have opened in between."""
     mark = choice().mark
     if st.query_params.get("set") != mark:
         st.query_params["set"] = mark
@@ -128,8 +127,7 @@ def require_dataset() -> Dataset:
 def request(**settings: Any) -> dict[str, Any]:
     """The request for a job on the chosen data set."""
     chosen = choice()
-    made: dict[str, Any] = to_json({"dataset": chosen.path, "layout": chosen.layout, **settings})
-    return made
+    return to_json({"dataset": chosen.path, "layout": chosen.layout, **settings})
 
 
 def newest_job(kind: str, **settings: Any) -> Job | None:
@@ -147,10 +145,8 @@ def jobs_here(kind: str, **settings: Any) -> Iterator[Job]:
 
 def newest_of_run(kind: str, run: Run) -> Job | None:
     """The last job of a kind on a run."""
-    for job in resources.jobs(workspace().jobs):
-        if job.kind == kind and job.request.get("run") == run.id:
-            return job
-    return None
+    on_run = (job for job in resources.jobs(workspace().jobs) if job.kind == kind and job.request.get("run") == run.id)
+    return next(on_run, None)
 
 
 def newest_done(kind: str) -> Job | None:
@@ -194,49 +190,48 @@ def usual(job: Job | None, kind: type[Settings], section: str) -> Settings:
 
 
 def column(names: Sequence[str]) -> str:
-    """The column that is looked at, at first the one that the address names, else the first; a select box has the same key."""
-    if st.session_state.get(COLUMN) not in names:
-        named = st.query_params.get(COLUMN)
-        st.session_state[COLUMN] = named if named in names else names[0]
-    name: str = st.session_state[COLUMN]
-    return name
+    """The feature that is looked at; a select box has the same key."""
+    return _looked_at(COLUMN, names)
+
+
+def _looked_at(key: str, names: Sequence[str]) -> str:
+    """The name that was chosen under a key, at first the one in the address, else the first one."""
+    if st.session_state.get(key) not in names:
+        named = st.query_params.get(key)
+        st.session_state[key] = named if named in names else names[0]
+    return st.session_state[key]
 
 
 def look_at_column(name: str) -> None:
-    """Look at another column."""
+    """Look at another feature."""
     st.session_state[COLUMN] = name
 
 
 def explain_clip(clip: str) -> None:
-    """Look at what makes the prediction of a clip."""
+    """Look at what makes up the prediction of a clip."""
     st.session_state[EXPLAINED_CLIP] = clip
     st.session_state["explain_view"] = "One clip"
 
 
 def explained_clip(names: Sequence[str]) -> str:
-    """The clip whose prediction is looked at, at first the one that the address names, else the first one."""
-    if st.session_state.get(EXPLAINED_CLIP) not in names:
-        named = st.query_params.get(EXPLAINED_CLIP)
-        st.session_state[EXPLAINED_CLIP] = named if named in names else names[0]
-    name: str = st.session_state[EXPLAINED_CLIP]
+    """The clip whose prediction is looked at."""
+    name = _looked_at(EXPLAINED_CLIP, names)
     if st.query_params.get(EXPLAINED_CLIP) != name:  # a bound select box leaves out what was chosen before it was drawn
         st.query_params[EXPLAINED_CLIP] = name
     return name
 
 
 def listen_to(split: str, name: str) -> None:
-    """Hear and see a clip of the data set; it stands in the page's address, so that a refresh shows it again."""
+    """Choose a clip of the data set to listen to; it is in the page's address, so that a refresh shows it again."""
     st.session_state["listened"] = (split, name)
 
 
 def listened(among: Container[tuple[str, str]]) -> tuple[str, str] | None:
-    """The clip that was chosen to be heard, else the one that the page's address names, where it is among these."""
+    """The clip that was chosen to listen to, else the one in the page's address, where it is among these."""
     chosen = st.session_state.get("listened")
     if chosen not in among:
-        named = st.query_params.get("clip", "")
-        chosen = next(
-            ((split, named) for split in (st.query_params.get("table", "train"), "test") if (split, named) in among), None
-        )
+        named, splits = st.query_params.get("clip", ""), (st.query_params.get("table", "train"), "test")
+        chosen = next(((split, named) for split in splits if (split, named) in among), None)
     if chosen is not None:
         st.session_state["listened"] = chosen
         for key, value in {"clip": chosen[1], "table": chosen[0]}.items():
@@ -264,12 +259,11 @@ def say(key: str, text: str | None) -> None:
 
 def said(key: str) -> str | None:
     """The sentence that was kept."""
-    text: str | None = st.session_state.get(f"said_{key}")
-    return text
+    return st.session_state.get(f"said_{key}")
 
 
 def request_name(job: Job) -> str:
-    """What a job works on, for people."""
+    """Name of what a job works on, to show."""
     runs = " and ".join(job.request.get("runs", ()))
     return Path(str(job.request.get("dataset") or job.request.get("run") or runs or job.id)).name
 
@@ -299,14 +293,20 @@ def scorings(most: int = 10) -> list[Job]:
     return list(islice(ended, most))
 
 
-def example_clip(run: Run) -> Path | None:
-    """A clip to try a run with: of the test table of its data set, else of its training table; None where the set is gone."""
+def dataset_of(run: Run) -> Dataset | None:
+    """The data set of a run, as it is now; None where it is gone."""
     try:
         layout = build(Layout, run.record["settings"]["layout"])
-        its_set = resources.dataset(str(run.record["dataset"]["path"]), layout)
+        return resources.dataset(str(run.record["dataset"]["path"]), layout)
     except (EarmarkError, KeyError, TypeError):
         return None
-    return next((row.path for row in (*its_set.test, *its_set.train) if row.path.is_file()), None)
+
+
+def example_clip(run: Run) -> Path | None:
+    """A clip to try a run with: of the test table of its data set, else of its training table; None where the set is gone."""
+    dataset = dataset_of(run)
+    rows = (*dataset.test, *dataset.train) if dataset is not None else ()
+    return next((row.path for row in rows if row.path.is_file()), None)
 
 
 def open_run(run_id: str) -> None:
@@ -364,8 +364,7 @@ def stamp_of(run: Run) -> str | None:
     """
     if run.kind == BLEND or not is_job(run.folder):  # nor was it a job where a script trained it
         return None
-    stamp: str = resources.result(read_job(run.folder))["stamp"]
-    return stamp
+    return resources.result(read_job(run.folder))["stamp"]
 
 
 def remember_compared(names: Sequence[str]) -> None:
@@ -392,12 +391,11 @@ def go(page: str) -> None:
 
 def gone_to() -> str | None:
     """The page that a callback asked for."""
-    page: str | None = st.session_state.pop("go", None)
-    return page
+    return st.session_state.pop("go", None)
 
 
 def watch_training(job: Job) -> None:
-    """Look at a training, or a fine-tuning, on the page that shows it, on its own data set."""
+    """Look at a training or fine-tuning on its page, with its own data set."""
     if (its_set := chosen_by(job)) is not None:
         choose(its_set)
     go(job.kind)
@@ -420,21 +418,16 @@ def opened_run(among: Sequence[Run]) -> Run | None:
 
 def columns_read(run: Run) -> list[str]:
     """Columns of a table that the networks of a run read; of a blend those of all of its runs."""
-    made_of = [run]
-    if run.kind == BLEND:
-        names = run.record["settings"]["ensemble"]["members"]
-        made_of = [one for one in resources.runs(workspace().jobs) if one.id in names]
-    texts = [one.record["settings"].get("finetune", {}).get("text", "") for one in made_of]
+    names = run.record["settings"]["ensemble"]["members"] if run.kind == BLEND else []
+    parts = [part for part in resources.runs(workspace().jobs) if part.id in names] if names else [run]
+    texts = [part.record["settings"].get("finetune", {}).get("text", "") for part in parts]
     return list(dict.fromkeys(text.removeprefix(COLUMN_TEXT) for text in texts if text.startswith(COLUMN_TEXT)))
 
 
 def clips_of(run: Run) -> dict[str, Path]:
-    """Where the clips are that a run was trained on, by name; none where its data set is gone."""
-    try:
-        layout = build(Layout, run.record["settings"]["layout"])
-        return {row.name: row.path for row in resources.dataset(str(run.record["dataset"]["path"]), layout).train}
-    except (EarmarkError, KeyError, TypeError):
-        return {}
+    """Paths of the clips that a run was trained on, by name; none where its data set is gone."""
+    dataset = dataset_of(run)
+    return {row.name: row.path for row in dataset.train} if dataset is not None else {}
 
 
 def runs_here() -> list[Run]:

@@ -1,4 +1,4 @@
-"""What is said on the screen: numbers, times and errors in words."""
+"""Numbers, times and errors as readable text."""
 
 import logging
 import math
@@ -13,7 +13,7 @@ from core.errors import EarmarkError
 from core.jobs import refusal
 from core.runs import BLEND, FINETUNE, Run
 
-NOTHING = "\N{EN DASH}"  # where a figure is not there yet
+NOTHING = "\N{EN DASH}"  # in place of a number that is not known yet
 SWITCHES = {
     "augment": "Augmentation",
     "tta": "Test-time augmentation",
@@ -24,10 +24,10 @@ BADGES = {  # colour, icon, definition
     "nested": (
         "green",
         ":material/verified:",
-        "Every choice too (weights, feature sets, epochs) was made without the scored fold.",
+        "Every choice (weights, feature sets, epochs) was made without the scored fold.",
     ),
-    "out-of-fold": ("blue", ":material/check:", "No fitted part saw the row's label or its group."),
-    "in-sample": ("orange", ":material/warning:", "Something that was fitted has seen these rows: on new clips expect worse."),
+    "out-of-fold": ("blue", ":material/check:", "No model was fitted on the label of the row or on its group."),
+    "in-sample": ("orange", ":material/warning:", "Something was fitted on these rows: expect larger errors on new clips."),
 }
 VERDICTS = {
     "helps": ("green", ":material/trending_down:"),
@@ -36,7 +36,7 @@ VERDICTS = {
 }
 _NOT_CHOSEN = ", which was not chosen"
 _RECORDING = ("identical audio", "near-identical")  # kinds of groups that are one recording
-LITTLE = 0.02  # of the error: groups that change it less than this make no difference worth a warning
+LITTLE = 0.02  # of the RMSE: groups that change it less than this need no warning
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:])")
 
 
@@ -52,7 +52,7 @@ def plain(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time for people.
+    """A duration to read.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def duration(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """An estimated span of time, no finer than an estimate is.
+    """An estimated duration, no finer than an estimate is.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def count(number: int, noun: str) -> str:
 
 
 def decimals(error: float) -> int:
-    """Digits after the point that a figure deserves whose error is known: as many as give the error two.
+    """Decimals of a number whose error is known: as many as give the error two digits.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def fold_plan(settings: dict[str, Any]) -> str:
 
 
 def group_noun(groups: str) -> str:
-    """What one of the groups is, of which a leak gap tells.
+    """What the groups of a leak gap are.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def group_noun(groups: str) -> str:
 
 
 def flattered(scores: dict[str, Any]) -> tuple[str, float] | None:
-    """What clips share where a run's error flatters, and about what error to expect of a new one; None where it does not flatter.
+    """Groups that make a run's RMSE too low, and the RMSE to expect on new ones; None where there are no such groups.
 
     Examples
     --------
@@ -157,13 +157,13 @@ def run_label(run: Run, best: Run | None = None) -> str:
 
 
 def changed_since(what: str) -> None:
-    """Say that a figure was made of other files than stand there now."""
+    """Say that a result was computed from other files than there are now."""
     st.warning(f"Clips or tables have changed since {what}.", icon=":material/history:")
 
 
 @contextmanager
 def errors_in_words() -> Iterator[None]:
-    """What goes wrong inside is said on the page, where it arose; a defect of Earmark goes to the server's log in full."""
+    """Show an error on the page, at the place where it arose; a defect of Earmark goes to the server's log in full."""
     try:
         yield
     except EarmarkError as error:
@@ -172,7 +172,5 @@ def errors_in_words() -> Iterator[None]:
         st.error(plain(refusal(error)), icon=":material/error:")
     except Exception as error:
         logging.getLogger("earmark").exception("defect")
-        what = (
-            f"An error of Earmark itself, {type(error).__name__}. What was finished is kept; the server's output has the details."
-        )
+        what = f"An error of Earmark itself, {type(error).__name__}. Finished work is kept; the server's output has the details."
         st.error(plain(what), icon=":material/error:")

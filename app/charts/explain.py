@@ -1,6 +1,6 @@
-"""An explanation in, figures out: which columns move predictions, how, and what makes one clip's. In the unit of the label.
+"""An explanation in, charts out: which features move predictions, how, and what makes up one. In the unit of the label.
 
-What has many points is drawn with Plotly; it stands still until another column or clip is chosen.
+What has many points is drawn with Plotly; it stands still until another feature or clip is chosen.
 """
 
 import html
@@ -19,7 +19,7 @@ _SPREAD = 0.38  # of a row, that points may go up or down
 _BINS = 90
 _POINTS_OF_A_ROW = 600
 _TOOLTIP = [
-    alt.Tooltip("column:N", title="Column"),
+    alt.Tooltip("column:N", title="Feature"),
     alt.Tooltip("definition:N", title="Definition"),
     alt.Tooltip("unit:N", title="Unit"),
     alt.Tooltip("family:N", title="Family"),
@@ -46,7 +46,7 @@ def value_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def beeswarm(contributions: np.ndarray, values: np.ndarray, columns: Sequence[str], clips: Sequence[str]) -> go.Figure:
-    """One row a column, one point a clip: where it moves the prediction to, coloured by how high its value is.
+    """SHAP values: one row per feature, one dot per clip, coloured by how high the value of the feature is.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def swarm(values: np.ndarray) -> np.ndarray:
 
 
 def importance_bars(table: pd.DataFrame) -> alt.Chart:
-    """Mean change of the prediction by column, in the order of the table.
+    """Mean change of the prediction by feature, in the order of the table.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def importance_bars(table: pd.DataFrame) -> alt.Chart:
 
 
 def shuffled_points(table: pd.DataFrame) -> Layers:
-    """Rise of the RMSE where a column is shuffled, with its spread over the shuffles; table as ``importance_bars``."""
+    """Rise of the RMSE where a feature is shuffled, with its spread over the shuffles; table as ``importance_bars``."""
     y = names_axis("column")
     scale = alt.Scale(zero=True)
     base = alt.Chart(table).encode(y, tooltip=_TOOLTIP)
@@ -149,7 +149,7 @@ def shuffled_points(table: pd.DataFrame) -> Layers:
 
 
 def family_bars(shares: dict[str, float]) -> alt.Chart:
-    """Share of all movement by family of columns."""
+    """Share of all movement by family of features."""
     frame = pd.DataFrame({"family": list(shares), "share": list(shares.values())})
     return (
         alt.Chart(frame, height=22 * len(frame) + 50)
@@ -163,13 +163,13 @@ def family_bars(shares: dict[str, float]) -> alt.Chart:
 
 
 def dependence(frame: pd.DataFrame, title: str, other: str) -> go.Figure:
-    """What a column adds by its value, one point a clip, coloured by how high another column is there.
+    """SHAP values of a feature by its value, one dot per clip, coloured by how high another feature is there.
 
     Parameters
     ----------
     frame : pd.DataFrame with ``clip``, ``value``, ``change``, ``other``; a point's ``customdata`` is its clip
-    title : what the column is, with its unit
-    other : name of the column that colours
+    title : name of the feature, with its unit
+    other : name of the feature that colours
     """
     ranks = value_ranks(frame["other"].to_numpy(float))
     figure = go.Figure(

@@ -1,4 +1,4 @@
-"""Steps and epochs of a fine-tuning in, figures out: losses, errors of the rows set apart, learning rate, by fold from 1 on."""
+"""Steps and epochs of a fine-tuning in, figures out: losses, errors on the validation rows, learning rate, by fold from 1 on."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -34,7 +34,7 @@ def epoch_table(told: Sequence[EpochScored]) -> pd.DataFrame:
 
 
 def loss_chart(table: pd.DataFrame, folds: int, steps: int, loss: str) -> alt.Chart:
-    """Loss by step, a line a fold; it has no unit, as labels have mean 0 and variance 1 there.
+    """Loss by step, a line per fold; it has no unit, as labels have mean 0 and variance 1 there.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def loss_chart(table: pd.DataFrame, folds: int, steps: int, loss: str) -> alt.Ch
 
 
 def epoch_chart(table: pd.DataFrame, folds: int, epochs: int) -> Layers:
-    """RMSE by epoch on the rows that are set apart, a line a fold; a large point is the best epoch of its fold so far.
+    """RMSE by epoch on the validation rows, a line per fold; a large point is the best epoch of its fold so far.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def epoch_chart(table: pd.DataFrame, folds: int, epochs: int) -> Layers:
             title="Epoch",
             axis=alt.Axis(tickMinStep=1, tickCount=min(epochs, 10), format="d"),
         ),
-        alt.Y("rmse:Q", scale=alt.Scale(zero=False, padding=10), title="RMSE, rows set apart"),
+        alt.Y("rmse:Q", scale=alt.Scale(zero=False, padding=10), title="RMSE, validation rows"),
         fold_colour(folds),
         tooltip=["fold:O", "epoch:Q", figure_tooltip("rmse"), figure_tooltip("loss")],
     )

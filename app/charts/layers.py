@@ -26,10 +26,10 @@ def layer_heatmap(scores: LayerScores, band: Band) -> Layers:
     tooltip = [
         alt.Tooltip("layer:O", title="Layer"),
         alt.Tooltip("head:N", title="Head"),
-        alt.Tooltip("rmse:Q", title="RMSE, out of fold", format=".4f"),
+        alt.Tooltip("rmse:Q", title="Out-of-fold RMSE", format=".4f"),
         alt.Tooltip("low:Q", title="Best fold", format=".4f"),
         alt.Tooltip("high:Q", title="Worst fold", format=".4f"),
-        alt.Tooltip("constant:Q", title="Constant predictor", format=".4f"),
+        alt.Tooltip("constant:Q", title="Baseline", format=".4f"),
     ]
     drawn = [base.mark_rect().encode(x, y, colour, tooltip=tooltip)]
     if len(scores.oof_rmse) <= _FEW:

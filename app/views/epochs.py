@@ -1,4 +1,4 @@
-"""A fine-tuning drawn while it is at work, and its curves afterwards: losses by step, errors by epoch, in the unit of the label."""
+"""Curves of a fine-tuning, while it runs and afterwards: losses by step, errors by epoch, in the unit of the label."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,11 +14,11 @@ from core.events import EpochScored, FinetuneStarted, FitFinished, FoldScored, L
 from core.runtime.device import Device
 
 _GB = 1e9
-_APART = "rows set apart to find the best epoch: training rows, not the fold's score"
+_VALIDATION = "validation rows, which choose the best epoch: training rows, not the fold's score"
 
 
 def draw_finetuning(recorded: list[Recorded], settings: dict[str, Any], best: float | None, device: Device) -> None:
-    """Figures and curves of a fine-tuning at work.
+    """Metrics and curves of a running fine-tuning.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def draw_finetuning(recorded: list[Recorded], settings: dict[str, Any], best: fl
     if any(isinstance(event, StepDone) for event in ours):
         draw_curves(ours, settings, of="job", ticks=True)
     else:
-        st.caption("The first steps are under way ...")
+        st.caption("The first steps are running ...")
 
 
 def draw_curves(events: Sequence[object], settings: dict[str, Any], *, of: str = "run", ticks: bool = False) -> None:
@@ -63,21 +63,21 @@ def draw_curves(events: Sequence[object], settings: dict[str, Any], *, of: str =
     with st.grid(2, min_column_width=320):
         with st.container():
             st.markdown("**Loss by step**")
-            what = "Loss on the rows that are fitted on, by step and fold"
+            what = "Loss on the training rows, by step and fold"
             draw(table, charts.loss_chart, folds, most, settings["loss"], key=f"losses_{of}", what=what, zooms=True, ticks=ticks)
-            st.caption("On the rows that are fitted on; labels have mean 0 and variance 1 there.")
+            st.caption("On the training rows, with labels scaled to mean 0 and variance 1.")
         with st.container():
             st.markdown("**RMSE by epoch**")
-            what = "RMSE on the rows set apart, by epoch and fold"
+            what = "RMSE on the validation rows, by epoch and fold"
             errors = charts.epoch_table(epochs)
             draw(errors, charts.epoch_chart, folds, settings["epochs"], key=f"epochs_{of}", what=what, zooms=True, ticks=ticks)
-            st.caption(f"On {_APART}. A large point is the best epoch; the fold takes it.")
+            st.caption(f"On {_VALIDATION}. A large point is the best epoch; the fold uses it.")
         rows = [_as_fit(event) for event in events if isinstance(event, FoldScored)]
         if ticks or rows:
             with st.container():
                 st.markdown("**Score of the folds**")
                 scored = training.fold_table(rows, 1)
-                what = "RMSE of each fold on its own rows"
+                what = "RMSE of each fold on its held-out rows"
                 draw(
                     scored,
                     training.fold_chart,
@@ -88,14 +88,14 @@ def draw_curves(events: Sequence[object], settings: dict[str, Any], *, of: str =
                     what=what,
                     ticks=ticks,
                 )
-                st.caption("On each fold's own rows, which its network has not seen; drawn when it ends.")
+                st.caption("On each fold's held-out rows; drawn when the fold ends.")
         with st.container():
             st.markdown("**Learning rate**")
             last = table[table["fold"] == steps[-1].fold + 1]
             draw(last, charts.rate_chart, most, key=f"rates_{of}", what="Learning rate by step", ticks=ticks)
             st.caption(f"In fold {steps[-1].fold + 1}. {_whose(settings)}")
     if ticks:
-        st.caption("Ctrl and the wheel look closer at loss and RMSE by epoch; dragging moves, a double click shows all.")
+        st.caption("Ctrl and the wheel zoom loss and RMSE by epoch; drag to move, double click to reset.")
 
 
 def _figures(events: Sequence[object], began: FinetuneStarted, best: float | None, device: Device) -> None:
@@ -106,28 +106,28 @@ def _figures(events: Sequence[object], began: FinetuneStarted, best: float | Non
     apart = apart[apart["fold"] == now.fold + 1] if now is not None else apart[:0]
     so_far = float(np.sqrt(np.mean(np.square(list(scored.values()))))) if scored else None
     memory = NOTHING if now is None else f"{max(step.memory_gb for step in steps):.1f} GB"
-    of = f" Of {device.memory_bytes / _GB:.0f} GB of the {plain(device.name)}." if device.memory_bytes else ""
+    total = f" Of {device.memory_bytes / _GB:.0f} GB of the {plain(device.name)}." if device.memory_bytes else ""
     with st.grid(4, min_column_width=190):
         st.metric(
             "RMSE of scored folds",
             NOTHING if so_far is None else f"{so_far:.4f}",
             border=True,
-            help="On the folds' own rows, which their networks have not seen; folds count alike.",
+            help="On the folds' held-out rows; each fold has the same weight.",
         )
         st.metric(
-            "Best run before", NOTHING if best is None else f"{best:.4f}", border=True, help="On this data, with these groups."
+            "Best run before", NOTHING if best is None else f"{best:.4f}", border=True, help="On this data set, with these groups."
         )
         st.metric("Folds complete", f"{len(scored)} of {began.folds}", border=True)
         st.metric(
-            "RMSE, rows set apart",
+            "RMSE, validation rows",
             f"{apart['rmse'].min():.4f}" if len(apart) else NOTHING,
             border=True,
-            help=f"The best epoch so far of the fold at work, on {_APART}.",
+            help=f"The best epoch so far of the current fold, on {_VALIDATION}.",
         )
         st.metric("Epoch", NOTHING if now is None else f"{now.epoch:.1f} of {began.epochs}", border=True, help=_fold_words(now))
         st.metric("Learning rate", NOTHING if now is None else f"{now.learning_rate:.2e}", border=True)
         where = "GPU" if device.kind == "cuda" else "process"
-        st.metric(f"Memory of the {where}", memory, border=True, help=f"The most so far.{of}")
+        st.metric(f"Memory of the {where}", memory, border=True, help=f"The most so far.{total}")
         st.metric(
             "Parameters trained",
             share_words(began.trained / began.parameters),
@@ -149,15 +149,17 @@ def share_words(share: float) -> str:
 
 
 def _fold_words(now: StepDone | None) -> str:
-    return "Of each fold, at most." if now is None else f"Of fold {now.fold + 1}, at most: it ends when it gets no better."
+    return "Per fold, at most." if now is None else f"Of fold {now.fold + 1}, at most: it stops when it no longer improves."
 
 
 def _whose(settings: dict[str, Any]) -> str:
     if settings["text"] == "none" and settings["audio"] != "lora":  # no encoder has adapters
-        return "Of pooling, fusion and head."
-    return f"Of the adapters; that of pooling, fusion and head takes the same course, up to {settings['head_learning_rate']:g}."
+        return "For pooling, fusion and head."
+    return (
+        f"For the adapters; that of pooling, fusion and head follows the same schedule, up to {settings['head_learning_rate']:g}."
+    )
 
 
 def _as_fit(event: FoldScored) -> FitFinished:
-    """A fold as what the chart of folds draws."""
+    """A scored fold as a fit, which the chart of folds draws."""
     return FitFinished("fine-tuned", event.fold, event.rmse, None, 0.0, event.rmse, event.rmse)

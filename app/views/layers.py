@@ -1,4 +1,4 @@
-"""The layers of the encoders of a run: which of them tell the labels, as a heat map, and the band that is proposed."""
+"""The encoder layers of a run: how well each predicts the labels, as a heat map, and the proposed band."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _DATA = ("dataset", "layout", "encoder", "groups")
 
 
 def show_layers(run: Run) -> None:
-    """For each encoder of a run: its layers scored one by one, or the button that has it done."""
+    """For each encoder of a run: its layers scored one by one, or the button that starts it."""
     settings = run.record["settings"]
     encoders = [of.stored for of in map(parse_set, settings["extract"]["features"]) if of.base == ENCODER]
     if run.is_finetuned and settings["finetune"]["audio"] != "none":
@@ -34,7 +34,7 @@ def show_layers(run: Run) -> None:
 
 
 def layers_request(run: Run, encoder: str) -> dict[str, Any]:
-    """What a job is to do: the data, the groups and the folds of the run, the layers one by one."""
+    """The request of a job that scores each layer, on the data, groups and folds of the run."""
     settings = run.record["settings"]
     extract = {name: settings["extract"][name] for name in _KEYS if name in settings["extract"]}
     ensemble = settings["ensemble"]
@@ -66,7 +66,7 @@ def _one(run: Run, encoder: str) -> None:
     if job is not None:
         live.show_end(job)
         return
-    st.markdown("Which layers of the encoder know the label best? Each is scored by itself, with three heads, on grouped folds.")
+    st.markdown("Which encoder layers predict the label best? Each is scored alone, with three heads, on grouped folds.")
     st.button("Score the layers", icon=":material/layers:", key=f"layers_{encoder}", on_click=_start, args=(request,))
     layout = build(Layout, request["layout"])
     forms.command(
@@ -91,10 +91,12 @@ def _found(done: dict[str, Any]) -> None:
         "out-of-fold",
         icon=":material/check:",
         color="blue",
-        help="Each layer and head is scored on folds that it was not fitted on. A band chosen by these scores is not nested.",
+        help="Each layer and head is scored on folds it was not fitted on. A band chosen by these scores is not nested.",
     )
     grouped = f", grouped by {scores.groups}" if scores.groups else ", not grouped"
-    st.caption(plain(f"{count(scores.rows, 'clip')}{grouped} · constant predictor {scores.constant_rmse:.4f}"))
+    st.caption(
+        plain(f"{count(scores.rows, 'clip')}{grouped} · baseline RMSE {scores.constant_rmse:.4f} (mean of the training labels)")
+    )
     st.altair_chart(
         layers.layer_heatmap(scores, band),
         key=f"layers_map_{scores.encoder}",
@@ -103,6 +105,6 @@ def _found(done: dict[str, Any]) -> None:
     if done["set"]:
         st.success(plain(f"Proposed: {band.reason}."), icon=":material/lightbulb:")
         st.code(done["set"], language=None)
-        st.caption("Add it under Further sets: all layers are stored, so it costs nothing to extract. Or fine-tune on one of them.")
+        st.caption("Add it under Further sets: all layers are stored, so nothing is extracted again. Or fine-tune on one of them.")
     else:
-        st.info(plain(f"There is no band to propose: {band.reason}."), icon=":material/layers_clear:")
+        st.info(plain(f"No band to propose: {band.reason}."), icon=":material/layers_clear:")

@@ -28,7 +28,7 @@ def show_sets(settings: ExtractSettings) -> None:
                 column_config={"Seconds per clip": st.column_config.NumberColumn(format="%.2g")},
             )
             if any(name not in seconds for name in settings.on_device):
-                st.caption("How long a clip takes is known once some were computed: estimate the time, or extract.")
+                st.caption("The time per clip is known after the first clips: estimate the time, or extract.")
     for name, state in states.items():
         if not state.is_ready:
             st.info(plain(f"{name}: {state.words}."), icon=":material/download:")
@@ -51,7 +51,7 @@ def set_table(settings: ExtractSettings, states: dict[str, SetState], seconds: d
                 "Set": name,
                 "State": "ready" if states[name].is_ready else "something is missing",
                 "Seconds per clip": seconds.get(of.stored),
-                "Columns": width(name),
+                "Features": width(name),
                 "Computed by": computed_by,
                 "Rests on": states[name].words if states[name].is_ready else "",
             }
@@ -60,13 +60,13 @@ def set_table(settings: ExtractSettings, states: dict[str, SetState], seconds: d
 
 
 def _recent() -> list[Job]:
-    """The last jobs of the workspace that may have extracted."""
+    """The newest jobs of the workspace that may have extracted features."""
     kinds = ("probe", "extract", "train")
     return [job for job in resources.jobs(session.workspace().jobs) if job.kind in kinds][:_RECENT_JOBS]
 
 
 def seconds_per_clip(jobs: list[list[Recorded]]) -> dict[str, float]:
-    """Seconds of a clip for each set that PyTorch computes, over the batches that were told of."""
+    """Seconds per clip of each set that PyTorch computes, over the batches in the events."""
     clips: dict[str, int] = {}
     total: dict[str, float] = {}
     for recorded in jobs:

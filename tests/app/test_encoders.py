@@ -51,7 +51,7 @@ def test_the_features_page_says_what_computes_a_set_and_how_long_a_clip_takes(pl
     assert row["Computed by"] == "PyTorch on cpu (processor, fp32)"
     assert row["State"] == "ready"
     assert row["Seconds per clip"] > 0
-    assert row["Columns"] == 32
+    assert row["Features"] == 32
     assert "has the features of 15 clips" in text(at)
     assert not at.exception
 
@@ -102,7 +102,7 @@ def test_the_layers_of_a_runs_encoder_are_scored_and_drawn(place, chosen, encode
     job = chosen("train", ensemble=to_json(ensemble))
     perform(job, work)
     at = render("explain")
-    assert "Which layers of the encoder know the label best?" in text(at)
+    assert "Which encoder layers predict the label best?" in text(at)
     at.button(key=f"layers_{encoder}").click().run()
     [asked] = [one for one in no_workers if one.kind == "layers"]
     perform(asked, work)
@@ -112,7 +112,7 @@ def test_the_layers_of_a_runs_encoder_are_scored_and_drawn(place, chosen, encode
     at = render("explain")
     assert not at.exception
     assert len(at.get("vega_lite_chart")) >= 1
-    assert "constant predictor" in text(at)
+    assert "baseline RMSE" in text(at)
     gone = layers_view.layers_request(find_run("latest", place.root / "jobs"), encoder)
     assert gone["folds"] == 3
     assert gone["layout"] == to_json(Layout())

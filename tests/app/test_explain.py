@@ -176,18 +176,18 @@ def test_a_member_alone_is_shown_by_its_own_contributions(explained):
 
 
 def test_a_column_is_named_in_the_address_and_says_what_it_is(explained):
-    at = view("One column", explain_column=COLUMNS[1])
+    at = view("One feature", explain_column=COLUMNS[1])
     said = text(at)
     assert at.selectbox(key="explain_column").value == COLUMNS[1]
     assert "1 clip without a value" in said
     assert "Mean of MFCC 2" in said
     assert "stands for" not in said
-    assert "stands for others with the same values: mfcc.twin_a, mfcc.twin_b" in text(view("One column"))
+    assert "stands for others with the same values: mfcc.twin_a, mfcc.twin_b" in text(view("One feature"))
 
 
 def test_a_column_with_markdown_in_its_name_is_said_as_it_is(explained):
-    assert not view("One column", explain_column=COLUMNS[2]).exception
-    [caption] = [one.value for one in view("Columns").markdown if "Half of all" in one.value]
+    assert not view("One feature", explain_column=COLUMNS[2]).exception
+    [caption] = [one.value for one in view("Features").markdown if "Half of all" in one.value]
     assert "*" not in caption.replace("\\*", "")
 
 
@@ -197,7 +197,7 @@ def test_a_clip_is_named_in_the_address_and_can_be_heard(explained):
     assert at.selectbox(key="clip").value == clip
     said = text(at)
     assert "Label 3" in said
-    assert "Prediction out of fold 3.500" in said
+    assert "Out-of-fold prediction 3.500" in said
     assert "Base 3.000" in said
     assert "The sum is 4.000" in said  # what was clipped is told
     assert len(at.get("audio")) == 1
@@ -226,7 +226,7 @@ def test_what_was_chosen_in_another_run_does_not_break_the_next_one(place, train
     at.selectbox(key="run_box").set_value(other.id).run()
     assert at.query_params["run"] == other.id
     assert at.selectbox(key="clip").value == "x"
-    at = view("One column", explain_column=COLUMNS[1])
+    at = view("One feature", explain_column=COLUMNS[1])
     at.selectbox(key="run_box").set_value(other.id).run()
     assert at.selectbox(key="explain_column").value == "mfcc.mfcc7_mean"
     assert not at.exception
@@ -237,30 +237,16 @@ def test_a_data_set_that_is_gone_costs_only_the_sound(place, explained):
         path.unlink()
     st.cache_resource.clear()
     at = view("One clip")
-    assert "not to be heard" in text(at)
+    assert "Audio unavailable" in text(at)
     assert len(at.get("audio")) == 0
     assert "Base 3.000" in text(at)
 
 
-def test_the_summary_counts_columns_until_half_of_all_movement():
+def test_the_summary_counts_features_until_half_of_all_movement():
     equal = np.full((2, 4), 0.25, np.float32)
-    assert "comes from 2 columns of 4" in explain_view.summary(made_up(["a", "b"], contributions=equal))
+    assert "comes from 2 features of 4" in explain_view.summary(made_up(["a", "b"], contributions=equal))
     nothing = explain_view.summary(made_up(["a", "b"], contributions=np.zeros((2, 4), np.float32)))
-    assert nothing == "No column moves any prediction: the models say the same of every clip."
-
-
-def test_the_column_that_interacts_is_found(rng):
-    values = rng.normal(size=(300, 4)).astype(np.float32)
-    contributions = np.zeros((300, 4), np.float32)
-    contributions[:, 0] = values[:, 0] * (values[:, 0] > 0) + 0.3 * values[:, 2]  # what the value itself does not say is column 2
-    contributions[:, 1:] = 0.1 * values[:, 1:]
-    found = made_up([str(number) for number in range(300)], contributions=contributions, values=values)
-    assert explain_view.interacts_most(found, 0) == 2
-
-
-def test_interaction_of_a_column_with_no_value_anywhere_is_still_some_column():
-    values = np.full((6, 4), np.nan, np.float32)
-    assert explain_view.interacts_most(made_up(list("abcdef"), values=values), 0) in (1, 2, 3)
+    assert nothing == "No feature moves any prediction: the models predict the same for every clip."
 
 
 def test_the_swarm_has_a_point_a_clip_and_column_at_its_contribution():
@@ -310,7 +296,7 @@ def test_a_waterfall_goes_from_the_base_to_the_prediction_in_the_order_of_its_st
 def test_what_shuffling_says_is_set_beside_the_mean_change():
     """The second column moves three times as much as the third, and ten times less is lost when it is shuffled."""
     sentence = explain_view.agreement(made_up(list("abcdef")))
-    assert "3 columns" in sentence
+    assert "3 features" in sentence
     assert COLUMNS[1] in sentence
     nothing = np.full(4, np.nan)
     assert explain_view.agreement(made_up(list("ab"), permutation=nothing, permutation_std=nothing)) == ""

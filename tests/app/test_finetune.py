@@ -351,7 +351,7 @@ def test_a_fine_tuning_at_work_is_drawn_step_by_step(ready, no_workers):
         ready.tell(job, *(ClipExtracted(f"clip{number}", 0.1) for number in range(1, 15)))
         assert "reading encoders, texts and groups" in text(render("finetune"))
         ready.tell(job, Warned("a_text tells the label"), FinetuneStarted(2, 2, 900, 100_000))
-        assert "The first steps are under way" in text(render("finetune"))
+        assert "The first steps are running" in text(render("finetune"))
         ready.tell(job, *steps(0), EpochScored(0, 1, 2.5, 1.0), EpochScored(0, 2, 2.25, 1.0), FoldScored(0, 3.0), *steps(1)[:2])
         at = render("finetune")
         said = text(at)
@@ -361,7 +361,7 @@ def test_a_fine_tuning_at_work_is_drawn_step_by_step(ready, no_workers):
         figures = {metric.label: metric.value for metric in at.metric}
         assert figures["RMSE of scored folds"] == "3.0000"
         assert figures["Folds complete"] == "1 of 2"
-        assert figures["RMSE, rows set apart"] == "–"  # the second fold has none yet  # noqa: RUF001
+        assert figures["RMSE, validation rows"] == "–"  # the second fold has none yet  # noqa: RUF001
         assert figures["Epoch"] == "0.5 of 2"
         assert figures["Parameters trained"] == "0.90%"
         assert figures["Memory of the process"] == "1.5 GB"
@@ -548,7 +548,7 @@ def test_axes_stand_still_while_the_curves_grow():
         assert rate["encoding"]["x"]["title"] == "Step of the fold"
     epochs = finetune.epoch_chart(finetune.epoch_table([]), 2, 5).to_dict()
     assert epochs["layer"][0]["encoding"]["x"]["scale"]["domain"] == [0.5, 5.5]
-    assert epochs["layer"][0]["encoding"]["y"]["title"] == "RMSE, rows set apart"
+    assert epochs["layer"][0]["encoding"]["y"]["title"] == "RMSE, validation rows"
 
 
 def recorded(*events, every_s=1.0, start=0.0):

@@ -38,7 +38,7 @@ def click_point(page, key, clip):
 
 
 def chosen_clip(page):
-    page.get_by_text("Prediction out of fold").wait_for()
+    page.get_by_text("Out-of-fold prediction").wait_for()
     return page.locator(".st-key-clip input").input_value()
 
 
@@ -66,11 +66,11 @@ def test_from_a_run_to_the_sound_of_a_point(server, open_page, tmp_path):
     settle(page)
     assert chosen_clip(page) == far
 
-    page.get_by_role("tab", name="One column").click()
+    page.get_by_role("tab", name="One feature").click()
     settle(page)
     assert column in page.locator("body").inner_text()
     click_point(page, "explain_dependence", far)
     page.get_by_role("button", name="Open this clip").wait_for()
     page.locator("audio").wait_for()
     click(page, "explain_open")
-    page.get_by_text("Prediction out of fold").wait_for()
+    page.get_by_text("Out-of-fold prediction").wait_for()
