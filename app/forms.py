@@ -8,6 +8,7 @@ from app import session
 from app.words import SWITCHES, about, count, plain, run_label
 from core.data.dataset import Dataset
 from core.ensemble import EnsembleSettings
+from core.ensemble.checks import PERMUTATIONS
 from core.ensemble.members import parse_member, parse_members
 from core.ensemble.models import CATALOGUE, PRESETS
 from core.errors import DataError, ParameterError
@@ -38,7 +39,6 @@ _SCALINGS = {"robust": "Robust", "standard": "Standard"}
 _BLENDS = {"auto": "Auto", "mean": "Mean", "weights": "Weights"}
 _AUTO = "auto"
 _MEMBERS = "train_members"
-_PERMUTATIONS = 3
 _QUICK_COST = 1.0  # of a fit, beside others: what is no dearer is quick
 
 
@@ -186,7 +186,7 @@ def work_ahead(settings: EnsembleSettings, ahead: Forecast, to_extract: int, spe
     parts = [count(one * settings.repeats, "fit")]
     parts += [f"as many without {SWITCHES[name].lower()}" for name in ("augment", "pseudo_labels") if getattr(settings, name)]
     if settings.self_test:
-        parts.append(f"{_PERMUTATIONS} x {one:,} on permuted labels")
+        parts.append(f"{PERMUTATIONS} x {one:,} on permuted labels")
     if ahead.measured == 1:
         rests = "as earlier fits here took"
     else:
@@ -457,7 +457,7 @@ def _switches(dataset: Dataset, usual: EnsembleSettings) -> dict[str, object]:
             with st.container():
                 tested = st.toggle(SWITCHES["self_test"], usual.self_test, key="train_self_test", persist_state="session")
                 st.caption(
-                    f"Trains {_PERMUTATIONS} times on permuted labels, one repeat each, where there must be nothing to learn: "
+                    f"Trains {PERMUTATIONS} times on permuted labels, one repeat each, where there must be nothing to learn: "
                     "it fails if a label leaks."
                 )
     return {"augment": int(augment), "tta": int(tta), "pseudo_labels": bool(pseudo) and here, "self_test": bool(tested)}

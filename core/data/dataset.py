@@ -233,11 +233,24 @@ def read_batch(
         rows = _read_train(table, layout, index, problems)
     else:
         rows, _ = _read_test(table, layout, index, problems)
-        there = ", ".join(name for name in lines[0].cells if name != layout.filename_column) or "none besides"
-        what = f"no column {layout.label_column!r} with labels to compare with (further columns: {there})"
+        further = ", ".join(name for name in lines[0].cells if name != layout.filename_column) or "none"
+        what = f"no column {layout.label_column!r} with labels to compare with (further columns: {further})"
         problems.append(Problem(table.name, WARNING, what))
     rows += [Row(path.name, path, float("nan")) for path in brought or () if path not in index.named]
     return rows, [replace(problem, split="") for problem in problems]
+
+
+def further_columns(names: Iterable[str]) -> str:
+    """The columns of a table that hold neither file name nor label, listed for a message.
+
+    Examples
+    --------
+    >>> further_columns(["speaker", "room"])
+    'speaker, room'
+    >>> further_columns([])
+    'none besides file name and label'
+    """
+    return ", ".join(names) or "none besides file name and label"
 
 
 def describe_labels(labels: np.ndarray) -> dict[str, object]:

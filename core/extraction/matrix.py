@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.dataset import MAX_LABEL, Dataset, Row
+from core.data.dataset import MAX_LABEL, Dataset, Row, further_columns
 from core.encoders.transcripts import text_columns
 from core.errors import DataError, ParameterError
 from core.extraction.config import FEATURE_SETS, ExtractSettings
@@ -199,9 +199,9 @@ def table_values(rows: Sequence[Row], set_name: str, *, allow_missing_table: boo
         if column not in row.columns:
             if allow_missing_table and not row.columns:
                 continue
-            there = ", ".join(row.columns) or "none besides file name and label"
+            further = further_columns(row.columns)
             raise ParameterError(
-                f"features={set_name!r}: the table with {row.name} has no further column {column!r}; there are: {there} "
+                f"features={set_name!r}: the table with {row.name} has no further column {column!r}; there are: {further} "
                 "(the file name and the label are no features)"
             )
         if text := row.columns[column].strip():
@@ -235,9 +235,9 @@ def text_values(rows: Sequence[Row], extraction: Extraction, set_name: str, *, a
         if column not in row.columns:
             if allow_missing_table and not row.columns:
                 continue
-            there = ", ".join(row.columns) or "none besides file name and label"
+            further = further_columns(row.columns)
             raise ParameterError(
-                f"features={set_name!r}: the table with {row.name} has no further column {column!r}; there are: {there}"
+                f"features={set_name!r}: the table with {row.name} has no further column {column!r}; there are: {further}"
             )
         seconds = float(extraction.vectors[row.path][set_name][place])
         values[at] = text_columns(row.columns[column], seconds=seconds)
@@ -348,8 +348,8 @@ def group_labels(rows: Sequence[Row], column: str) -> tuple[str, ...]:
         A row has no value.
     """
     if rows and column not in rows[0].columns:
-        there = ", ".join(rows[0].columns) or "none besides file name and label"
-        raise ParameterError(f"groups={column!r} is not a column of the training table; there are: {there}")
+        further = further_columns(rows[0].columns)
+        raise ParameterError(f"groups={column!r} is not a column of the training table; there are: {further}")
     groups = tuple(row.columns[column].strip() for row in rows)
     empty = [row.name for row, group in zip(rows, groups, strict=True) if not group]
     if empty:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.data.audio import header_seconds
 from core.errors import DataError
 from core.events import ClipExtracted, CompilingStarted, Event, ExtractionStarted, JobStarted, Notify, Recorded, ignore
 from core.extraction.config import ExtractSettings
@@ -129,20 +130,11 @@ def _lengths_to_do(paths: Sequence[Path], settings: ExtractSettings, cache_path:
     for start in range(0, len(order), _SAMPLE):
         some = order[start : start + _SAMPLE]
         cached = find_cached(some, settings, cache_path=cache_path)
-        found |= {path: _length_s(path, settings.max_seconds) for path in some if path not in cached and path.is_file()}
+        to_do = [path for path in some if path not in cached and path.is_file()]
+        found |= {path: min(settings.max_seconds, header_seconds(path) or 0.0) for path in to_do}
         if len(found) >= probe_size(settings):
             break
     return found
-
-
-def _length_s(path: Path, max_seconds: float) -> float:
-    """What the header says; 0 for a file that cannot be read."""
-    import soundfile
-
-    try:
-        return min(max_seconds, float(soundfile.info(str(path)).duration))
-    except (soundfile.LibsndfileError, OverflowError, ZeroDivisionError):
-        return 0.0
 
 
 def _spread(items: Sequence[Any], wanted: int) -> list[Any]:

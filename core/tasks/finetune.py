@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.data.dataset import Dataset, Row
+from core.data.dataset import Dataset, Row, further_columns
 from core.errors import DataError, ParameterError
 from core.events import BegunAnew, DeviceChosen, FinetuneStarted, Notify, Warned, ignore
 from core.extraction.config import FEATURE_SETS, ExtractSettings
@@ -105,8 +105,8 @@ def _check_text(dataset: Dataset, settings: FinetuneSettings) -> None:
         return
     for split, rows in (("training", dataset.train), ("test", dataset.test)):
         if rows and settings.column not in rows[0].columns:
-            there = ", ".join(rows[0].columns) or "none besides file name and label"
-            raise ParameterError(f"text: the {split} table has no column {settings.column!r}; there are: {there}")
+            further = further_columns(rows[0].columns)
+            raise ParameterError(f"text: the {split} table has no column {settings.column!r}; there are: {further}")
     if not any(row.columns[settings.column].strip() for row in dataset.train):
         raise DataError(f"text: column {settings.column!r} is empty in every row; name another, or describe")
 
@@ -289,8 +289,8 @@ def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Pred
     column = build(FinetuneSettings, run.record["settings"]["finetune"]).column
     for row in rows:
         if column is not None and column not in row.columns and (row.columns or not options.allow_missing_table):
-            columns = ", ".join(row.columns) or "none besides file name and label"
-            raise ParameterError(f"run {run.id} reads the column {column!r}, which the table does not have; there are: {columns}")
+            further = further_columns(row.columns)
+            raise ParameterError(f"run {run.id} reads the column {column!r}, which the table does not have; there are: {further}")
     settings, workspace = extract_settings(run), options.workspace
     extraction = extract_clips([row.path for row in rows], settings, cache_path=workspace.cache, notify=options.notify)
     require_torch(f"run {run.id}, which trained encoders,")
