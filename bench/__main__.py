@@ -12,15 +12,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from bench.common import RATE_HZ, sounds
+
 ROOT = Path(__file__).resolve().parents[1]
-RATE_HZ = 16000
 LONG_S, SHORT_S = 45, 3
 LONG_CLIPS = 409
 SHORT_COUNTS = (100, 1000, 10_000)
@@ -60,18 +61,6 @@ def machine() -> str:
     """What this runs on."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "librosa", "numba"))
     return f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}, {versions}"
-
-
-def sounds(source: Path, seconds: int) -> Iterator[np.ndarray]:
-    """Endless stretches of the recordings, one behind the other; after a round all start somewhere else."""
-    clips = [soundfile.read(path)[0] for path in sorted((source / "audios").glob("*/*"))[:200]]
-    rng = np.random.default_rng(0)
-    while True:
-        order = rng.permutation(len(clips))
-        y = np.concatenate([clips[index] for index in order])
-        n = seconds * RATE_HZ
-        for start in range(0, len(y) - n + 1, n):
-            yield y[start : start + n]
 
 
 def write_clips(source: Path, folder: Path, count: int, seconds: int) -> Path:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,19 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.common import RATE_HZ, in_turn, sounds
 from core.data.audio import Clip
 
 CLIP_S = 60
-RATE_HZ = 16_000
 CPU_CLIPS, GPU_CLIPS, LOOP_CLIPS = 1, 512, 32
-TURNS = 3
 NOT_MEASURED = "not measured"
 
 
 def section(source: Path, folder: Path) -> list[str]:
     """Lines of bench.md."""
-    from bench.__main__ import sounds
-
     clips = np.stack([y for y, _ in zip(sounds(source, CLIP_S), range(LOOP_CLIPS), strict=False)]).astype(np.float32)
     np.save(folder / "clips.npy", clips)
     done = subprocess.run(
@@ -161,18 +157,6 @@ def _extract_one(y: np.ndarray) -> np.ndarray:
     from core import features
 
     return features.extract(_clip(y), ("ultra", "mfcc"))["ultra"]
-
-
-def in_turn(sides: dict[str, tuple[Callable[[], object], int]]) -> dict[str, float]:
-    """Median seconds a clip of each side; they take turns, and the first turn does not count."""
-    took: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(TURNS + 1):
-        for name, (function, clips) in sides.items():
-            began = time.perf_counter()
-            function()
-            if turn:
-                took[name].append((time.perf_counter() - began) / clips)
-    return {name: float(np.median(seconds)) for name, seconds in took.items()}
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.common import RATE_HZ, in_turn, sounds
+
 CLIPS, CLIP_S, BATCH = 8, 10, 4
-TURNS = 3
 
 
 def section(source: Path, folder: Path) -> list[str]:
     """Lines of bench.md."""
-    from bench.__main__ import RATE_HZ, sounds
-
     clips = np.stack([y[: CLIP_S * RATE_HZ] for y, _ in zip(sounds(source, CLIP_S), range(CLIPS), strict=False)])
     np.save(folder / "short.npy", clips.astype(np.float32))
     done = subprocess.run(
@@ -48,7 +47,6 @@ def measure(folder: Path) -> dict[str, Any]:
     import torch
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-    from bench.encoders import in_turn
     from core.encoders.pretrained import Extractor, normalise
     from core.multimodal.config import FinetuneSettings
     from core.multimodal.data import Collator, make_examples
