@@ -9,6 +9,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from core.scoring.associations import distinct_columns
+
 
 class DropRedundant(TransformerMixin, BaseEstimator):
     """Leave out columns that are constant, or equal to an earlier one, in the rows that it is fitted on.
@@ -20,11 +22,8 @@ class DropRedundant(TransformerMixin, BaseEstimator):
 
     def fit(self, X: np.ndarray, y: np.ndarray | None = None) -> Self:
         X = validate_data(self, X, dtype=np.float64)
-        varying = np.flatnonzero(np.ptp(X, axis=0) > 0)
-        first: dict[bytes, int] = {}
-        for column in varying:
-            first.setdefault(X[:, column].tobytes(), int(column))
-        self.kept_ = np.array(sorted(first.values()) or [0])
+        distinct = distinct_columns(X)
+        self.kept_ = distinct if len(distinct) else np.array([0])
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:

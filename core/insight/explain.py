@@ -26,6 +26,7 @@ from core.insight.contributions import contributions
 from core.runs import BLEND, ENSEMBLE, Run
 from core.runs.leaderboard import load_oof
 from core.runtime.pool import map_unordered
+from core.scoring.associations import equal_columns
 from core.scoring.metrics import rmse
 from core.workspace import make_folder, write_whole
 
@@ -152,7 +153,7 @@ def explain_run(
     run.check_models()
     named = [matrix.filenames.index(name) for name in find_clips(run, matrix.filenames, clips)]
     chosen = _choose(len(matrix.filenames), named, rows, seed)
-    groups = _equal_columns(matrix.X)
+    groups = equal_columns(matrix.X)
     layout = json.loads((run.models / LAYOUT).read_text(encoding="utf-8"))["folds"]
     folds = int(oof.folds.max()) + 1
     home = make_folder(checkpoints or run.folder / ".explaining")
@@ -302,17 +303,6 @@ def _choose(total: int, named: Sequence[int], rows: int, seed: int) -> np.ndarra
     drawn = np.random.default_rng(seed).permutation(total)
     others = [row for row in drawn.tolist() if row not in set(named)]
     return np.array(sorted([*dict.fromkeys(named), *others[: max(0, rows - len(set(named)))]]))
-
-
-def _equal_columns(X: np.ndarray) -> list[tuple[int, ...]]:
-    """Numbers of columns that vary, those with the same values together."""
-    groups: dict[bytes, list[int]] = {}
-    for number in range(X.shape[1]):
-        column = X[:, number]
-        there = column[~np.isnan(column)]
-        if len(there) and np.ptp(there) > 0:
-            groups.setdefault(column.tobytes(), []).append(number)
-    return [tuple(group) for group in groups.values()]
 
 
 def _parts(

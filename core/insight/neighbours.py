@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.extraction.matrix import Matrix, check_columns
+from core.scoring.associations import distinct_columns
 
 NEIGHBOURS = 5
 NAMED_COLUMNS = 5
@@ -95,11 +96,7 @@ class Surrounder:
         there = np.isfinite(X)
         self.low = np.where(there, X, np.inf).min(axis=0)
         self.high = np.where(there, X, -np.inf).max(axis=0)
-        usable = np.flatnonzero(self.low < self.high)
-        first: dict[bytes, int] = {}
-        for column in usable:
-            first.setdefault(training.X[:, column].tobytes(), int(column))
-        self.columns = np.array(sorted(first.values()), int)
+        self.columns = distinct_columns(training.X)
         known = X[:, self.columns]
         self.centre = np.nanmedian(known, axis=0) if len(self.columns) else np.zeros(0)
         filled = np.where(np.isnan(known), self.centre, known)

@@ -95,6 +95,42 @@ def robust_scale(X: np.ndarray, *, spread: Literal["mad", "quartiles"] = "mad") 
     return RobustScale(Z, centre, spreads)
 
 
+def equal_columns(X: np.ndarray) -> list[tuple[int, ...]]:
+    """Numbers of the columns that vary, those that hold the same values together.
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n, d)]; a column varies where two of its finite values differ, and missing values are values like others
+        where columns are compared
+
+    Returns
+    -------
+    groups : list of tuple of int, each in ascending order, and by their first
+
+    Examples
+    --------
+    >>> equal_columns(np.array([[1.0, 5.0, 2.0, 1.0], [3.0, 5.0, 4.0, 3.0]]))
+    [(0, 3), (2,)]
+    """
+    finite = np.isfinite(X)
+    low = np.where(finite, X, np.inf).min(axis=0, initial=np.inf)
+    high = np.where(finite, X, -np.inf).max(axis=0, initial=-np.inf)
+    groups: dict[bytes, list[int]] = {}
+    for column in np.flatnonzero(low < high).tolist():
+        groups.setdefault(X[:, column].tobytes(), []).append(column)
+    return [tuple(group) for group in groups.values()]
+
+
+def distinct_columns(X: np.ndarray) -> np.ndarray:
+    """Numbers of the columns that vary, the first of those that hold the same values [shape=(k,)].
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n, d)], as in ``equal_columns``
+    """
+    return np.array([first for first, *_ in equal_columns(X)], int)
+
+
 @dataclass(frozen=True, slots=True)
 class Usual:
     """Where most rows stand in each column.

@@ -21,6 +21,7 @@ from core.insight.contributions import contributions
 from core.insight.explain import explain_run, find_clips, load_explanation
 from core.jobs.runner import perform
 from core.runs import Run, read_run
+from core.scoring.associations import equal_columns
 from core.tasks.kinds import work
 from core.tasks.train import train_dataset
 from core.workspace import Workspace
@@ -201,7 +202,7 @@ def test_processes_and_this_process_give_the_same_explanation(run):
 
 def test_columns_with_equal_values_are_one_and_constants_none():
     X = np.array([[1, 1, 5, np.nan], [2, 2, 5, np.nan], [np.nan, np.nan, 5, np.nan]], np.float32)
-    assert explain._equal_columns(X) == [(0, 1)]
+    assert equal_columns(X) == [(0, 1)]
 
 
 def test_more_clips_than_are_explained_are_drawn_and_named_ones_are_among_them():

@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from core.scoring.associations import alike, average_ranks, correlations, principal_axes, usual, with_label
+from core.scoring.associations import (
+    alike,
+    average_ranks,
+    correlations,
+    distinct_columns,
+    equal_columns,
+    principal_axes,
+    usual,
+    with_label,
+)
 
 ROUNDING = 1e-12  # sums in another order
 
@@ -122,3 +131,14 @@ def test_distances_are_standard_deviations_of_what_is_spread_normally_and_tails_
     assert most.distance(np.array([0, 0, 1.0, 1]))[2] > 50
     assert np.isnan(most.distance(X[0])[3])
     assert np.isnan(usual(np.full((3, 1), np.nan)).distance(np.array([1.0]))).all()
+
+
+def test_columns_that_vary_stand_with_those_that_equal_them_and_once_among_the_distinct():
+    values, nan = [1.0, 3.0, 2.0], np.nan
+    holed = [1.0, nan, 2.0]
+    X = np.array([[5.0] * 3, values, holed, [nan] * 3, values, [7.0, nan, 7.0], holed, [-1.0, -3.0, -2.0], [1.0, np.inf, nan]]).T
+    for dtype in (np.float32, np.float64):
+        assert equal_columns(X.astype(dtype)) == [(1, 4), (2, 6), (7,)]
+        assert distinct_columns(X.astype(dtype)).tolist() == [1, 2, 7]
+    for shape in ((0, 3), (3, 0), (1, 4)):
+        assert distinct_columns(np.ones(shape)).tolist() == []
