@@ -131,8 +131,9 @@ def clip_map(features: Features, feature_set: str | None = None) -> Map:
 @cached(lambda features: features.key, most=2, spinner="Looking for clips that are nearly the same ...")
 def near_twins(features: Features) -> list[Twins]:
     """Pairs of clips of both tables with all but equal features."""
-    keys = [(split, name) for split, matrix in _tables_of(features) for name in matrix.filenames]
-    return [Twins(NEAR_AUDIO, *keys[first], *keys[second]) for first, second in near_pairs(_stacked(features))]
+    tables = _tables_of(features)
+    keys = [(split, name) for split, matrix in tables for name in matrix.filenames]
+    return [Twins(NEAR_AUDIO, *keys[first], *keys[second]) for first, second in near_pairs(*(matrix.X for _, matrix in tables))]
 
 
 def _tables_of(features: Features) -> list[tuple[str, Matrix]]:

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from core.data.audio import SUFFIXES
+from core.data.duplicates import near_pairs
 from core.ensemble.models import Parameters, make_model
 from core.errors import DataError, ParameterError
 from core.scoring import metrics
@@ -23,15 +24,6 @@ IDENTICAL_AUDIO, NAME_STEM, NEAR_IDENTICAL, VOICES = "identical audio", "name st
 
 _STEM_PARTS = 4  # beginnings of a name that are tried
 _STEMS_FOR_FOLDS = 10  # stems that make good folds: with fewer a longer beginning is better
-
-# Of near-identical recordings: a pair is one where both are so much nearer to each other than to the tenth nearest of the others,
-# and than that is usual. Of speech, another lossless format, faint noise and a level lower by a tenth mostly stay below; the most
-# alike of different recordings stay above (0.14 for notes of a piano, 0.46 for sentences of one speaker).
-_NEIGHBOURS = 10
-_NEAR = 0.125
-_ALIKE = 0.95  # correlation of their vectors
-_FEWEST_COLUMNS = 20  # fewer say too little to recognise a recording by
-_FEWEST_VALUES = 0.5  # of a row's values: what is missing in both is no likeness
 
 _SAME = 0.999  # correlation that is equality, but for rounding
 _FEWEST_GROUPS = 8
@@ -137,7 +129,8 @@ def propose_groups(
         groups = tuple(first.setdefault(content, name) for name, content in zip(filenames, contents, strict=True))
         found.append(_proposal(IDENTICAL_AUDIO, groups, "the same bytes as another clip's"))
     if X is not None:
-        found.append(_proposal(NEAR_IDENTICAL, _near_identical(filenames, X), "features that are all but another clip's"))
+        groups = _components(filenames, np.array(near_pairs(X), int).reshape(-1, 2))
+        found.append(_proposal(NEAR_IDENTICAL, groups, "features that are all but another clip's"))
     if voices is not None:
         found.append(_proposal(VOICES, tuple(voices), "a voice that another clip has too"))
     stems = name_stems(filenames)
@@ -308,30 +301,6 @@ def _parts(filename: str) -> list[str]:
     suffix = PurePosixPath(filename).suffix
     bare = filename.removesuffix(suffix) if suffix.lower() in SUFFIXES else filename
     return [part for part in re.split(r"[\s_.()/\\-]+", bare) if part] or [filename]
-
-
-def _near_identical(names: Sequence[str], X: np.ndarray) -> tuple[str, ...]:
-    """Groups of recordings whose vectors are all but the same; each alone where they are too few, or too few columns."""
-    from sklearn.neighbors import NearestNeighbors
-
-    from core.ensemble.preprocess import make_preprocessor
-
-    known = np.isfinite(X)
-    rows = np.flatnonzero(known.mean(axis=1) > _FEWEST_VALUES) if X.shape[1] else np.empty(0, int)
-    if len(rows) < 2 * _NEIGHBOURS:
-        return _components(names, np.empty((0, 2), int))
-    Z = make_preprocessor("robust").fit_transform(np.where(known, X, np.nan)[rows])
-    if Z.shape[1] < _FEWEST_COLUMNS:
-        return _components(names, np.empty((0, 2), int))
-    distances, neighbours = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(Z).kneighbors()
-    reach = np.minimum(distances[:, -1], np.median(distances[:, -1]))
-    first, place = np.nonzero(distances <= _NEAR * reach[:, None])
-    second = neighbours[first, place]
-    near = distances[first, place] <= _NEAR * reach[second]
-    centred = Z - Z.mean(axis=1, keepdims=True)
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(float).tiny)
-    near &= np.einsum("ij,ij->i", unit[first], unit[second]) > _ALIKE
-    return _components(names, np.column_stack([rows[first[near]], rows[second[near]]]))
 
 
 def _components(names: Sequence[str], edges: np.ndarray) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ A missing value is NaN: each correlation is over the rows where both values are 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -62,14 +61,15 @@ class Axes:
     columns: int
 
 
-def robust_scale(X: np.ndarray, *, spread: Literal["mad", "quartiles"] = "mad") -> RobustScale:
+def robust_scale(X: np.ndarray) -> RobustScale:
     """Take each column's median off and divide by its spread.
+
+    The spread is 1.4826 times the median distance from the median, which is the standard deviation of normal values; where more
+    than half of the values are equal and it is 0, the standard deviation.
 
     Parameters
     ----------
     X : np.ndarray [shape=(n, d)]
-    spread : "mad" (1.4826 times the median distance from the median, which is the standard deviation of normal values) or
-        "quartiles" (their distance); where more than half of the values are equal and it is 0, the standard deviation
 
     Returns
     -------
@@ -84,11 +84,7 @@ def robust_scale(X: np.ndarray, *, spread: Literal["mad", "quartiles"] = "mad") 
         centre[column] = np.median(there)
         if np.ptp(there) == 0:
             continue
-        if spread == "mad":
-            width = _NORMAL_MAD * np.median(np.abs(there - centre[column]))
-        else:
-            lower, upper = np.percentile(there, [25, 75])
-            width = upper - lower
+        width = _NORMAL_MAD * np.median(np.abs(there - centre[column]))
         spreads[column] = width or there.std() or np.nan
     Z = (X - centre) / spreads
     Z[~np.isfinite(Z)] = np.nan

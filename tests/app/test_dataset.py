@@ -22,7 +22,9 @@ from core.data.duplicates import SAME_AUDIO, Twins
 from core.data.report import ClipFacts
 from core.errors import DataError
 from core.events import JobDone
+from core.extraction.matrix import Matrix
 from core.features import Trace
+from core.grouping import leaks
 from core.workspace import write_json
 from tests.app.conftest import Place, render, text
 from tests.conftest import tone, write_clip, write_dataset, write_table
@@ -394,3 +396,18 @@ def test_pairs_stand_by_the_difference_of_their_labels_those_without_one_last(pl
         Twins(SAME_AUDIO, "train", "traina0x", "train", "trainf0x"),
     ]
     assert listen.twins_table(looked, pairs)["other_file"].tolist() == ["trainf0x", "traing0x", "testa0x"]
+
+
+def test_pairs_of_nearly_the_same_audio_are_those_that_training_keeps_in_one_fold(rng):
+    X = rng.normal(size=(60, 40)).astype(np.float32)
+    X[41] = X[7] + 0.1 * rng.normal(size=40)
+    X[52] = X[3]
+    crowd = 0.05 * rng.normal(size=(200, 40)).astype(np.float32)  # beside these, 7 and 41 are no nearer than is usual
+    names = tuple(f"set.{number}" for number in range(40))
+    train = Matrix(X, np.zeros(60), names, tuple(f"train{row}" for row in range(60)))
+    test = Matrix(crowd, np.full(200, np.nan), names, tuple(f"test{row}" for row in range(200)))
+    features = resources.Features("near-identical clips in both tables", ("set",), train, test)
+    shown = {(pair.file, pair.other_file) for pair in resources.near_twins(features)}
+    [proposal] = [one for one in leaks.propose_groups(train.filenames, X=X) if one.kind == leaks.NEAR_IDENTICAL]
+    tied = {pair for pair in zip(proposal.groups, train.filenames, strict=True) if len(set(pair)) == 2}
+    assert shown == tied == {("train7", "train41"), ("train3", "train52")}

@@ -28,6 +28,17 @@ def test_too_few_rows_or_columns_have_no_twins(rng, shape):
     assert near_pairs(X) == []
 
 
+def test_test_clips_add_pairs_and_change_none_among_the_training_clips(rng):
+    X = rows(rng, 60, 40)
+    X[41] = X[7] + 0.1 * rng.normal(size=40)
+    crowd = 0.05 * rows(rng, 200, 40)  # so near to each other that the pair is no nearer than is usual
+    crowd[20] = X[3]
+    assert near_pairs(X) == [(7, 41)]
+    assert (7, 41) not in near_pairs(np.concatenate([X, crowd]))
+    assert near_pairs(X, crowd) == [(7, 41), (3, 80)]
+    assert near_pairs(X, np.empty((0, 40))) == [(7, 41)]
+
+
 def test_twins_are_those_that_folds_are_offered_as_groups(rng):
     X = rows(rng, 200, 60)
     for row in range(0, 40, 2):
