@@ -43,6 +43,7 @@ class Regressor(ABC):
     rough : dict, parameters over those of a preset that make a fit several times cheaper and a little worse: for choices
     settable : tuple of str, parameters that a member may name
     cost : float, how long a fit takes beside those of other models
+    explain_cost : float, how long the contributions to a row take beside those of boosting
     rounds_ : int or None, boosting rounds of the fitted model
     """
 
@@ -52,6 +53,7 @@ class Regressor(ABC):
     rough: ClassVar[Parameters] = {}
     settable: ClassVar[tuple[str, ...]]
     cost: ClassVar[float]
+    explain_cost: ClassVar[float] = 1.0
 
     def __init__(self, parameters: Parameters, seed: int):
         self.parameters = parameters
@@ -370,6 +372,7 @@ class RandomForest(_Forest):
     }
     rough: ClassVar[Parameters] = {"n_estimators": 50, "max_features": 0.2}
     cost = 3
+    explain_cost = 5.0
 
     @staticmethod
     def _kind() -> type:
@@ -388,6 +391,7 @@ class ExtraTrees(_Forest):
     }
     rough: ClassVar[Parameters] = {"n_estimators": 50, "max_features": 0.3}
     cost = 2.5
+    explain_cost = 6.0
 
     @staticmethod
     def _kind() -> type:
@@ -421,6 +425,7 @@ class SupportVectors(_ScaledLabels):
     presets: ClassVar[dict[str, Parameters]] = {preset: {"C": 3.0, "epsilon": 0.1, "gamma": 0.25} for preset in PRESETS}
     settable = ("C", "epsilon", "gamma")
     cost = 0.2
+    explain_cost = 10.0
 
     def _make(self) -> Any:
         from sklearn.svm import SVR

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from core.ensemble.fitted import LAYOUT, FoldModel, load_fold
+from core.ensemble.models import CATALOGUE, Regressor
 from core.errors import JobError, ParameterError, RunError
 from core.events import ExplainStarted, Notify, PartExplained, ignore
 from core.extraction.export import definitions
@@ -323,16 +324,13 @@ def _parts(
     parts = []
     for number, member in enumerate(fold_layout["members"]):
         kept = home / f"repeat{repeat}-fold{fold}-member{number}.npz"
-        cost = len(rows) * _COSTS.get(member["model"], 1.0)
+        cost = len(rows) * CATALOGUE.get(member["model"], Regressor).explain_cost
         own = np.random.SeedSequence([seed, repeat, fold, number]).generate_state(1)[0]
         parts.append(
             _Part(run.models, fold_layout, member["name"], rows, X[rows], X[fold_of != fold], int(own), kept, key,
                   f"{member['name']}, {where}", cost)
         )  # fmt: skip
     return parts
-
-
-_COSTS = {"svr": 10.0, "random_forest": 5.0, "extra_trees": 6.0}  # seconds beside those of boosting
 
 
 def _explain(part: _Part) -> dict[str, np.ndarray]:
