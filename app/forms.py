@@ -16,6 +16,7 @@ from core.extraction.config import FEATURE_SETS, ExtractSettings
 from core.extraction.matrix import group_labels, table_values
 from core.extraction.speed import Speed
 from core.features import DEVICE_SETS, parse_set, width
+from core.grouping import ties
 from core.runs import Run
 from core.runtime.device import DEVICES, probe
 from core.runtime.pool import cores
@@ -199,8 +200,8 @@ def work_ahead(settings: EnsembleSettings, ahead: Forecast, to_extract: int, spe
 
 
 def repeating_columns(dataset: Dataset) -> list[str]:
-    """Columns of the training table with at most half as many values as clips: speakers, rooms, notes."""
-    return [name for name in _columns(dataset) if 1 < _different(dataset, name) <= len(dataset.train) / 2]
+    """Columns of the training table that can be chosen as groups and whose values several clips share: speakers, rooms, notes."""
+    return ties.repeating_columns(dataset.train)
 
 
 def numeric_columns(dataset: Dataset) -> list[str]:

@@ -1,6 +1,5 @@
 """Rows of a table in, the groups that stay whole in the folds out, and what it would cost not to keep them whole."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,14 +80,14 @@ def _speakers(rows: Sequence[Row], extraction: Extraction) -> tuple[str, ...] | 
 
 
 def repeating_columns(rows: Sequence[Row]) -> list[str]:
-    """Columns of a table with at most half as many values as rows, none of them empty: speakers, rooms, notes."""
-    names = list(rows[0].columns) if rows else []
-    found = []
-    for name in names:
-        values = Counter(row.columns.get(name, "").strip() for row in rows)
-        if "" not in values and 1 < len(values) <= len(rows) / 2:
-            found.append(name)
-    return found
+    """Columns of a table whose values several clips share: speakers, rooms, notes. ``group_labels`` takes each of them.
+
+    Such a column has two values at least and half as many as rows at most, and none is empty or blank.
+    """
+    if not rows:
+        return []
+    values = {name: {row.columns.get(name, "").strip() for row in rows} for name in rows[0].columns}
+    return [name for name, different in values.items() if "" not in different and 1 < len(different) <= len(rows) / 2]
 
 
 def measure_leak(

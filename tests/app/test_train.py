@@ -190,6 +190,15 @@ def test_a_training_that_still_extracts_says_what_comes_then(place):
     assert "of training" in said
 
 
+def test_the_form_recommends_only_columns_that_can_be_chosen_as_groups(place):
+    table = place.dataset / "csvs/train.csv"
+    header, first, *rows = table.read_text().splitlines()
+    rooms = ("hall", "attic")  # the first row has none, so the column would be refused
+    lines = [f"{header},room", f"{first}, ", *(f"{row},{rooms[number % 2]}" for number, row in enumerate(rows))]
+    table.write_text("\n".join(lines) + "\n")
+    assert "Does one speaker have several clips?" in text(render("train"))
+
+
 def test_time_left_counts_what_is_trained_beside_the_ensemble(place):
     ensemble = EnsembleSettings(members=("svr", "ridge"), folds=3, self_test=True)
     job, _ = jobs.claim("train", {**place.request, "extract": EXTRACT, "ensemble": ensemble}, place.root / "jobs")

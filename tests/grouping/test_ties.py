@@ -1,13 +1,16 @@
 """What stays whole in the folds, on data sets made of tones."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from core.data.dataset import read_dataset
+from core.data.dataset import Row, read_dataset
 from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError
 from core.events import LeakGapFound, Warned
 from core.extraction.config import ExtractSettings
+from core.extraction.matrix import group_labels
 from core.grouping.ties import repeating_columns
 from core.tasks.train import train_dataset
 from core.workspace import Workspace
@@ -91,6 +94,23 @@ def test_a_column_that_repeats_and_was_not_chosen_is_tried(train, make_dataset):
     leak = train(root).scores["leak"]
     assert leak["groups"] == "speaker, which was not chosen"
     assert not leak["chosen"]
+
+
+def test_a_column_that_repeats_is_one_that_can_be_chosen_and_none_with_a_blank_is():
+    cells = {
+        "speaker": ["anna", "bob ", "anna", " bob", "anna", "bob"],
+        "room": ["hall", "hall", "attic", "attic", "hall", ""],
+        "device": ["phone", "phone", "desk", "desk", "  ", "phone"],
+        "take": ["1", "2", "3", "4", "5", "6"],
+        "language": ["en"] * 6,
+    }
+    rows = [Row(str(n), Path(f"{n}.wav"), 1.0, {name: column[n] for name, column in cells.items()}) for n in range(6)]
+    assert repeating_columns(rows) == ["speaker"]
+    assert group_labels(rows, "speaker") == ("anna", "bob") * 3
+    for name in ("room", "device"):
+        with pytest.raises(DataError, match=f"1 of 6 rows have no '{name}'"):
+            group_labels(rows, name)
+    assert repeating_columns([]) == []
 
 
 def test_a_column_that_holds_the_label_takes_the_badge_from_every_figure(train, make_dataset):
