@@ -17,6 +17,7 @@ from core.data.dataset import Layout
 from core.errors import DataError, ParameterError
 from core.extraction.export import definitions
 from core.features import Column
+from core.insight.neighbours import FarColumn, Neighbour, Neighbourhood
 from core.runs import Run
 
 SOURCES = ("Files", "Recording", "On this server")
@@ -232,26 +233,26 @@ def _in_full(run: Run, one: dict[str, Any], place: int) -> None:
             st.caption("Grey: labels of the training clips. The point is this clip, its line the interval.")
         for reason in doubts(one):
             st.warning(plain(reason), icon=":material/warning:")
-        around = one.get("surroundings")
+        around = neighbourhood(one)
         if around is None:
             st.caption("Not compared with the training clips: the run, or the scoring, is of an earlier version.")
             return
-        if around["columns"]:
-            _surroundings(run, one, around, place)
+        if around.columns:
+            _neighbourhood(run, one, around, place)
 
 
-def _surroundings(run: Run, one: dict[str, Any], around: dict[str, Any], place: int) -> None:
+def _neighbourhood(run: Run, one: dict[str, Any], around: Neighbourhood, place: int) -> None:
     sides = st.grid(2, min_column_width=400)
     with sides.cell():
         st.markdown("**Outside of what was trained on**")
         st.caption(
-            f"{around['outside_count']:,} of {count(around['columns'], 'column')}; "
-            f"a training clip has up to {around['outside_usual']:,} against the others."
-            + (f" The furthest {len(around['outside'])}:" if around["outside_count"] > len(around["outside"]) else "")
+            f"{around.outside_count:,} of {count(around.columns, 'column')}; "
+            f"a training clip has up to {around.outside_usual:,} against the others."
+            + (f" The furthest {len(around.outside)}:" if around.outside_count > len(around.outside) else "")
         )
-        if around["outside"]:
+        if around.outside:
             known = definitions(run.record["settings"]["extract"]["features"])
-            far = far_table(around["outside"], known)
+            far = far_table(around.outside, known)
             st.dataframe(
                 far if far["unit"].any() else far.drop(columns="unit"),
                 hide_index=True,
@@ -269,18 +270,16 @@ def _surroundings(run: Run, one: dict[str, Any], around: dict[str, Any], place: 
     with sides.cell():
         st.markdown("**Nearest training clips**")
         st.caption(
-            f"{around['further_than']:.0%} of training clips are nearer to their own nearest than this clip is to its. "
+            f"{around.novelty:.0%} of training clips are nearer to their own nearest than this clip is to its. "
             "Click a row to hear it."
         )
-        _neighbours(run, around["nearest"], one["trained_on"], place)
+        _neighbours(run, around.nearest, one["trained_on"], place)
 
 
-def _neighbours(run: Run, nearest: Sequence[dict[str, Any]], same: Sequence[str], place: int) -> None:
+def _neighbours(run: Run, nearest: Sequence[Neighbour], same: Sequence[str], place: int) -> None:
     paths = session.clips_of(run)
-    frame = pd.DataFrame(
-        [(near["file"], near["label"], near["distance"]) for near in nearest], columns=["clip", "label", "distance"]
-    )
-    frame["same"] = [near["file"] in same for near in nearest]
+    frame = pd.DataFrame([(near.file, near.label, near.distance) for near in nearest], columns=["clip", "label", "distance"])
+    frame["same"] = [near.file in same for near in nearest]
     event = st.dataframe(
         frame if frame["same"].any() else frame.drop(columns="same"),
         hide_index=True,
@@ -302,11 +301,17 @@ def _neighbours(run: Run, nearest: Sequence[dict[str, Any]], same: Sequence[str]
     )
     picked = [row for row, _ in event.selection.cells if row < len(nearest)]
     heard = nearest[picked[0] if picked else 0]
-    st.markdown(f"**{plain(heard['file'])}** · label {heard['label']:.10g}")
-    if heard["file"] in paths:
-        _player(paths[heard["file"]])
+    st.markdown(f"**{plain(heard.file)}** · label {heard.label:.10g}")
+    if heard.file in paths:
+        _player(paths[heard.file])
     else:
         st.caption("Its data set is not there any more.")
+
+
+def neighbourhood(one: dict[str, Any]) -> Neighbourhood | None:
+    """Where the clip of a stored prediction stands among the training clips; None where that is not known."""
+    record = one.get("surroundings")
+    return Neighbourhood.from_record(record) if record else None
 
 
 def doubts(one: dict[str, Any]) -> list[str]:
@@ -320,18 +325,8 @@ def doubts(one: dict[str, Any]) -> list[str]:
     found = []
     if one.get("trained_on"):
         found.append(f"The run was trained on this very clip, as {listed(one['trained_on'])}: new clips will be predicted worse.")
-    found += [f"{warning[:1].upper()}{warning[1:]}." for warning in one["warnings"]]
-    around = one.get("surroundings")
-    if around and around["outside_count"] > around["outside_usual"]:
-        named = listed([far["column"] for far in around["outside"]], most=3, of=around["outside_count"])
-        found.append(
-            f"{around['outside_count']:,} of {count(around['columns'], 'column')} are outside of what was trained on: {named}. "
-            "Be careful: the models have not seen such a clip."
-        )
-    if around and around["further_than"] > 0.95:
-        share = int(100 * around["further_than"])
-        of = "any of them is from its own" if share == 100 else f"{share}% of them are from theirs"
-        found.append(f"It is unlike the training clips: its nearest is further away than {of}.")
+    around = neighbourhood(one)
+    found += [f"{why[:1].upper()}{why[1:]}." for why in (*one["warnings"], *(around.doubts() if around else ()))]
     return found
 
 
@@ -358,14 +353,14 @@ def as_table(scored: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(("prediction", "low", "high", "label"), float))
 
 
-def far_table(outside: Sequence[dict[str, Any]], known: dict[str, Column]) -> pd.DataFrame:
+def far_table(outside: Sequence[FarColumn], known: dict[str, Column]) -> pd.DataFrame:
     """Columns with value, training range, unit and definition, as text with sensible digits."""
     rows = []
     for far in outside:
-        about = known.get(far["column"])
+        about = known.get(far.column)
         unit = about.unit if about is not None and about.unit != "1" else ""
-        trained = f"{far['low']:.4g} to {far['high']:.4g}"
-        rows.append((far["column"], f"{far['value']:.4g}", trained, unit, far["spreads"], about.definition if about else ""))
+        trained = f"{far.low:.4g} to {far.high:.4g}"
+        rows.append((far.column, f"{far.value:.4g}", trained, unit, far.spreads, about.definition if about else ""))
     return pd.DataFrame(rows, columns=["column", "value", "range", "unit", "beyond", "definition"])
 
 
@@ -380,7 +375,7 @@ def short(name: str) -> str:
     return Path(name).name if name.startswith("/") else name
 
 
-def listed(names: Sequence[str], *, most: int = 5, of: int | None = None) -> str:
+def listed(names: Sequence[str], *, most: int = 5) -> str:
     """The first of several names, and how many more there are.
 
     Examples
@@ -388,7 +383,7 @@ def listed(names: Sequence[str], *, most: int = 5, of: int | None = None) -> str
     >>> listed(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
-    more = (of or len(names)) - min(most, len(names))
+    more = len(names) - min(most, len(names))
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 

@@ -158,9 +158,8 @@ def print_prediction(one: "Prediction") -> None:
     doubts = list(one.warnings)
     if one.trained_on:
         doubts.append(f"trained on this clip, as {one.trained_on[0]}")
-    if (around := one.surroundings) is not None and around.outside_count > around.outside_usual:
-        named = ", ".join(far.column for far in around.outside[:3])
-        doubts.append(f"{around.outside_count} of {around.columns} columns outside of what was trained on: {named}")
+    if one.surroundings is not None:
+        doubts += one.surroundings.doubts()
     print("  ".join([f"{value:>12}", f"{ends:>20}", one.file, *(f"[{doubt}]" for doubt in doubts)]))
 
 

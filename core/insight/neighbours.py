@@ -4,8 +4,9 @@ A column is taken as robust scaling gives it to a model: what is missing is the 
 than 3 from the median is brought to 3. Columns that do not vary in training, or equal an earlier one, are left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from core.scoring.associations import distinct_columns
 
 NEIGHBOURS = 5
 NAMED_COLUMNS = 5
+_NAMED_DOUBTS = 3  # columns that a sentence names
 LIMIT = 3.0
 _USUAL = 0.95  # share of training clips that is called usual
 _SAMPLE = 1000  # training clips whose own nearest are looked for
@@ -56,8 +58,8 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Where a clip stands among those that were trained on.
+class Neighbourhood:
+    """Where a clip stands among those that a run was trained on.
 
     Attributes
     ----------
@@ -66,7 +68,7 @@ class Surroundings:
     outside_usual : int, so many at most has a training clip against all others, in 95 % of cases
     outside : tuple of FarColumn, up to five, the furthest first
     nearest : tuple of Neighbour, up to five, the nearest first
-    further_than : float in [0, 1], share of training clips that are nearer to their own nearest than this clip is to its
+    novelty : float in [0, 1], share of training clips that are nearer to their own nearest than this clip is to its
     """
 
     columns: int
@@ -74,15 +76,44 @@ class Surroundings:
     outside_usual: int
     outside: tuple[FarColumn, ...]
     nearest: tuple[Neighbour, ...]
-    further_than: float
+    novelty: float
 
-    @property
-    def odd(self) -> bool:
-        """Whether the clip is of another kind than what was trained on: more columns outside, or further away, than is usual."""
-        return self.outside_count > self.outside_usual or self.further_than > _USUAL
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """The neighbourhood that a stored prediction holds as JSON; earlier ones name the novelty ``further_than``."""
+        return cls(
+            columns=record["columns"],
+            outside_count=record["outside_count"],
+            outside_usual=record["outside_usual"],
+            outside=tuple(FarColumn(**far) for far in record["outside"]),
+            nearest=tuple(Neighbour(**near) for near in record["nearest"]),
+            novelty=record["novelty"] if "novelty" in record else record["further_than"],
+        )
+
+    def doubts(self) -> tuple[str, ...]:
+        """Why the clip is of another kind than the training clips: more columns outside, or further away, than is usual for them.
+
+        Returns
+        -------
+        doubts : tuple of str, each without a full stop; empty for a clip like the training clips
+        """
+        doubts = []
+        if self.outside_count > self.outside_usual:
+            named = [far.column for far in self.outside[:_NAMED_DOUBTS]]
+            more = self.outside_count - len(named)
+            some = ", ".join(named) + (f" and {more} more" if more else "")
+            doubts.append(
+                f"{self.outside_count:,} of {self.columns:,} features are outside the training range: {some}; "
+                "the models have not seen such a clip"
+            )
+        if self.novelty > _USUAL:
+            share = int(100 * self.novelty)
+            distance = "any of them is from its own" if share == 100 else f"{share}% of them are from theirs"
+            doubts.append(f"it is unlike the training clips: its nearest is further away than {distance}")
+        return tuple(doubts)
 
 
-class Surrounder:
+class TrainingReference:
     """What is known of a training matrix.
 
     Parameters
@@ -107,7 +138,7 @@ class Surrounder:
         self.outside_usual = int(np.quantile(self._outside_of_others(known), _USUAL, method="inverted_cdf")) if len(known) else 0
         self.typical = np.sort(self._own_nearest())
 
-    def look(self, X: np.ndarray, names: Sequence[str]) -> list[Surroundings]:
+    def locate(self, X: np.ndarray, names: Sequence[str]) -> list[Neighbourhood]:
         """Where new rows stand.
 
         Parameters
@@ -126,29 +157,29 @@ class Surrounder:
         with np.errstate(invalid="ignore"):
             beyond = np.fmax(np.fmax(low - values, values - high), 0) / self.spread
         order, distances = self._nearest(self._scaled(X.astype(np.float64)), NEIGHBOURS)
-        found = []
+        neighbourhoods = []
         for row in range(len(X)):
             outside = np.flatnonzero(beyond[row] > 0)
             furthest = outside[np.argsort(-beyond[row, outside], kind="stable")][:NAMED_COLUMNS]
-            nearer = np.searchsorted(self.typical, distances[row, 0], side="left") / len(self.typical)
-            found.append(
-                Surroundings(
+            novelty = np.searchsorted(self.typical, distances[row, 0], side="left") / len(self.typical)
+            neighbourhoods.append(
+                Neighbourhood(
                     columns=len(self.columns),
                     outside_count=len(outside),
                     outside_usual=self.outside_usual,
                     outside=tuple(self._far(column, values[row, column], beyond[row, column]) for column in furthest),
                     nearest=tuple(
-                        Neighbour(self.training.filenames[place], float(self.training.y[place]), float(distance))
-                        for place, distance in zip(order[row], distances[row], strict=True)
+                        Neighbour(self.training.filenames[index], float(self.training.y[index]), float(distance))
+                        for index, distance in zip(order[row], distances[row], strict=True)
                     ),
-                    further_than=float(nearer),
+                    novelty=float(novelty),
                 )
             )
-        return found
+        return neighbourhoods
 
     def _far(self, column: int, value: float, spreads: float) -> FarColumn:
-        place = self.columns[column]
-        return FarColumn(self.training.names[place], float(value), float(self.low[place]), float(self.high[place]), float(spreads))
+        index = self.columns[column]
+        return FarColumn(self.training.names[index], float(value), float(self.low[index]), float(self.high[index]), float(spreads))
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
         values = X[:, self.columns]

@@ -13,7 +13,7 @@ from core.events import Notify, StageStarted, Warned, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import Extraction
 from core.extraction.matrix import Matrix
-from core.insight.neighbours import Surrounder, Surroundings
+from core.insight.neighbours import Neighbourhood, TrainingReference
 from core.runs import Run
 from core.runs.kinds import run_kind
 from core.runs.leaderboard import load_oof
@@ -34,7 +34,7 @@ class Prediction:
     path : str, absolute
     label : float or None, what a table says
     trained_on : tuple of str, training clips with the same bytes
-    surroundings : Surroundings, where it stands among the training clips; None where that is not known
+    surroundings : Neighbourhood, where it stands among the training clips; None where that is not known
     """
 
     file: str
@@ -45,7 +45,7 @@ class Prediction:
     path: str = ""
     label: float | None = None
     trained_on: tuple[str, ...] = ()
-    surroundings: Surroundings | None = None
+    surroundings: Neighbourhood | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,14 +235,14 @@ def judge(run: Run, predictions: Sequence[Prediction]) -> Evaluation:
     )
 
 
-def _compare(run: Run, matrix: Matrix, notify: Notify) -> tuple[dict[str, tuple[str, ...]], list[Surroundings] | None]:
+def _compare(run: Run, matrix: Matrix, notify: Notify) -> tuple[dict[str, tuple[str, ...]], list[Neighbourhood] | None]:
     """Training clips by the hash of their bytes, and where each row stands among them; less of a run of an earlier version."""
     seen: dict[str, tuple[str, ...]] = {}
     try:
         training = load_oof(run)
         for name, content in zip(training.filenames, training.contents, strict=True):
             seen[content] = (*seen.get(content, ()), name)
-        return seen, Surrounder(run.load_matrix()).look(matrix.X, matrix.names)
+        return seen, TrainingReference(run.load_matrix()).locate(matrix.X, matrix.names)
     except RunError as error:
         notify(Warned(f"not compared with the training clips: {error}"))
         return seen, None

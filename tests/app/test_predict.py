@@ -11,10 +11,14 @@ from app.charts import predict
 from app.views import scored
 from app.words import decimals
 from core import jobs
+from core.cli.console import print_prediction
 from core.events import JobCancelled, StageStarted
 from core.extraction.export import definitions
+from core.insight.neighbours import FarColumn, Neighbour, Neighbourhood
 from core.jobs.runner import perform
 from core.tasks.kinds import work
+from core.tasks.score import Prediction
+from core.workspace import to_json
 from tests.app.conftest import render, text
 from tests.conftest import tone, write_clip, write_table
 
@@ -71,12 +75,32 @@ def test_a_clip_that_was_trained_on_is_said_to_be_and_is_its_own_nearest(finishe
 
 
 def test_columns_outside_and_far_neighbours_are_reasons_to_doubt():
-    around = {"columns": 262, "outside_count": 8, "outside_usual": 5, "further_than": 0.99, "nearest": []}
-    around["outside"] = [{"column": f"mfcc.c{number}"} for number in range(5)]
+    far = {"value": 9.0, "low": 0.0, "high": 1.0, "spreads": 3.0}
+    around = {"columns": 262, "outside_count": 8, "outside_usual": 5, "novelty": 0.99, "nearest": []}
+    around["outside"] = [{"column": f"mfcc.c{number}"} | far for number in range(5)]
     one, other = scored.doubts({"warnings": [], "surroundings": around})
-    assert one.startswith("8 of 262 columns are outside of what was trained on: mfcc.c0, mfcc.c1, mfcc.c2 and 5 more.")
+    assert one.startswith("8 of 262 features are outside the training range: mfcc.c0, mfcc.c1, mfcc.c2 and 5 more;")
     assert other == "It is unlike the training clips: its nearest is further away than 99% of them are from theirs."
-    assert scored.doubts({"warnings": [], "surroundings": around | {"outside_usual": 8, "further_than": 0.9}}) == []
+    assert scored.doubts({"warnings": [], "surroundings": around | {"outside_usual": 8, "novelty": 0.9}}) == []
+
+
+def test_the_page_and_the_console_doubt_the_same_predictions_for_the_same_reasons(capsys):
+    far = FarColumn("mfcc.c0", value=9.0, low=0.0, high=1.0, spreads=3.0)
+    for outside_count, novelty, doubtful in ((0, 0.95, 0), (1, 0.5, 0), (2, 0.5, 1), (0, 0.951, 1), (2, 1.0, 2)):
+        around = Neighbourhood(20, outside_count, 1, (far,), (Neighbour("a", 1.0, 0.5),), novelty)
+        prediction = Prediction("new.wav", 1.0, (), 0.0, 2.0, surroundings=around)
+        print_prediction(prediction)
+        printed, shown = capsys.readouterr().out, scored.doubts(to_json(prediction))
+        assert len(around.doubts()) == len(shown) == printed.count("[") == doubtful
+        for doubt in around.doubts():
+            assert f"[{doubt}]" in printed
+            assert f"{doubt[0].upper()}{doubt[1:]}." in shown
+
+
+def test_a_prediction_that_was_stored_under_an_earlier_name_of_novelty_is_still_read():
+    around = {"columns": 20, "outside_count": 0, "outside_usual": 1, "outside": [], "nearest": []}
+    [doubt] = scored.doubts({"warnings": [], "surroundings": around | {"further_than": 1.0}})
+    assert doubt == "It is unlike the training clips: its nearest is further away than any of them is from its own."
 
 
 def test_many_clips_stand_in_a_table_and_the_one_that_is_picked_below(finished):
@@ -232,9 +256,9 @@ def test_digits_after_the_point_are_two_of_the_error():
 def test_a_value_outside_stands_with_its_range_unit_and_definition():
     known = definitions(("ultra",))
     name = next(name for name, column in known.items() if column.unit == "s")
-    table = scored.far_table([{"column": name, "value": 2.0, "low": 0.0, "high": 1.5, "spreads": 3.0}], known)
+    table = scored.far_table([FarColumn(name, value=2.0, low=0.0, high=1.5, spreads=3.0)], known)
     assert table.iloc[0].tolist() == [name, "2", "0 to 1.5", "s", 3.0, known[name].definition]
-    unknown = scored.far_table([{"column": "table.age", "value": 2.0, "low": 0.0, "high": 1.5, "spreads": 3.0}], known)
+    unknown = scored.far_table([FarColumn("table.age", value=2.0, low=0.0, high=1.5, spreads=3.0)], known)
     assert unknown["definition"].tolist() == [""]
 
 
