@@ -20,8 +20,10 @@ import numpy as np
 
 from core import __version__
 from core.ensemble.members import Member
-from core.ensemble.models import CATALOGUE, Parameters, make_model, save_skops
+from core.ensemble.models import CATALOGUE, make_model
+from core.ensemble.regressor import Parameters
 from core.ensemble.search import Sets, search, settings_of
+from core.ensemble.storage import save_skops
 from core.events import EventLog, RoundsScored
 from core.runtime.cache import content_hash
 from core.scoring.folds import Fold, stopping_split

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from core.ensemble.blend import settle
-from core.ensemble.models import CATALOGUE, Regressor, load_skops
+from core.ensemble.models import CATALOGUE
+from core.ensemble.regressor import Regressor
+from core.ensemble.storage import load_skops
 from core.errors import RunError
 from core.extraction.matrix import check_columns
 from core.scoring import intervals

@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.ensemble.models import CATALOGUE, PRESETS, Parameters
+from core.ensemble.models import CATALOGUE
+from core.ensemble.regressor import PRESETS, Parameters
 from core.errors import ParameterError
 from core.features import canonical
 from core.features.sets import TRANSCRIPT

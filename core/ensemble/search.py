@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
-from core.ensemble.models import Parameters
+from core.ensemble.regressor import Parameters
 from core.errors import DataError, ParameterError
 from core.workspace import make_folder
 

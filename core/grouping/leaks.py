@@ -14,7 +14,8 @@ import numpy as np
 
 from core.data.audio import SUFFIXES
 from core.data.duplicates import near_pairs
-from core.ensemble.models import Parameters, make_model
+from core.ensemble.models import make_model
+from core.ensemble.regressor import Parameters
 from core.errors import DataError, ParameterError
 from core.scoring import metrics
 from core.scoring.associations import with_label

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from core.ensemble.models import CatBoost, ExtraTrees, LightGBM, RandomForest, Regressor, Ridge, SupportVectors, XGBoost
+from core.ensemble.boosting import CatBoost, LightGBM, XGBoost
+from core.ensemble.models import ExtraTrees, RandomForest, Ridge, SupportVectors
+from core.ensemble.regressor import Regressor
 
 BACKGROUND_ROWS = 50
 
