@@ -22,12 +22,14 @@ from core import __version__
 from core.ensemble.members import Member
 from core.ensemble.models import CATALOGUE, make_model
 from core.ensemble.regressor import Parameters
-from core.ensemble.search import Sets, search, settings_of
+from core.ensemble.search import Budget, Space, Study, describe_space, search
 from core.ensemble.storage import save_skops
 from core.events import EventLog, RoundsScored
 from core.runtime.cache import content_hash
 from core.scoring.folds import Fold, stopping_split
 from core.workspace import make_folder, write_whole
+
+Sets = tuple[str, ...]
 
 # Standard errors by which a combination of sets must be better than all sets together, and parameters better than the own ones.
 EVIDENCE = 2.0
@@ -129,7 +131,7 @@ class FitTask:
 
     @property
     def _space(self) -> dict[str, Any]:
-        return {"space": settings_of(self.member.model), "searched_by": version("optuna")}
+        return {"space": describe_space(self.member.model), "searched_by": version("optuna")}
 
     def _hash(self, more: dict[str, Any]) -> str:
         of = {
@@ -274,23 +276,19 @@ def _choose(task: FitTask) -> tuple[Sets, Parameters, np.ndarray]:
 def _search(task: FitTask, sets: Sets) -> Parameters:
     """The best parameters of the task's trials on the inner split; empty where those that the member has are the best."""
     own = task.member.all_parameters(task.preset) | CATALOGUE[task.member.model].rough
+    fixed = [name for name, _ in task.member.parameters]
 
-    def errors(parameters: Parameters, sets: Sets, part: int) -> np.ndarray:
+    def errors(parameters: Parameters, part: int) -> np.ndarray:
         inner = task.inner[part]
         return _part_predictions(task, sets, parameters, inner) - task.data.labels[inner.test_rows]
 
     return search(
         errors,
-        model=task.member.model,
-        sets=[sets],
+        Space(task.member.model, own, fixed),
+        Budget(task.trials, task.seconds),
         parts=len(task.inner),
-        trials=task.trials,
         seed=task.fit_seed,
-        own=own,
-        fixed=[name for name, _ in task.member.parameters],
-        seconds=task.seconds,
-        storage=task.studies,
-        name=task.study,
+        study=Study(task.studies, task.study) if task.studies else None,
     ).parameters
 
 

@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -28,11 +28,9 @@ from core.workspace import make_folder
 if TYPE_CHECKING:
     import optuna
 
-Sets = tuple[str, ...]
-# Errors (prediction - label) of the rows of one part of an inner split, by settings and feature sets.
-Evaluate = Callable[[Parameters, Sets, int], np.ndarray]
+# Errors (prediction - label) of the rows of one part of an inner split, by parameters and the number of the part.
+Evaluate = Callable[[Parameters, int], np.ndarray]
 
-SETS = "sets"  # the name under which feature sets are a parameter
 RANDOM_TRIALS = 10  # before the estimator has enough to go by
 COMPARED_WITH = 5  # trials on all parts that there must be before another is given up
 _BUSY_S = 120.0  # other processes write their trials first
@@ -64,7 +62,7 @@ class Range:
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def nearest(self, own: Parameters) -> float | int:
-        """The value in the range next to the one that is had."""
+        """The value in the range next to the model's own."""
         value = own.get(self.name)
         inside = min(max(self.default if value is None else value, self.low), self.high)
         return round(inside) if self.whole else float(inside)
@@ -110,22 +108,83 @@ SPACES: dict[str, tuple[Range, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Space:
+    """What is tried of a model.
+
+    Attributes
+    ----------
+    model : str, of the catalogue
+    own : dict, parameters that the member has without a search: where the estimator is to see the first trial
+    fixed : sequence of str, parameters that are not tried
+    """
+
+    model: str
+    own: Parameters = field(default_factory=dict)
+    fixed: Sequence[str] = ()
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """Raises as the function ``ranges`` does."""
+        return ranges(self.model, fixed=self.fixed)
+
+    def suggest(self, trial: "optuna.Trial") -> Parameters:
+        return {parameter.name: parameter.suggest(trial) for parameter in self.ranges}
+
+    def nearest(self) -> Parameters:
+        """The member's own parameters, brought into the ranges."""
+        return {parameter.name: parameter.nearest(self.own) for parameter in self.ranges}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a search may take.
+
+    Attributes
+    ----------
+    trials : int >= 1
+    seconds : float or None, the next trial is not begun when it could end later than that; the first one always is. Those of
+        earlier attempts at the same search count
+    """
+
+    trials: int
+    seconds: float | None = None
+
+    def is_spent(self, done: Sequence["optuna.trial.FrozenTrial"]) -> bool:
+        """Whether no further trial is begun after those that are done."""
+        spent = [trial.user_attrs["seconds"] for trial in done]
+        too_late = self.seconds is not None and len(done) > 0 and sum(spent) + max(spent) > self.seconds
+        return len(done) >= self.trials or too_late
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Where the trials of a search are kept.
+
+    Attributes
+    ----------
+    path : Path, SQLite file; several processes may write theirs at once
+    name : str, of the search in the file: whatever decides a trial must be in it (data, rows, model, member, sets, seed, ranges)
+    """
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
     """What a search found.
 
     Attributes
     ----------
     parameters : dict, over those that the member has anyway; empty where these were the best
-    sets : tuple of str
     number : int, of the best trial, from 0
     rmse : float, of the best trial on the inner split
-    first_rmse : float or None, of the member as it is on the first of the sets; None where that failed
+    first_rmse : float or None, of the member as it is; None where that failed
     trials : int, finished ones, earlier attempts at the same search included
     pruned, failed : int, how many of them were given up early or raised an error
     """
 
     parameters: Parameters
-    sets: Sets
     number: int
     rmse: float
     first_rmse: float | None
@@ -144,64 +203,47 @@ def ranges(model: str, *, fixed: Sequence[str] = ()) -> tuple[Range, ...]:
 
     Examples
     --------
-    >>> [one.name for one in ranges("svr", fixed=["C"])]
+    >>> [parameter.name for parameter in ranges("svr", fixed=["C"])]
     ['epsilon', 'gamma']
     """
     if model not in SPACES:
         raise ParameterError(f"{model} has no search space; those that have: {', '.join(SPACES)}")
-    return tuple(one for one in SPACES[model] if one.name not in fixed)
+    return tuple(parameter for parameter in SPACES[model] if parameter.name not in fixed)
 
 
-def settings_of(model: str) -> list[list[Any]]:
+def describe_space(model: str) -> list[list[Any]]:
     """The ranges of a model as plain values, for hashes."""
-    return [[one.name, one.low, one.high, one.log, one.whole] for one in SPACES.get(model, ())]
-
-
-def space(trial: "optuna.Trial", model: str, *, fixed: Sequence[str] = ()) -> Parameters:
-    """Parameters of a model for a trial; raises as ``ranges`` does."""
-    return {one.name: one.suggest(trial) for one in ranges(model, fixed=fixed)}
+    return [[part.name, part.low, part.high, part.log, part.whole] for part in SPACES.get(model, ())]
 
 
 def search(
     evaluate: Evaluate,
+    space: Space,
+    budget: Budget,
     *,
-    model: str,
-    sets: Sequence[Sets],
     parts: int,
-    trials: int,
     seed: int,
-    own: Parameters | None = None,
-    fixed: Sequence[str] = (),
-    seconds: float | None = None,
-    storage: Path | None = None,
-    name: str = "search",
+    study: Study | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Found:
-    """Try parameters and feature sets on an inner split.
+) -> SearchResult:
+    """Try parameters on an inner split.
 
-    The first trial is the member as it is (``evaluate({}, ...)``) on the first of the sets; so are every second one of those that
-    follow on the other sets, until each had its turn. The same search with more trials begins with the same ones.
+    The first trial is the member as it is, ``evaluate({}, ...)``. The same search with more trials begins with the same ones.
 
     Parameters
     ----------
-    evaluate : (parameters, sets, part) to the errors of the rows of that part [shape=(k,)]; ``parameters`` are over the member's
-        own. What it raises makes a failed trial, but for OSError: a full disk says nothing of parameters
-    model : str, of the catalogue
-    sets : sequence of tuple of str, at least one: which are tried, the usual one first
+    evaluate : (parameters, part) to the errors of the rows of that part [shape=(k,)]; ``parameters`` are over the member's own.
+        What it raises makes a failed trial, but for OSError: a full disk says nothing of parameters
+    space : Space; where it is empty, the member is scored once
+    budget : Budget
     parts : int >= 1, of the inner split
-    trials : int >= 1
     seed : int >= 0
-    own : dict, parameters that the member has without a search: where the estimator is to see that trial
-    fixed : sequence of str, parameters that are not tried
-    seconds : float, the next trial is not begun when it could end later than that; the first one always is. Those of earlier
-        attempts at the same search count
-    storage : Path, SQLite file for the trials; several processes may write theirs at once. None keeps them in memory
-    name : str, of the search in the file: whatever decides a trial must be in it (data, rows, model, member, sets, seed, ranges)
+    study : Study; None keeps the trials in memory
     clock : seconds
 
     Returns
     -------
-    found : Found
+    result : SearchResult
 
     Raises
     ------
@@ -213,44 +255,47 @@ def search(
     import optuna
     from optuna.trial import TrialState
 
-    tried = ranges(model, fixed=fixed)
-    choices = {",".join(some): some for some in sets}
-    first = {one.name: one.nearest(own or {}) for one in tried}
-    starts = {2 * turn: choice for turn, choice in enumerate(choices)}
-    if not tried:
-        trials, starts = min(trials, len(choices)), dict(enumerate(choices))
-
-    with _quiet(), _Trials(storage, name) as kept:
+    if not space.ranges:
+        budget = replace(budget, trials=1)
+    with _quiet(), _Trials(study) as stored:
         pruner = optuna.pruners.MedianPruner(n_startup_trials=COMPARED_WITH)
-        study = optuna.create_study(direction="minimize", pruner=pruner)
-        study.add_trials(kept.read()[:trials])
-        while len(done := study.get_trials(deepcopy=False)) < trials:
-            spent = [trial.user_attrs["seconds"] for trial in done]
-            if seconds is not None and done and sum(spent) + max(spent) > seconds:
-                break
-            number, begun = len(done), clock()
-            study.sampler = optuna.samplers.TPESampler(
-                seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]),
-                n_startup_trials=RANDOM_TRIALS,
-                multivariate=True,
-            )
-            if number in starts:
-                study.enqueue_trial(first | ({SETS: starts[number]} if len(choices) > 1 else {}))
-            trial = study.ask()
-            parameters = space(trial, model, fixed=fixed)
-            some = choices[trial.suggest_categorical(SETS, list(choices))] if len(choices) > 1 else sets[0]
-            state, rmse = _run(trial, evaluate, {} if number in starts else parameters, some, parts)
+        trials = optuna.create_study(direction="minimize", pruner=pruner)
+        trials.add_trials(stored.read()[: budget.trials])
+        while not budget.is_spent(done := trials.get_trials(deepcopy=False)):
+            begun = clock()
+            trial, parameters = _ask(trials, space, seed=seed, number=len(done))
+            state, rmse = _run(trial, evaluate, parameters, parts)
             trial.set_user_attr("seconds", clock() - begun)
-            study.tell(trial, rmse if state == TrialState.COMPLETE else None, state=state)
-            kept.add(study.get_trials(deepcopy=False)[-1])
+            trials.tell(trial, rmse if state == TrialState.COMPLETE else None, state=state)
+            stored.add(trials.get_trials(deepcopy=False)[-1])
+    return _best(done, space)
+
+
+def _ask(trials: "optuna.Study", space: Space, *, seed: int, number: int) -> tuple["optuna.Trial", Parameters]:
+    """The next trial and its parameters, with a seed of its own; the first one is the member as it is."""
+    import optuna
+
+    trials.sampler = optuna.samplers.TPESampler(
+        seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]),
+        n_startup_trials=RANDOM_TRIALS,
+        multivariate=True,
+    )
+    if number == 0:
+        trials.enqueue_trial(space.nearest())
+    trial = trials.ask()
+    parameters = space.suggest(trial)
+    return trial, parameters if number else {}
+
+
+def _best(done: Sequence["optuna.trial.FrozenTrial"], space: Space) -> SearchResult:
+    from optuna.trial import TrialState
 
     complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
     if not complete:
-        raise DataError(f"{model}: each of {len(done)} trials failed; the first one: {done[0].user_attrs.get('error')}")
+        raise DataError(f"{space.model}: each of {len(done)} trials failed; the first one: {done[0].user_attrs.get('error')}")
     best = min(complete, key=lambda trial: trial.values[0])  # the earliest of equal ones
-    return Found(
-        parameters={} if best.number in starts else {one.name: best.params[one.name] for one in tried},
-        sets=choices[best.params[SETS]] if len(choices) > 1 else sets[0],
+    return SearchResult(
+        parameters={parameter.name: best.params[parameter.name] for parameter in space.ranges} if best.number else {},
         number=best.number,
         rmse=best.values[0],
         first_rmse=done[0].values[0] if done[0].state == TrialState.COMPLETE else None,
@@ -260,16 +305,14 @@ def search(
     )
 
 
-def _run(
-    trial: "optuna.Trial", evaluate: Evaluate, parameters: Parameters, sets: Sets, parts: int
-) -> tuple["optuna.trial.TrialState", float]:
+def _run(trial: "optuna.Trial", evaluate: Evaluate, parameters: Parameters, parts: int) -> tuple["optuna.trial.TrialState", float]:
     """How a trial ends, and its RMSE over the parts that it was tried on."""
     from optuna.trial import TrialState
 
     squares, rows, rmse = 0.0, 0, np.inf
     for part in range(parts):
         try:
-            errors = evaluate(parameters, sets, part)
+            errors = evaluate(parameters, part)
         except OSError:
             raise
         except Exception as error:
@@ -293,9 +336,9 @@ class _Trials:
     side by side are in each other's way for milliseconds.
     """
 
-    def __init__(self, path: Path | None, name: str):
-        self._path = path
-        self._name = name
+    def __init__(self, study: Study | None):
+        self._path = study.path if study else None
+        self._name = study.name if study else None
         self._storage: optuna.storages.RDBStorage | None = None
 
     def __enter__(self) -> "_Trials":

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from core.ensemble.models import CATALOGUE, PRESETS, make_model
-from core.ensemble.search import COMPARED_WITH, SPACES, ranges, search
+from core.ensemble.search import COMPARED_WITH, SPACES, Budget, Space, Study, ranges, search
 from core.errors import DataError, ParameterError
 
 OWN = {"C": 0.5, "epsilon": 0.1, "gamma": 0.25}
 BEST_C = 20.0
-ONE = [("all",)]
 
 
 class Valley:
@@ -24,15 +23,16 @@ class Valley:
     def __init__(self, *, rows=10, fails=lambda call: None):
         self.rows, self.fails, self.calls = rows, fails, []
 
-    def __call__(self, parameters, sets, part):
-        self.calls.append((dict(parameters), sets, part))
+    def __call__(self, parameters, part):
+        self.calls.append((dict(parameters), part))
         self.fails(len(self.calls))
-        far = abs(np.log10((OWN | parameters)["C"] / BEST_C)) + (0.5 if sets == ("noise",) else 0.0)
+        far = abs(np.log10((OWN | parameters)["C"] / BEST_C))
         return np.full(self.rows, 1 + far) * (-1) ** np.arange(self.rows)
 
 
-def found(evaluate, *, trials=20, seed=3, parts=3, **options):
-    return search(evaluate, model="svr", trials=trials, seed=seed, parts=parts, own=OWN, **({"sets": ONE} | options))
+def found(evaluate, *, trials=20, seconds=None, fixed=(), seed=3, parts=3, storage=None, name="search", **options):
+    study = Study(storage, name) if storage else None
+    return search(evaluate, Space("svr", OWN, fixed), Budget(trials, seconds), seed=seed, parts=parts, study=study, **options)
 
 
 def stop_at(limit, error=KeyboardInterrupt):
@@ -54,30 +54,25 @@ def test_the_bottom_of_a_valley_is_found(seed):
 
 
 def test_settings_that_nothing_beats_are_kept_as_they_are():
-    result = found(lambda parameters, sets, part: np.full(4, 2.0 if parameters else 1.0))
+    result = found(lambda parameters, part: np.full(4, 2.0 if parameters else 1.0))
     assert (result.parameters, result.number, result.rmse, result.first_rmse) == ({}, 0, 1.0, 1.0)
 
 
 def test_of_equal_trials_the_first_one_counts():
-    result = found(lambda parameters, sets, part: np.ones(4))
+    result = found(lambda parameters, part: np.ones(4))
     assert (result.parameters, result.number) == ({}, 0)
 
 
 def test_the_score_is_that_of_all_rows_and_not_the_mean_over_parts():
     errors = [np.full(30, 1.0), np.full(10, 3.0)]
-    result = found(lambda parameters, sets, part: errors[part], trials=1, parts=2)
+    result = found(lambda parameters, part: errors[part], trials=1, parts=2)
     assert result.rmse == pytest.approx(np.sqrt(3))  # (30 x 1 + 10 x 9) / 40
 
 
-def test_every_second_of_the_first_trials_is_the_member_as_it_is_on_the_next_sets():
-    valley, sets = Valley(), [("a", "b"), ("a",), ("noise",)]
-    found(valley, sets=sets, trials=6, parts=1)
-    assert [bool(parameters) for parameters, _, _ in valley.calls] == [False, True, False, True, False, True]
-    assert [some for parameters, some, _ in valley.calls if not parameters] == sets
-
-
-def test_sets_that_are_noise_are_not_chosen():
-    assert found(Valley(), sets=[("noise",), ("good",)]).sets == ("good",)
+def test_only_the_first_trial_is_the_member_as_it_is():
+    valley = Valley()
+    found(valley, trials=6, parts=1)
+    assert [bool(parameters) for parameters, _ in valley.calls] == [False, True, True, True, True, True]
 
 
 def test_what_is_worse_on_the_first_part_is_given_up_there():
@@ -93,7 +88,7 @@ def test_what_is_worse_on_the_first_part_is_given_up_there():
 def test_a_fixed_parameter_is_not_tried():
     valley = Valley()
     result = found(valley, fixed=["C", "gamma"], trials=4)
-    assert all(set(parameters) <= {"epsilon"} for parameters, _, _ in valley.calls)
+    assert all(set(parameters) <= {"epsilon"} for parameters, _ in valley.calls)
     assert set(result.parameters) <= {"epsilon"}
 
 
@@ -119,7 +114,7 @@ def test_a_search_that_was_killed_does_what_is_missing_and_finds_the_same(tmp_pa
         found(killed, storage=storage)
     assert found(resumed, storage=storage) == expected
     begun = resumed.calls[0]
-    assert begun[2] == 0  # from the first part of the trial that was cut off
+    assert begun[1] == 0  # from the first part of the trial that was cut off
     assert killed.calls[: undisturbed.calls.index(begun)] + resumed.calls == undisturbed.calls
     done = Valley()
     assert found(done, storage=storage) == expected
@@ -186,12 +181,12 @@ def test_a_trial_that_fails_is_passed_over():
 
 
 def test_predictions_that_are_not_finite_are_a_failure():
-    result = found(lambda parameters, sets, part: np.full(3, np.nan if parameters else 1.0), trials=4)
+    result = found(lambda parameters, part: np.full(3, np.nan if parameters else 1.0), trials=4)
     assert (result.failed, result.parameters) == (3, {})
 
 
 def test_where_all_fail_the_first_reason_is_told():
-    def broken(parameters, sets, part):
+    def broken(parameters, part):
         raise ValueError("no such kernel" if not parameters else "another one")
 
     with pytest.raises(DataError, match=r"svr: each of 4 trials failed; the first one: ValueError: no such kernel"):
@@ -226,14 +221,14 @@ def test_two_processes_write_to_one_file(tmp_path):
         import sys, time
         from pathlib import Path
         import numpy as np
-        from core.ensemble.search import search
+        from core.ensemble.search import Budget, Space, Study, search
         folder, me, other = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
         (folder / me).touch()
         while not (folder / other).exists():  # both begin at the same time
             time.sleep(0.001)
         for number in range(2):
-            search(lambda parameters, sets, part: np.ones(3), model="ridge", sets=[("a",)], parts=1, trials=20, seed=1,
-                   storage=folder / "tune.sqlite", name=f"{me}{number}")
+            search(lambda parameters, part: np.ones(3), Space("ridge"), Budget(20), parts=1, seed=1,
+                   study=Study(folder / "tune.sqlite", f"{me}{number}"))
     """
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), str(tmp_path)]
     both = [subprocess.Popen([*command, *names], stderr=subprocess.PIPE, text=True) for names in (("one", "two"), ("two", "one"))]
@@ -279,4 +274,4 @@ def test_a_model_without_a_space_is_refused():
     with pytest.raises(ParameterError, match="lasso has no search space; those that have: xgboost"):
         ranges("lasso")
     with pytest.raises(ParameterError, match="lasso has no search space"):
-        search(Valley(), model="lasso", sets=ONE, parts=1, trials=1, seed=0)
+        search(Valley(), Space("lasso"), Budget(1), parts=1, seed=0)
