@@ -185,28 +185,24 @@ class _Training:
         """Train a network a fold and save it, or take what an earlier attempt left of it."""
         from core.multimodal.data import Collator
         from core.multimodal.fitted import build_network, save_network
-        from core.multimodal.train import finish_fold, fit_fold
+        from core.multimodal.train import Training, finish_fold, fit_fold
 
         context, settings, encoders = self.context, self.settings, self.encoders
         examples, test = self._examples(self.prepared.rows), self._examples(self.prepared.test_rows)
         self._begin(examples, test)
-        device, fits = choose(settings.device), []
-        collator = Collator(waveforms=settings.audio == "lora", pad_token=encoders.pad_token)
+        training = Training(
+            examples,
+            test,
+            settings,
+            build=lambda labels: build_network(settings, labels, encoders),
+            collator=Collator(waveforms=settings.audio == "lora", pad_token=encoders.pad_token),
+            device=choose(settings.device),
+            groups=self.prepared.matrix.groups,
+        )
+        fits = []
         for number, fold in enumerate(self.prepared.plans[0]):
             kept = context.checkpoints / f"fold{number}"
-            fit, network = fit_fold(
-                examples,
-                test,
-                fold,
-                number,
-                settings,
-                build=lambda labels: build_network(settings, labels, encoders),
-                collator=collator,
-                device=device,
-                folder=kept,
-                groups=self.prepared.matrix.groups,
-                notify=context.notify,
-            )
+            fit, network = fit_fold(training, fold, number, folder=kept, notify=context.notify)
             if network is not None:
                 save_network(network, context.models / f"fold{number}")
                 finish_fold(fit, kept)

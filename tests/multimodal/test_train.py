@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch")
 from core.multimodal import train  # noqa: E402
 from core.multimodal.fitted import build_network, find_encoders  # noqa: E402
 from core.multimodal.model import AudioTextRegressor, Labels  # noqa: E402
-from core.multimodal.train import finish_fold, fit_fold, predict  # noqa: E402
+from core.multimodal.train import Training, finish_fold, fit_fold, predict  # noqa: E402
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 FOLD = Fold(np.arange(30), np.arange(30, 40))
@@ -46,9 +46,8 @@ def fit(examples, folder, *, told=None, fold=FOLD, test=(), build=None, **option
     settings = FinetuneSettings(**{"text": "none", "epochs": 4} | options)
     made = build or (lambda labels: AudioTextRegressor(settings, labels, audio_width=16))
     notify = (told if told is not None else []).append
-    return fit_fold(
-        examples, test, fold, 0, settings, build=made, collator=Collator(waveforms=False), device=CPU, folder=folder, notify=notify
-    )
+    training = Training(examples, test, settings, made, Collator(waveforms=False), CPU)
+    return fit_fold(training, fold, 0, folder=folder, notify=notify)
 
 
 def test_what_can_be_heard_is_learned_and_told_of(heard, tmp_path):
@@ -87,7 +86,7 @@ def test_the_scale_of_the_labels_and_the_range_of_predictions_are_of_the_rows_th
 @pytest.mark.parametrize("stop_after", [6, 9, 14])  # at the end of an epoch, and inside of two others
 def test_a_fold_that_was_stopped_goes_on_as_if_it_had_not_been(heard, tmp_path, monkeypatch, stop_after):
     expected, _ = fit(heard, tmp_path / "whole", test=heard[:3])
-    step, done = train._Trainer.training_step, []
+    step, done = train.CheckpointTrainer.training_step, []
 
     def killed(self, *arguments, **options):
         if len(done) == stop_after:
@@ -96,7 +95,7 @@ def test_a_fold_that_was_stopped_goes_on_as_if_it_had_not_been(heard, tmp_path, 
         return step(self, *arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train._Trainer, "training_step", killed)
+        patched.setattr(train.CheckpointTrainer, "training_step", killed)
         with pytest.raises(KeyboardInterrupt):
             fit(heard, tmp_path / "stopped", test=heard[:3])
     torch.manual_seed(99)  # what came between does not matter
@@ -293,17 +292,9 @@ def score(piano, folder, labels, **options):
     examples = make_examples(texts, labels.tolist(), heard, encoders.text, encoders.tokenizer)
     order = np.random.default_rng(1).permutation(len(labels))
     fold = Fold(np.sort(order[40:]), np.sort(order[:40]))
-    done, _ = fit_fold(
-        examples,
-        [],
-        fold,
-        0,
-        settings,
-        build=lambda scale: build_network(settings, scale, encoders),
-        collator=Collator(waveforms=False, pad_token=encoders.pad_token),
-        device=CPU,
-        folder=folder,
-    )
+    collator = Collator(waveforms=False, pad_token=encoders.pad_token)
+    training = Training(examples, [], settings, lambda scale: build_network(settings, scale, encoders), collator, CPU)
+    done, _ = fit_fold(training, fold, 0, folder=folder)
     return float(np.sqrt(np.mean((done.predictions - labels[fold.test_rows]) ** 2)) / labels[fold.test_rows].std())
 
 
@@ -340,16 +331,7 @@ def test_sixteen_clips_are_learned_by_heart(piano, tmp_path):
     train_all = Fold(np.arange(16), np.arange(16))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(train, "stopping_split", lambda rows, labels, **options: (rows, rows[:0]))
-        done, _ = fit_fold(
-            examples,
-            [],
-            train_all,
-            0,
-            settings,
-            build=lambda scale: build_network(settings, scale, encoders),
-            collator=Collator(waveforms=True, pad_token=encoders.pad_token),
-            device=CPU,
-            folder=tmp_path / "fold",
-            notify=told.append,
-        )
+        collator = Collator(waveforms=True, pad_token=encoders.pad_token)
+        training = Training(examples, [], settings, lambda scale: build_network(settings, scale, encoders), collator, CPU)
+        done, _ = fit_fold(training, train_all, 0, folder=tmp_path / "fold", notify=told.append)
     assert float(np.sqrt(np.mean((done.predictions - labels) ** 2))) < 0.1 * labels.std()

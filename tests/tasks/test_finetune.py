@@ -226,7 +226,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(models, tmp_path, mo
     settings = FinetuneSettings(**models, folds=2, epochs=2, text="describe")
     work = (read_dataset(data), settings, ExtractSettings(workers=0), Workspace(tmp_path / "ws"))
     whole = finetune_dataset(*work)
-    step, calls = train._Trainer.training_step, []
+    step, calls = train.CheckpointTrainer.training_step, []
 
     def killed(self, *arguments, **options):
         calls.append(1)
@@ -236,7 +236,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(models, tmp_path, mo
 
     folder = tmp_path / "ws" / "jobs" / "stopped"
     with monkeypatch.context() as patched:
-        patched.setattr(train._Trainer, "training_step", killed)
+        patched.setattr(train.CheckpointTrainer, "training_step", killed)
         with pytest.raises(KeyboardInterrupt):
             finetune_dataset(*work, folder=folder)
     resumed = finetune_dataset(*work, folder=folder)
