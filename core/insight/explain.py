@@ -11,10 +11,10 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,63 +23,27 @@ from core.ensemble.models import CATALOGUE, Regressor
 from core.errors import JobError, ParameterError, RunError
 from core.events import ExplainStarted, Notify, PartExplained, ignore
 from core.extraction.export import definitions
+from core.extraction.matrix import Matrix
 from core.insight.contributions import contributions
+from core.insight.explanation import (
+    EXPLANATION as EXPLANATION,
+    VERSION,
+    Explanation as Explanation,
+    family_shares as family_shares,
+    load_explanation as load_explanation,
+    models_stamp,
+    save_explanation,
+)
 from core.runs import BLEND, ENSEMBLE, Run
-from core.runs.leaderboard import load_oof
+from core.runs.leaderboard import Oof, load_oof
 from core.runtime.pool import map_unordered
 from core.scoring.associations import equal_columns
 from core.scoring.metrics import rmse
 from core.workspace import make_folder, write_whole
 
-EXPLANATION = "explanation.npz"
 CHECKED_COLUMNS = 60  # with the largest contributions: only they are shuffled
 SHUFFLES = 3
 MAX_ROWS = 1000
-_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What moves the predictions of a run. Values are in the unit of the label.
-
-    Attributes
-    ----------
-    filenames : tuple of str [n], clips that are explained
-    columns : tuple of str [d], columns that vary; of columns with equal values one stands for all
-    equal : dict of column to the others that hold the same values
-    families : tuple of str [d]
-    labels : np.ndarray [shape=(n,)]
-    oof_prediction : np.ndarray [shape=(n,)], as the run says it, inside the range of the labels
-    prediction : np.ndarray [shape=(n,)], of the blend before it is clipped: ``base + contributions.sum(axis=1)``
-    base : np.ndarray [shape=(n,)]
-    contributions : np.ndarray [shape=(n, d)], float32, means over the repeats
-    values : np.ndarray [shape=(n, d)], float32, of the columns; NaN where undefined
-    members : dict of member to np.ndarray [shape=(n, d)], float32, its own contributions
-    permutation : np.ndarray [shape=(d,)], rise of the RMSE where a column is shuffled among the rows of each held-out fold of the
-        first repeat; NaN for columns that were not shuffled
-    permutation_std : np.ndarray [shape=(d,)], over the shuffles
-    seconds : float
-    """
-
-    filenames: tuple[str, ...]
-    columns: tuple[str, ...]
-    equal: dict[str, tuple[str, ...]]
-    families: tuple[str, ...]
-    labels: np.ndarray
-    oof_prediction: np.ndarray
-    prediction: np.ndarray
-    base: np.ndarray
-    contributions: np.ndarray
-    values: np.ndarray
-    members: dict[str, np.ndarray]
-    permutation: np.ndarray
-    permutation_std: np.ndarray
-    seconds: float
-
-    @property
-    def importance(self) -> np.ndarray:
-        """Mean size of the contributions of each column [shape=(d,)]."""
-        return np.abs(self.contributions).mean(axis=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +69,7 @@ class _Check:
 
     models: Path
     fold_layout: dict[str, Any]
+    rows: np.ndarray
     X: np.ndarray
     groups: tuple[tuple[int, ...], ...]
     seed: int
@@ -113,11 +78,59 @@ class _Check:
     what: str
 
 
+_Item = TypeVar("_Item", _Part, _Check)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is explained, and what all parts of the work share.
+
+    Attributes
+    ----------
+    run : Run
+    layouts : list of dict, the folds' models as ``ensemble.json`` describes them, repeat after repeat
+    matrix : Matrix
+    oof : Oof
+    rows : np.ndarray [shape=(k,)], numbers of the rows that are explained
+    columns : list of tuple of int, numbers of the columns that vary, those with the same values together
+    seed : int
+    folder : Path, for finished parts
+    key : str, hash of all that decides the results
+    """
+
+    run: Run
+    layouts: list[dict[str, Any]]
+    matrix: Matrix
+    oof: Oof
+    rows: np.ndarray
+    columns: list[tuple[int, ...]]
+    seed: int
+    folder: Path
+    key: str
+
+    @property
+    def folds(self) -> int:
+        """Folds of each repeat."""
+        return int(self.oof.folds.max()) + 1
+
+    def draw_seed(self, *numbers: int) -> int:
+        """The seed of a part."""
+        return int(np.random.SeedSequence([self.seed, *numbers]).generate_state(1)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Contributions:
+    """Means over the repeats, of the rows that are explained: base [shape=(k,)], the blend's and the members' [shape=(k, d)]."""
+
+    base: np.ndarray
+    blend: np.ndarray
+    members: dict[str, np.ndarray]
+
+
 def explain_run(
     run: Run,
     *,
     clips: Sequence[str] = (),
-    rows: int = MAX_ROWS,
     seed: int = 0,
     workers: int | None = None,
     checkpoints: Path | None = None,
@@ -128,8 +141,7 @@ def explain_run(
     Parameters
     ----------
     run : Run
-    clips : training clips that are explained in any case
-    rows : int >= 1, clips that are explained at most, drawn where there are more
+    clips : training clips that are explained in any case; where there are more than ``MAX_ROWS``, the others are drawn
     seed : int
     workers : int >= 0, processes; None takes one for each core
     checkpoints : folder for finished parts, so that work that was stopped goes on; it is removed in the end
@@ -149,77 +161,18 @@ def explain_run(
     if run.kind != ENSEMBLE:
         what = "a blend of other runs: explain those" if run.kind == BLEND else "of encoders that read sound and text, not columns"
         raise RunError(f"run {run.id} cannot be explained by columns: it is {what}")
-    began = time.perf_counter()
-    matrix, oof = run.load_matrix(), load_oof(run)
-    run.check_models()
-    named = [matrix.filenames.index(name) for name in find_clips(run, matrix.filenames, clips)]
-    chosen = _choose(len(matrix.filenames), named, rows, seed)
-    groups = equal_columns(matrix.X)
-    layout = json.loads((run.models / LAYOUT).read_text(encoding="utf-8"))["folds"]
-    folds = int(oof.folds.max()) + 1
-    home = make_folder(checkpoints or run.folder / ".explaining")
-    key = _stamp(run, chosen, seed)
-    parts = [
-        part
-        for repeat, fold_of in enumerate(oof.folds)
-        for fold in range(folds)
-        for part in _parts(run, layout[repeat * folds + fold], matrix.X, fold_of, fold, repeat, chosen, (seed, home, key))
-    ]
-    parts.sort(key=lambda part: -part.cost)
-    notify(ExplainStarted(parts=len(parts) + folds))
-    width, names = len(groups), list(run.scores["models"])
-    by_member = {name: np.zeros((len(chosen), width)) for name in names}
-    total, base = np.zeros((len(chosen), width)), np.zeros(len(chosen))
-    place = {row: number for number, row in enumerate(chosen.tolist())}
-    of_column = np.full(matrix.X.shape[1], -1)
-    for number, group in enumerate(groups):
-        of_column[list(group)] = number
-    repeats = len(oof.folds)
-    for part, found in _done(_explain, parts, workers, notify):
-        at = [place[row] for row in found["rows"].tolist()]
-        summed = np.zeros((len(at), width))
-        columns = of_column[found["columns"]]
-        for column in np.flatnonzero(columns >= 0):  # of equal columns several may have a say, in members with sets of their own
-            summed[:, columns[column]] += found["values"][:, column]
-        by_member[part.member][at] += summed / repeats
-        weight = next(one["weight"] for one in part.fold_layout["members"] if one["name"] == part.member)
-        total[at] += weight * summed / repeats
-        base[at] += weight * (found["base"] + found["values"][:, columns < 0].sum(axis=1)) / repeats
-    importance = np.abs(total).mean(axis=0)
+    started = time.perf_counter()
+    work = _prepare(run, clips, seed, checkpoints or run.folder / ".explaining")
+    parts = _parts(work)
+    notify(ExplainStarted(parts=len(parts) + work.folds))
+    sums = _add_up(work, _run_all(_explain, parts, workers, notify))
+    importance = np.abs(sums.blend).mean(axis=0)
     top = np.sort(np.argsort(-importance, kind="stable")[:CHECKED_COLUMNS])
-    rise, spread = _permutation(run, layout, matrix.X, matrix.y, oof.folds[0], groups, top, seed, home, key, workers, notify)
-    known = definitions(run.record["settings"]["extract"]["features"])
-    columns_named = [matrix.names[group[0]] for group in groups]
-    explanation = Explanation(
-        filenames=tuple(matrix.filenames[row] for row in chosen),
-        columns=tuple(columns_named),
-        equal={matrix.names[first]: tuple(matrix.names[other] for other in others) for first, *others in groups if others},
-        families=tuple(known[name].family if name in known else name.split(".")[0] for name in columns_named),
-        labels=matrix.y[chosen],
-        oof_prediction=oof.predictions.mean(axis=0)[chosen],
-        prediction=base + total.sum(axis=1),
-        base=base,
-        contributions=total.astype(np.float32),
-        values=matrix.X[chosen][:, [group[0] for group in groups]],
-        members={name: values.astype(np.float32) for name, values in by_member.items()},
-        permutation=rise,
-        permutation_std=spread,
-        seconds=time.perf_counter() - began,
-    )
-    _keep(run, explanation)
-    shutil.rmtree(home, ignore_errors=True)
+    rise, spread = _permutation(work, top, _run_all(_shuffle, _checks(work, top), workers, notify))
+    explanation = _describe(work, sums, rise, spread, seconds=time.perf_counter() - started)
+    save_explanation(run, explanation)
+    shutil.rmtree(work.folder, ignore_errors=True)
     return explanation
-
-
-def family_shares(explanation: Explanation) -> dict[str, float]:
-    """Share of all movement that each family of columns makes, the largest first."""
-    importance = explanation.importance
-    whole = float(importance.sum()) or 1.0
-    shares = {
-        family: float(sum(importance[place] for place, one in enumerate(explanation.families) if one == family)) / whole
-        for family in dict.fromkeys(explanation.families)
-    }
-    return dict(sorted(shares.items(), key=lambda one: -one[1]))
 
 
 def find_clips(run: Run, filenames: Sequence[str], clips: Sequence[str]) -> list[str]:
@@ -245,60 +198,12 @@ def find_clips(run: Run, filenames: Sequence[str], clips: Sequence[str]) -> list
     return found
 
 
-def load_explanation(run: Run) -> Explanation | None:
-    """The explanation that is kept with a run, or None where there is none yet.
-
-    Raises
-    ------
-    RunError
-        It is damaged, of another version, or of other models than the run has now.
-    """
-    path = run.folder / EXPLANATION
-    again = f"explain the run again: earmark explain {run.id}"
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            about = json.loads(str(arrays["about"]))
-            if about["version"] != _VERSION or about["models"] != _models_stamp(run):
-                raise RunError(f"{path}: it is of another version or of other models; {again}")
-            kept = {name: arrays[name] for name in arrays.files if name != "about"}
-        members = {name: kept.pop(f"member_{number}") for number, name in enumerate(about["members"])}
-        named: dict[str, Any] = {name: tuple(about[name]) for name in ("filenames", "columns", "families")}
-        named["equal"] = {name: tuple(others) for name, others in about["equal"].items()}
-        explanation = Explanation(**named, members=members, seconds=float(about["seconds"]), **kept)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise RunError(f"{path}: cannot be read ({error}); {again}") from None
-    shape = (len(explanation.filenames), len(explanation.columns))
-    if any(array.shape != shape for array in (explanation.contributions, explanation.values, *members.values())):
-        raise RunError(f"{path}: its tables do not fit together; {again}")
-    return explanation
-
-
-def _keep(run: Run, explanation: Explanation) -> None:
-    about: dict[str, object] = {
-        name: getattr(explanation, name) for name in ("filenames", "columns", "families", "equal", "seconds")
-    }
-    about |= {"version": _VERSION, "models": _models_stamp(run), "members": list(explanation.members)}
-    arrays = {one.name: getattr(explanation, one.name) for one in fields(Explanation) if one.name not in about}
-    arrays |= {f"member_{number}": values for number, values in enumerate(explanation.members.values())}
-    arrays["about"] = np.array(json.dumps(about))
-    write_whole(run.folder / EXPLANATION, lambda file: np.savez_compressed(file, **arrays))
-
-
-def _models_stamp(run: Run) -> str:
-    files = run.record["model_files"]
-    return hashlib.blake2b(json.dumps(files, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
 def _stamp(run: Run, chosen: np.ndarray, seed: int) -> str:
-    return hashlib.blake2b(f"{_VERSION} {_models_stamp(run)} {chosen.tolist()} {seed}".encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(f"{VERSION} {models_stamp(run)} {chosen.tolist()} {seed}".encode(), digest_size=16).hexdigest()
 
 
 def _choose(total: int, named: Sequence[int], rows: int, seed: int) -> np.ndarray:
     """Numbers of the rows that are explained: all, or the named ones and others that are drawn."""
-    if rows < 1:
-        raise ParameterError(f"rows={rows} must be 1 or more")
     if total <= rows:
         return np.arange(total)
     drawn = np.random.default_rng(seed).permutation(total)
@@ -306,39 +211,54 @@ def _choose(total: int, named: Sequence[int], rows: int, seed: int) -> np.ndarra
     return np.array(sorted([*dict.fromkeys(named), *others[: max(0, rows - len(set(named)))]]))
 
 
-def _parts(
-    run: Run,
-    fold_layout: dict[str, Any],
-    X: np.ndarray,
-    fold_of: np.ndarray,
-    fold: int,
-    repeat: int,
-    chosen: np.ndarray,
-    of: tuple[int, Path, str],
-) -> list[_Part]:
-    seed, home, key = of
-    rows = chosen[fold_of[chosen] == fold]
+def _prepare(run: Run, clips: Sequence[str], seed: int, folder: Path) -> _Work:
+    matrix, oof = run.load_matrix(), load_oof(run)
+    run.check_models()
+    named = [matrix.filenames.index(name) for name in find_clips(run, matrix.filenames, clips)]
+    rows = _choose(len(matrix.filenames), named, MAX_ROWS, seed)
+    layouts = json.loads((run.models / LAYOUT).read_text(encoding="utf-8"))["folds"]
+    columns = equal_columns(matrix.X)
+    return _Work(run, layouts, matrix, oof, rows, columns, seed, make_folder(folder), _stamp(run, rows, seed))
+
+
+def _parts(work: _Work) -> list[_Part]:
+    """The parts of all repeats and folds, longest first."""
+    parts = [
+        part for repeat in range(len(work.oof.folds)) for fold in range(work.folds) for part in _fold_parts(work, repeat, fold)
+    ]
+    return sorted(parts, key=lambda part: -part.cost)
+
+
+def _fold_parts(work: _Work, repeat: int, fold: int) -> list[_Part]:
+    fold_of, X, layout = work.oof.folds[repeat], work.matrix.X, work.layouts[repeat * work.folds + fold]
+    rows = work.rows[fold_of[work.rows] == fold]
     if len(rows) == 0:
         return []
-    where = f"fold {fold + 1}" + (f" of repeat {repeat + 1}" if run.record["settings"]["ensemble"].get("repeats", 1) > 1 else "")
-    parts = []
-    for number, member in enumerate(fold_layout["members"]):
-        kept = home / f"repeat{repeat}-fold{fold}-member{number}.npz"
-        cost = len(rows) * CATALOGUE.get(member["model"], Regressor).explain_cost
-        own = np.random.SeedSequence([seed, repeat, fold, number]).generate_state(1)[0]
-        parts.append(
-            _Part(run.models, fold_layout, member["name"], rows, X[rows], X[fold_of != fold], int(own), kept, key,
-                  f"{member['name']}, {where}", cost)
-        )  # fmt: skip
-    return parts
+    where = f"fold {fold + 1}" + (f" of repeat {repeat + 1}" if len(work.oof.folds) > 1 else "")
+    return [
+        _Part(
+            models=work.run.models,
+            fold_layout=layout,
+            member=member["name"],
+            rows=rows,
+            X=X[rows],
+            background=X[fold_of != fold],
+            seed=work.draw_seed(repeat, fold, number),
+            kept=work.folder / f"repeat{repeat}-fold{fold}-member{number}.npz",
+            key=work.key,
+            what=f"{member['name']}, {where}",
+            cost=len(rows) * CATALOGUE.get(member["model"], Regressor).explain_cost,
+        )
+        for number, member in enumerate(layout["members"])
+    ]
 
 
 def _explain(part: _Part) -> dict[str, np.ndarray]:
     """Contributions of a member to its rows, on the columns of the matrix."""
     if (kept := _read(part.kept, part.key)) is not None:
         return kept
-    of_member = {**part.fold_layout, "members": [one for one in part.fold_layout["members"] if one["name"] == part.member]}
-    preprocessor, model, columns = load_fold(part.models, of_member, part.X.shape[1]).members[part.member]
+    alone = {**part.fold_layout, "members": [member for member in part.fold_layout["members"] if member["name"] == part.member]}
+    preprocessor, model, columns = load_fold(part.models, alone, part.X.shape[1]).members[part.member]
     transformed, background = (preprocessor.transform(some[:, columns]) for some in (part.X, part.background))  # type: ignore[attr-defined]
     values, base = contributions(model, transformed, background, seed=part.seed)
     taken = columns[preprocessor.named_steps["drop"].kept_]  # type: ignore[attr-defined]
@@ -347,35 +267,82 @@ def _explain(part: _Part) -> dict[str, np.ndarray]:
     return found
 
 
+def _add_up(work: _Work, results: Iterable[tuple[_Part, dict[str, np.ndarray]]]) -> _Contributions:
+    """Contributions of the members and of their blend, from those of each part."""
+    shape = len(work.rows), len(work.columns)
+    members = {name: np.zeros(shape) for name in work.run.scores["models"]}
+    total, base = np.zeros(shape), np.zeros(len(work.rows))
+    index = {row: number for number, row in enumerate(work.rows.tolist())}
+    group_of = np.full(work.matrix.X.shape[1], -1)
+    for number, group in enumerate(work.columns):
+        group_of[list(group)] = number
+    repeats = len(work.oof.folds)
+    for part, result in results:
+        rows = [index[row] for row in result["rows"].tolist()]
+        summed = np.zeros((len(rows), len(work.columns)))
+        groups = group_of[result["columns"]]
+        for column in np.flatnonzero(groups >= 0):  # of equal columns several may have a say, in members with sets of their own
+            summed[:, groups[column]] += result["values"][:, column]
+        members[part.member][rows] += summed / repeats
+        weight = next(member["weight"] for member in part.fold_layout["members"] if member["name"] == part.member)
+        total[rows] += weight * summed / repeats
+        base[rows] += weight * (result["base"] + result["values"][:, groups < 0].sum(axis=1)) / repeats
+    return _Contributions(base, total, members)
+
+
+def _describe(work: _Work, sums: _Contributions, rise: np.ndarray, spread: np.ndarray, *, seconds: float) -> Explanation:
+    matrix, rows = work.matrix, work.rows
+    known = definitions(work.run.record["settings"]["extract"]["features"])
+    names = [matrix.names[group[0]] for group in work.columns]
+    return Explanation(
+        filenames=tuple(matrix.filenames[row] for row in rows),
+        columns=tuple(names),
+        equal={matrix.names[first]: tuple(matrix.names[other] for other in others) for first, *others in work.columns if others},
+        families=tuple(known[name].family if name in known else name.split(".")[0] for name in names),
+        labels=matrix.y[rows],
+        oof_prediction=work.oof.predictions.mean(axis=0)[rows],
+        prediction=sums.base + sums.blend.sum(axis=1),
+        base=sums.base,
+        contributions=sums.blend.astype(np.float32),
+        values=matrix.X[rows][:, [group[0] for group in work.columns]],
+        members={name: values.astype(np.float32) for name, values in sums.members.items()},
+        permutation=rise,
+        permutation_std=spread,
+        seconds=seconds,
+    )
+
+
+def _checks(work: _Work, top: np.ndarray) -> list[_Check]:
+    """A check for each fold of the first repeat."""
+    fold_of = work.oof.folds[0]
+    rows_by_fold = [np.flatnonzero(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
+    return [
+        _Check(
+            models=work.run.models,
+            fold_layout=work.layouts[fold],
+            rows=rows,
+            X=work.matrix.X[rows],
+            groups=tuple(work.columns[number] for number in top),
+            seed=work.draw_seed(fold),
+            kept=work.folder / f"check-fold{fold}.npz",
+            key=work.key,
+            what=f"shuffled columns, fold {fold + 1}",
+        )
+        for fold, rows in enumerate(rows_by_fold)
+    ]
+
+
 def _permutation(
-    run: Run,
-    layout: list[dict[str, Any]],
-    X: np.ndarray,
-    y: np.ndarray,
-    fold_of: np.ndarray,
-    groups: list[tuple[int, ...]],
-    top: np.ndarray,
-    seed: int,
-    home: Path,
-    key: str,
-    workers: int | None,
-    notify: Notify,
+    work: _Work, top: np.ndarray, results: Iterable[tuple[_Check, dict[str, np.ndarray]]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rise of the RMSE by column, and its standard deviation over the shuffles [shape=(d,)]."""
-    shuffled = tuple(groups[number] for number in top)
-    rows_of = [np.flatnonzero(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
-    checks = [
-        _Check(run.models, layout[fold], X[rows], shuffled, int(np.random.SeedSequence([seed, fold]).generate_state(1)[0]),
-               home / f"check-fold{fold}.npz", key, f"shuffled columns, fold {fold + 1}")
-        for fold, rows in enumerate(rows_of)
-    ]  # fmt: skip
+    y, columns = work.matrix.y, len(work.columns)
     whole, after = np.empty(len(y)), np.empty((len(top), SHUFFLES, len(y)))
-    place = {check.what: rows for check, rows in zip(checks, rows_of, strict=True)}
-    for check, found in _done(_shuffle, checks, workers, notify):
-        whole[place[check.what]] = found["whole"]
-        after[:, :, place[check.what]] = found["after"]
+    for check, result in results:
+        whole[check.rows] = result["whole"]
+        after[:, :, check.rows] = result["after"]
     rises = np.sqrt(((after - y) ** 2).mean(axis=2)) - rmse(y, whole)  # (columns, shuffles)
-    rise, spread = np.full(len(groups), np.nan), np.full(len(groups), np.nan)
+    rise, spread = np.full(columns, np.nan), np.full(columns, np.nan)
     rise[top], spread[top] = rises.mean(axis=1), rises.std(axis=1)
     return rise, spread
 
@@ -402,9 +369,11 @@ def _blend(fold: FoldModel, X: np.ndarray) -> np.ndarray:
     return np.clip(fold.predict_members(X) @ fold.weights, fold.low, fold.high)
 
 
-def _done(function: Any, parts: Sequence[Any], workers: int | None, notify: Notify) -> Any:
-    """Parts with what came of them, as they end."""
-    for outcome in map_unordered(function, parts, workers=workers):
+def _run_all(
+    function: Callable[[_Item], dict[str, np.ndarray]], items: Sequence[_Item], workers: int | None, notify: Notify
+) -> Iterator[tuple[_Item, dict[str, np.ndarray]]]:
+    """Items of the work with their results, as they end."""
+    for outcome in map_unordered(function, items, workers=workers):
         if outcome.value is None:
             raise JobError(f"{outcome.item.what} could not be explained: {outcome.error}")
         notify(PartExplained(outcome.item.what, len(outcome.item.X), outcome.seconds))

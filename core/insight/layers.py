@@ -25,6 +25,40 @@ _LIGHTGBM = {"feature_fraction": 0.1}  # of the thousand and more columns of a l
 
 
 @dataclass(frozen=True, slots=True)
+class LayerSettings:
+    """How layers are scored.
+
+    Attributes
+    ----------
+    heads : tuple of str, models of the catalogue
+    folds : int >= 2
+    repeats : int >= 1, how often the folds are drawn anew
+    seed : int
+
+    Raises
+    ------
+    ParameterError
+        A head is not in the catalogue, or ``repeats`` is below 1.
+    """
+
+    heads: Sequence[str] = HEADS
+    folds: int = 5
+    repeats: int = 1
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if unknown := [head for head in self.heads if head not in CATALOGUE]:
+            raise ParameterError(f"heads={','.join(unknown)} not among {', '.join(CATALOGUE)}")
+        if self.repeats < 1:
+            raise ParameterError(f"repeats={self.repeats} must be 1 or more")
+
+    def plans(self, rows: int, groups: Sequence[str] | None) -> tuple[tuple[Fold, ...], ...]:
+        """The folds of each repeat; rows of one group stay in one fold."""
+        seeds = [(self.seed + repeat) % 2**31 for repeat in range(self.repeats)]
+        return tuple(tuple(make_folds(rows, folds=self.folds, seed=seed, groups=groups)) for seed in seeds)
+
+
+@dataclass(frozen=True, slots=True)
 class LayerScores:
     """What scoring the layers of an encoder found.
 
@@ -129,10 +163,7 @@ def score_layers(
     groups: Sequence[str] | None,
     *,
     encoder: str,
-    heads: Sequence[str] = HEADS,
-    folds: int = 5,
-    repeats: int = 1,
-    seed: int = 42,
+    settings: LayerSettings = LayerSettings(),
     grouped_by: str = "",
     workers: int | None = None,
     notify: Notify = ignore,
@@ -145,10 +176,7 @@ def score_layers(
     y : np.ndarray [shape=(n,)], finite
     groups : sequence of str [n], or None; rows of one group stay in one fold
     encoder : str, name of its feature set
-    heads : sequence of str, models of the catalogue
-    folds : int >= 2
-    repeats : int >= 1, how often the folds are drawn anew
-    seed : int
+    settings : LayerSettings
     grouped_by : str, where the groups come from, in words
     workers : int >= 0, processes; None takes one for each core
     notify : called with LayersStarted, then LayerScored for each layer and head, as they end
@@ -160,36 +188,28 @@ def score_layers(
     Raises
     ------
     ParameterError
-        A head is not in the catalogue, or there are fewer groups than folds.
+        There are fewer groups than folds.
     JobError
         A fit fails.
     """
-    if unknown := [head for head in heads if head not in CATALOGUE]:
-        raise ParameterError(f"heads={','.join(unknown)} not among {', '.join(CATALOGUE)}")
-    if repeats < 1:
-        raise ParameterError(f"repeats={repeats} must be 1 or more")
     if X.ndim != 3 or len(X) != len(y):
         raise ParameterError(f"X has shape {X.shape}; expected ({len(y)}, layers, columns)")
-    tied = tuple(groups) if groups is not None else None
-    plans = tuple(tuple(make_folds(len(y), folds=folds, seed=(seed + repeat) % 2**31, groups=tied)) for repeat in range(repeats))
-    layers = X.shape[1]
+    heads, layers, groups = tuple(settings.heads), X.shape[1], None if groups is None else tuple(groups)
+    plans = settings.plans(len(y), groups)
     by_cost = sorted(heads, key=lambda head: -CATALOGUE[head].cost)
-    tasks = [_Task(layer, head, X[:, layer], y, tied, plans, seed) for head in by_cost for layer in range(layers)]
+    tasks = [_Task(layer, head, X[:, layer], y, groups, plans, settings.seed) for head in by_cost for layer in range(layers)]
     notify(LayersStarted(len(tasks)))
-    fold_rmse = np.full((layers, len(heads), repeats * folds), np.nan)
+    fold_rmse = np.full((layers, len(heads), settings.repeats * settings.folds), np.nan)
     oof_rmse = np.full((layers, len(heads)), np.nan)
     for outcome in map_unordered(_score, tasks, workers=workers):
         task = outcome.item
         if outcome.value is None:
             raise JobError(f"layer {task.layer} with {task.head}: {outcome.error}")
-        place = task.layer, list(heads).index(task.head)
-        oof_rmse[place], fold_rmse[place] = outcome.value
-        notify(LayerScored(task.layer, task.head, float(oof_rmse[place])))
-    knowing_nothing = [_constant(y, plan) for plan in plans]
-    constant = float(np.mean([rmse(y, predicted) for predicted in knowing_nothing]))
-    pairs = zip(plans, knowing_nothing, strict=True)
-    of_folds = [rmse(y[fold.test_rows], predicted[fold.test_rows]) for plan, predicted in pairs for fold in plan]
-    return LayerScores(encoder, tuple(heads), fold_rmse, oof_rmse, constant, np.array(of_folds), len(y), grouped_by)
+        cell = task.layer, heads.index(task.head)
+        oof_rmse[cell], fold_rmse[cell] = outcome.value
+        notify(LayerScored(task.layer, task.head, float(oof_rmse[cell])))
+    constant_rmse, constant_fold_rmse = _score_constant(y, plans)
+    return LayerScores(encoder, heads, fold_rmse, oof_rmse, constant_rmse, constant_fold_rmse, len(y), grouped_by)
 
 
 def propose_band(scores: LayerScores) -> Band:
@@ -278,8 +298,13 @@ def _fit_and_predict(task: _Task, fold: Fold) -> np.ndarray:
     return np.clip(model.predict(preprocessor.transform(task.X[fold.test_rows])), labels.min(), labels.max())
 
 
-def _constant(y: np.ndarray, plan: Sequence[Fold]) -> np.ndarray:
-    found = np.empty(len(y))
-    for fold in plan:
-        found[fold.test_rows] = y[fold.train_rows].mean()
-    return found
+def _score_constant(y: np.ndarray, plans: Sequence[Sequence[Fold]]) -> tuple[float, np.ndarray]:
+    """RMSE of the mean training label over all rows, mean over repeats, and that of each fold."""
+    over_all, of_folds = [], []
+    for plan in plans:
+        oof = np.empty(len(y))
+        for fold in plan:
+            oof[fold.test_rows] = y[fold.train_rows].mean()
+            of_folds.append(rmse(y[fold.test_rows], oof[fold.test_rows]))
+        over_all.append(rmse(y, oof))
+    return float(np.mean(over_all)), np.array(of_folds)

@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import JobError, ParameterError
 from core.events import LayerScored, LayersStarted
-from core.insight.layers import HEADS, Band, LayerScores, propose_band, score_layers
+from core.insight.layers import HEADS, Band, LayerScores, LayerSettings, propose_band, score_layers
 
 LAYERS = 9
 
@@ -61,7 +61,7 @@ def test_a_single_lucky_fold_moves_no_band(scores):
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_has_no_band(seed):
     X, y, groups = layered(np.random.default_rng(seed), telling=())
-    band = propose_band(score_layers(X, y, groups, encoder="wavlm", heads=("svr", "ridge"), repeats=2, workers=0))
+    band = propose_band(score_layers(X, y, groups, encoder="wavlm", settings=LayerSettings(("svr", "ridge"), repeats=2), workers=0))
     assert band.first is None
     assert "no layer is surely better than the constant predictor" in band.reason
     assert band.suffix() == ""
@@ -111,15 +111,15 @@ def test_rows_of_a_group_stay_on_one_side(rng):
     groups = np.repeat(np.arange(30), 4)
     y = rng.normal(size=30)[groups]
     X = np.eye(30, dtype=np.float32)[groups][:, None, :]
-    torn = score_layers(X, y, None, encoder="x", heads=("svr",), workers=0)
-    whole = score_layers(X, y, tuple(map(str, groups)), encoder="x", heads=("svr",), workers=0)
+    torn = score_layers(X, y, None, encoder="x", settings=LayerSettings(("svr",)), workers=0)
+    whole = score_layers(X, y, tuple(map(str, groups)), encoder="x", settings=LayerSettings(("svr",)), workers=0)
     assert torn.oof_rmse[0, 0] < 0.7 * torn.constant_rmse
     assert whole.oof_rmse[0, 0] > 0.95 * whole.constant_rmse
 
 
 def test_an_encoder_of_one_layer_has_a_band_of_one(rng):
     X, y, groups = layered(rng)
-    band = propose_band(score_layers(X[:, 4:5], y, groups, encoder="x", heads=("ridge",), workers=0))
+    band = propose_band(score_layers(X[:, 4:5], y, groups, encoder="x", settings=LayerSettings(("ridge",)), workers=0))
     assert (band.first, band.last) == (0, 0)
 
 
@@ -136,10 +136,9 @@ def test_scores_survive_json_and_damage_is_told(scores):
         LayerScores.from_record(record | {"constant_fold_rmse": [1.0]})
 
 
-def test_heads_are_models_of_the_catalogue(rng):
-    X, y, groups = layered(rng)
+def test_heads_are_models_of_the_catalogue():
     with pytest.raises(ParameterError, match="heads=perceptron not among"):
-        score_layers(X, y, groups, encoder="x", heads=("perceptron",))
+        LayerSettings(("perceptron",))
 
 
 def test_a_band_of_one_layer_is_named_by_it():
