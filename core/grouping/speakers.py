@@ -3,7 +3,6 @@
 Vectors are those of ``voice256``, of length 1: what two clips have in common is their cosine.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,36 +81,6 @@ def propose_speakers(voices: np.ndarray, test_voices: np.ndarray | None = None, 
         return Speakers(_named(cut(DISTANCE)), DISTANCE, float("nan"), wanted)
     distance, found = min(known, key=lambda one: (abs(one[1] - wanted), one[0]))
     return Speakers(_named(cut(distance)), distance, found, wanted)
-
-
-def pair_scores(proposed: Sequence[str], true: Sequence[str]) -> dict[str, float]:
-    """How well groups match the true ones, over all pairs of rows.
-
-    Returns
-    -------
-    scores : dict with ``precision`` (of the pairs that are put together, those that belong together), ``recall`` (of those that
-        belong together, those that are put together), ``f1``, and ``adjusted_rand`` (Hubert and Arabie 1985)
-
-    Examples
-    --------
-    >>> pair_scores(["a", "a", "b"], ["x", "x", "x"])["recall"].__round__(3)
-    0.333
-    """
-    from sklearn.metrics import adjusted_rand_score
-
-    one, other = (np.unique(np.asarray(groups, str), return_inverse=True)[1] for groups in (proposed, true))
-    pairs = np.triu_indices(len(one), 1)
-    together, belong = (one[pairs[0]] == one[pairs[1]]), (other[pairs[0]] == other[pairs[1]])
-    both = float((together & belong).sum())
-    precision = both / together.sum() if together.any() else 1.0
-    recall = both / belong.sum() if belong.any() else 1.0
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return {
-        "precision": float(precision),
-        "recall": float(recall),
-        "f1": float(f1),
-        "adjusted_rand": float(adjusted_rand_score(other, one)),
-    }
 
 
 def _validation_similarity(similarity: np.ndarray, groups: np.ndarray, seed: int) -> float:
