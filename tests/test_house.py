@@ -16,17 +16,11 @@ ALLOWED = {
     "core/cli/console.py print_run",
     "core/data/dataset.py",
     "core/encoders/transcripts.py",
-    "core/ensemble/train.py",
-    "core/ensemble/train.py train_ensemble",
     "core/extraction/extract.py",
     "core/extraction/extract.py extract_clips",
     "core/extraction/matrix.py build_matrix",
     "core/multimodal/frames.py hear_clips",
     "core/scoring/compare.py paired_verdict",
-    "core/tasks/blend.py _write",
-    "core/tasks/finetune.py _train",
-    "core/tasks/pipeline.py _train",
-    "core/tasks/pipeline.py work",
 }
 
 
