@@ -1,7 +1,6 @@
 """What a session remembers: the only file that names keys of the session state. What outlasts it is in the workspace."""
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Container, Iterator, Sequence
@@ -22,7 +21,7 @@ from core.jobs import DONE, Job, is_job, read_job, status
 from core.multimodal.config import COLUMN as COLUMN_TEXT
 from core.runs import BLEND, Run
 from core.settings import Settings, build
-from core.workspace import Workspace, to_json, write_json
+from core.workspace import Workspace, read_json, to_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "examples" / "piano-touch"
@@ -94,7 +93,7 @@ def choose(chosen: Choice) -> None:
 def recent() -> list[Choice]:
     """The data sets that were chosen last, newest first."""
     try:
-        records = json.loads((workspace().root / "recent.json").read_text(encoding="utf-8"))
+        records = read_json(workspace().root / "recent.json")
         return [Choice(str(record["path"]), build(Layout, record["layout"])) for record in records]
     except (OSError, ValueError, KeyError, TypeError, EarmarkError):  # none yet, or damaged: the list is only a help
         return []

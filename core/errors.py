@@ -5,6 +5,7 @@ EarmarkError
 ├── DataError          a data set, a table or a matrix is not as required
 │   └── AudioError     one file cannot be turned into samples or features; carries ``path`` and ``reason``
 ├── RunError           a finished run cannot be found or read
+├── FileError          a file of the workspace is damaged; carries ``path`` and ``reason``
 ├── TrackingError      a finished run cannot be copied to MLflow; the run itself is whole
 └── JobError           a job cannot be started, found or gone on with
 """
@@ -44,6 +45,24 @@ class AudioError(DataError):
 
 class RunError(EarmarkError):
     """A finished run cannot be found or read."""
+
+
+class FileError(EarmarkError):
+    """A file of the workspace is damaged.
+
+    Parameters
+    ----------
+    path : the file
+    reason : half a sentence that names the field, where one is wrong
+    """
+
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(str(path), reason)
+        self.path = Path(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
 
 
 class TrackingError(EarmarkError):

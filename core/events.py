@@ -8,8 +8,10 @@ import dataclasses
 import json
 import math
 import os
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -292,7 +294,11 @@ Notify = Callable[[Event], None]
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*JobEvent.__args__, *WorkEvent.__args__)}
 REASON_CHARACTERS = 2000  # fits into what last_job_event looks at, whatever is escaped
+_FIELDS = {name: {field.name: field.type for field in dataclasses.fields(kind)} for name, kind in _KINDS.items()}
+_UNREADABLE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 _TAIL_BYTES = 1 << 14
+_LATEST_S = 1e11  # the year 5138: what is later is no time
+_LARGEST_INTEGER = 1 << 53
 
 
 def ignore(event: Event) -> None:
@@ -352,7 +358,7 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Recorded], int]:
 
     Parameters
     ----------
-    path : of events.jsonl; without the file there are none
+    path : of events.jsonl; where it is missing, or may not be read, there are none
     offset : int, bytes that were read before
 
     Returns
@@ -365,7 +371,7 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Recorded], int]:
         with path.open("rb") as file:
             file.seek(offset)
             data = file.read()
-    except FileNotFoundError:
+    except _UNREADABLE:
         return [], 0
     whole = data[: data.rfind(b"\n") + 1]
     recorded = [event for line in whole.splitlines() if (event := _parse(line)) is not None]
@@ -373,29 +379,51 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Recorded], int]:
 
 
 def last_job_event(path: Path) -> tuple[JobEvent | None, float]:
-    """The last word on the job itself, and when any event was last written: seconds since 1970, 0 where there is none.
+    """The last event of the job itself, and when any event was last written: seconds since 1970, 0 where there is none.
 
-    Only the end of the file is looked at: None also says that so much work was told of since the job was started.
+    Only the end of the file is read, up to what holds an event at all: None also says that so much work was told of since the
+    job was started.
     """
+    recorded: list[Recorded] = []
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - _TAIL_BYTES))
-            lines = file.read().splitlines()
-    except FileNotFoundError:
+            left = os.fstat(file.fileno()).st_size
+            tail = _TAIL_BYTES
+            while left > 0 and not recorded:  # a damaged line may be longer than all that stands in front of it
+                left = max(0, file.seek(0, os.SEEK_END) - tail)
+                file.seek(left)
+                recorded = [event for line in file.read().splitlines() if (event := _parse(line)) is not None]
+                tail *= 16
+    except _UNREADABLE:
         return None, 0.0
-    recorded = [event for line in lines if (event := _parse(line)) is not None]
-    told = [one.event for one in recorded if isinstance(one.event, JobEvent) and not isinstance(one.event, Heartbeat)]
-    return (told[-1] if told else None), (recorded[-1].at if recorded else 0.0)
+    of_job = [record.event for record in recorded if isinstance(record.event, JobEvent) and not isinstance(record.event, Heartbeat)]
+    return (of_job[-1] if of_job else None), (recorded[-1].at if recorded else 0.0)
 
 
 def _parse(line: bytes) -> Recorded | None:
+    """The event of a line, with fields of the types that it declares; None where the line is damaged or of another version."""
     try:
         record = json.loads(line)
-        at, kind = float(record.pop("at")), _KINDS[record.pop("event")]
-        return Recorded(at, kind(**record))
-    except (ValueError, TypeError, KeyError, AttributeError):
+        at, kind = record.pop("at"), record.pop("event")
+        fields = _FIELDS[kind]
+        if not _fits(at, float) or not 0 <= at < _LATEST_S or not all(_fits(value, fields[name]) for name, value in record.items()):
+            return None
+        return Recorded(float(at), _KINDS[kind](**{name: _stored(value, fields[name]) for name, value in record.items()}))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON is of the type of a field; a number that was not finite is written as null."""
+    if isinstance(kind, types.UnionType):
+        return any(_fits(value, choice) for choice in kind.__args__)
+    if kind is float:
+        return value is None or (type(value) in (int, float) and abs(value) <= sys.float_info.max)
+    return type(value) is kind and (kind is not int or abs(value) < _LARGEST_INTEGER)
+
+
+def _stored(value: Any, kind: Any) -> Any:
+    return value if kind is not float else math.nan if value is None else float(value)
 
 
 def _ends_torn(file: int) -> bool:

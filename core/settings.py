@@ -1,7 +1,6 @@
 """Frozen settings from JSON and back: a form, a flag, a settings file and a run's record all mean the same object."""
 
 import dataclasses
-import json
 import sys
 import types
 import typing
@@ -10,9 +9,10 @@ from typing import Any, TypeVar
 
 from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
-from core.errors import ParameterError
+from core.errors import FileError, ParameterError
 from core.extraction.config import ExtractSettings
 from core.multimodal.config import FinetuneSettings
+from core.workspace import read_json
 
 Settings = TypeVar("Settings", Layout, ExtractSettings, EnsembleSettings, FinetuneSettings)
 SECTIONS: dict[str, type] = {
@@ -52,11 +52,11 @@ def read_settings(path: str | Path) -> dict[str, dict[str, Any]]:
         The file cannot be read, or holds something else.
     """
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ParameterError(f"settings file {path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise ParameterError(f"settings file {path}: not JSON ({error})") from None
+        record = read_json(Path(path))
+    except FileNotFoundError:
+        raise ParameterError(f"settings file {path}: cannot be read (there is no such file)") from None
+    except FileError as error:
+        raise ParameterError(f"settings file {path}: {error.reason}") from None
     if isinstance(record, dict) and "settings" in record:
         record = record["settings"]
     if not isinstance(record, dict) or not all(isinstance(section, dict) for section in record.values()):

@@ -13,13 +13,18 @@ import io
 import json
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from core.errors import ParameterError
+from core.errors import FileError, ParameterError
+
+LARGEST_JSON_BYTES = 1 << 28  # a record of 100,000 clips has some 10 MB, the result of scoring them some 100 MB
+_DEEPEST = 32  # objects and lists inside each other; what Earmark writes has 8
+_LONGEST_INTEGER = 20  # digits and sign: what a double or a database can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,110 @@ def write_json(path: Path, value: object) -> None:
     """Write a record as indented JSON, whole or not at all."""
     text = json.dumps(to_json(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+
+
+def read_json(path: Path, *, most_bytes: int = LARGEST_JSON_BYTES) -> Any:
+    """A file that ``write_json`` wrote, whatever has become of it since.
+
+    Parameters
+    ----------
+    path : Path
+    most_bytes : int, larger files are refused before they are read
+
+    Returns
+    -------
+    value : dict, list, str, int, float, bool or None; each number fits into a float, and nesting is shallow, so that whoever
+        walks through it, compares or converts it meets no surprise
+
+    Raises
+    ------
+    FileNotFoundError
+    FileError
+        It is not a file, cannot be read, is too large, is not JSON, or holds what Earmark never writes: NaN, a number that no
+        float can hold (its field is named), objects in objects without end.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise FileError(path, "expected a file, found a folder" if path.is_dir() else "expected a file, found something else")
+        if found.st_size > most_bytes:
+            raise FileError(path, f"{found.st_size:,} bytes are more than the {most_bytes:,} that are read")
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise FileError(path, f"cannot be read ({error.strerror})") from None
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise FileError(path, str(error)) from None
+
+
+def parse_json(text: bytes) -> Any:
+    """The value of a JSON text, as ``read_json`` returns it.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> parse_json(b'{"scores": [0.5, 1e999]}')
+    Traceback (most recent call last):
+    ValueError: scores.1: expected a finite number, found 1e999
+    """
+    if not text.strip():
+        raise ValueError("it is empty")
+    refused: list[_Refused] = []
+
+    def refuse(number: str) -> "_Refused":
+        refused.append(_Refused(number))
+        return refused[-1]
+
+    def whole(digits: str) -> Any:
+        return int(digits) if len(digits) <= _LONGEST_INTEGER else refuse(digits)
+
+    def real(digits: str) -> Any:
+        return value if math.isfinite(value := float(digits)) else refuse(digits)
+
+    try:
+        value = json.loads(text.decode(), parse_int=whole, parse_float=real, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError(f"not JSON of Earmark: more than {_DEEPEST} objects or lists inside each other") from None
+    except UnicodeDecodeError:
+        raise ValueError("not JSON: it is not text (UTF-8)") from None
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [item for parent in level for _, item in _items(parent)]
+        if not level:
+            break
+    else:
+        raise ValueError(f"not JSON of Earmark: more than {_DEEPEST} objects or lists inside each other")
+    if refused:
+        digits = refused[0] if len(refused[0]) <= _LONGEST_INTEGER else f"one of {len(refused[0])} digits"
+        raise ValueError(f"{_name_of(refused[0], value)}expected a finite number, found {digits}")
+    return value
+
+
+class _Refused(str):
+    """The digits of a number that is none."""
+
+
+def _items(value: Any) -> Iterable[tuple[object, Any]]:
+    return value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+
+
+def _name_of(refused: _Refused, value: Any) -> str:
+    """The name of the field in which a refused number stands, and a colon."""
+    left: list[tuple[str, Any]] = [("", value)]
+    while left:
+        path, item = left.pop()
+        if item is refused:
+            return f"{path}: " if path else ""
+        left.extend((f"{path}.{name}" if path else str(name), child) for name, child in _items(item))
+    return ""  # the same name was written twice, and the second value counts
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

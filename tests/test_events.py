@@ -1,8 +1,9 @@
+import math
 import os
 
 import pytest
 
-from core.events import ClipChecked, EventLog, FitFinished, JobDone, JobFailed, JobStarted, last_job_event, read_events
+from core.events import ClipChecked, EventLog, FitFinished, FoldScored, JobDone, JobFailed, JobStarted, last_job_event, read_events
 
 FACTS = [JobStarted(7, "here"), ClipChecked("a\nb.wav"), FitFinished("xgboost", 0, 0.5, None, 1.25, 0.5, 0.9), JobFailed("why")]
 
@@ -32,7 +33,23 @@ def test_a_follower_reads_each_event_once_and_no_half_line(tmp_path):
     assert [one.event for one in recorded] == [ClipChecked("x")]
 
 
-@pytest.mark.parametrize("damage", [b'{"at": 1, "event": "Cl', b"\x00\xff", b'{"at": 1, "event": "Unheard"}', b"[]", b'{"at": 1}'])
+DAMAGED = [
+    b'{"at": 1, "event": "Cl',
+    b"\x00\xff",
+    b'{"at": 1, "event": "Unheard"}',
+    b"[]",
+    b'{"at": 1}',
+    b"[" * 60_000,
+    b'{"at": ' + b"9" * 400 + b', "event": "JobDone"}',
+    b'{"at": 1e400, "event": "JobDone"}',
+    b'{"at": 1, "event": "JobStarted", "pid": ' + b"9" * 400 + b', "host": "here"}',
+    b'{"at": 1, "event": "JobFailed", "reason": 5}',
+    b'{"at": 1, "event": "JobFailed", "reason": "x", "more": 1}',
+    b'{"at": 1, "event": ["JobDone"]}',
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
 def test_a_damaged_line_costs_itself_only(tmp_path, damage):
     path = tmp_path / "events.jsonl"
     for fact in FACTS[:2]:
@@ -55,3 +72,15 @@ def test_the_last_word_is_found_behind_thousands_of_lines(tmp_path):
             log.append(ClipChecked(f"clip {number}"))
         log.append(JobDone())
     assert last_job_event(path)[0] == JobDone()
+
+
+def test_a_figure_that_was_no_number_is_read_back_as_none(tmp_path):
+    with EventLog(tmp_path / "events.jsonl") as log:
+        log.append(FoldScored(0, math.nan))
+    [[recorded], _] = read_events(tmp_path / "events.jsonl")
+    assert math.isnan(recorded.event.rmse)
+
+
+def test_a_folder_in_place_of_the_file_holds_no_events(tmp_path):
+    assert read_events(tmp_path) == ([], 0)
+    assert last_job_event(tmp_path) == (None, 0.0)

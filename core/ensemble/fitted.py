@@ -3,7 +3,6 @@
 ``ensemble.train_ensemble`` writes the folder: ``ensemble.json`` says what stands where and how it is put together.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,10 @@ from core.ensemble.blend import settle
 from core.ensemble.models import CATALOGUE
 from core.ensemble.regressor import Regressor
 from core.ensemble.storage import load_skops
-from core.errors import RunError
+from core.errors import FileError, RunError
 from core.extraction.matrix import check_columns
 from core.scoring import intervals
+from core.workspace import read_json
 
 LAYOUT = "ensemble.json"
 
@@ -99,14 +99,14 @@ class Ensemble:
         """
         path = folder / LAYOUT
         try:
-            layout = json.loads(path.read_text(encoding="utf-8"))
+            layout = read_json(path)
             names = tuple(layout["names"])
             folds = tuple(load_fold(folder, one, len(names)) for one in layout["folds"])
             residuals, model_of = np.array(layout["residuals"], float), np.array(layout["model_of"], int)
             return cls(folds, names, float(layout["level"]), residuals, model_of, int(layout["rows"]), layout["step"])
         except FileNotFoundError:
             raise RunError(f"{path}: the models are missing, or of an earlier version of Earmark; train again") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (FileError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{path}: not a readable description of models ({error}); train again") from None
 
     def score(self, X: np.ndarray, names: Sequence[str], *, copies: np.ndarray | None = None) -> Predicted:

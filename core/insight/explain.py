@@ -6,7 +6,6 @@ contributions are the weighted sum of its members', which ``contributions.py`` g
 
 import difflib
 import hashlib
-import json
 import shutil
 import time
 import zipfile
@@ -39,7 +38,7 @@ from core.runs.leaderboard import Oof, load_oof
 from core.runtime.pool import map_unordered
 from core.scoring.associations import equal_columns
 from core.scoring.metrics import rmse
-from core.workspace import make_folder, write_whole
+from core.workspace import make_folder, read_json, write_whole
 
 CHECKED_COLUMNS = 60  # with the largest contributions: only they are shuffled
 SHUFFLES = 3
@@ -216,7 +215,7 @@ def _prepare(run: Run, clips: Sequence[str], seed: int, folder: Path) -> _Work:
     run.check_models()
     named = [matrix.filenames.index(name) for name in find_clips(run, matrix.filenames, clips)]
     rows = _choose(len(matrix.filenames), named, MAX_ROWS, seed)
-    layouts = json.loads((run.models / LAYOUT).read_text(encoding="utf-8"))["folds"]
+    layouts = read_json(run.models / LAYOUT)["folds"]
     columns = equal_columns(matrix.X)
     return _Work(run, layouts, matrix, oof, rows, columns, seed, make_folder(folder), _stamp(run, rows, seed))
 

@@ -13,7 +13,6 @@ It has one status: queued, running, done, failed, cancelled, or lost (its proces
 """
 
 import fcntl
-import json
 import os
 import platform
 import secrets
@@ -31,7 +30,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from core.errors import JobError
+from core.errors import FileError, JobError
 from core.events import (
     EventLog,
     JobCancelled,
@@ -43,7 +42,7 @@ from core.events import (
     last_job_event,
     read_events,
 )
-from core.workspace import make_folder, to_json, write_json
+from core.workspace import make_folder, read_json, to_json, write_json
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED, LOST = "queued", "running", "done", "failed", "cancelled", "lost"
 ACTIVE = (QUEUED, RUNNING)
@@ -53,6 +52,11 @@ SILENCE_S = 60.0  # without a heartbeat for so long, a held lock is not believed
 START_S = 60.0  # a process that was started has so long to take its lock
 _SIGTERM_AFTER_S, _SIGKILL_AFTER_S = 2.5, 5.0
 _SPEC, RESULT = "spec.json", "result.json"
+_REQUESTED: tuple[tuple[type, str, tuple[str, ...]], ...] = (  # in the request of any kind of job, where it is there
+    (str, "a text", ("dataset", "run", "table", "encoder")),
+    (list, "a list", ("clips", "runs")),
+    (dict, "an object", ("layout", "extract", "ensemble", "finetune")),
+)
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -245,12 +249,37 @@ def read_job(folder: Path) -> Job:
     """
     path = folder / _SPEC
     try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
-        return Job(folder.absolute(), str(spec["kind"]), dict(spec["request"]), float(spec["created"]))
+        spec = read_json(path)
     except FileNotFoundError:
         raise JobError(f"{folder}: no job ({_SPEC} is missing)") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise JobError(f"{path}: not the description of a job ({error})") from None
+    except FileError as error:
+        raise JobError(f"{error.path}: not the description of a job ({error.reason})") from None
+    if problem := next(_problems(spec), None):
+        raise JobError(f"{path}: not the description of a job (expected {problem})")
+    return Job(folder.absolute(), spec["kind"], spec["request"], float(spec["created"]))
+
+
+def _problems(spec: Any) -> Iterator[str]:
+    """What is wrong with the description of a job, in words. Of a request: what is named as kinds of jobs share it."""
+    if not isinstance(spec, dict):
+        yield "an object"
+        return
+    if not isinstance(spec.get("kind"), str):
+        yield "a text at kind"
+    created = spec.get("created")
+    if not isinstance(created, int | float) or isinstance(created, bool) or not 0 <= created < 1e11:
+        yield "seconds since 1970 at created"
+    request = spec.get("request")
+    if not isinstance(request, dict):
+        yield "an object at request"
+        return
+    for kind, what, names in _REQUESTED:
+        for name in names:
+            value = request.get(name)
+            if value is not None and not isinstance(value, kind):
+                yield f"{what} at request.{name}"
+            elif isinstance(value, list) and not all(isinstance(item, str) for item in value):
+                yield f"texts at request.{name}"
 
 
 def list_jobs(jobs: Path) -> list[Job]:
@@ -284,11 +313,12 @@ def result(job: Job) -> Any:
     JobError
         The result is missing or damaged.
     """
-    path = job.folder / RESULT
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise JobError(f"{path}: the result cannot be read ({error}); run the job again") from None
+        return read_json(job.folder / RESULT)
+    except FileNotFoundError:
+        raise JobError(f"{job.folder / RESULT}: the result is missing; run the job again") from None
+    except FileError as error:
+        raise JobError(f"{error.path}: the result cannot be read ({error.reason}); run the job again") from None
 
 
 def refusal(error: OSError) -> str:

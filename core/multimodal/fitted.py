@@ -8,7 +8,6 @@ Encoders themselves are not copied: they are found by the name under which they 
 Imports torch.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch import nn
 
 from core.data.dataset import Row
 from core.encoders.pretrained import load_encoder
-from core.errors import ParameterError, RunError
+from core.errors import FileError, ParameterError, RunError
 from core.events import Notify, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import Extraction
@@ -35,7 +34,7 @@ from core.multimodal.train import FoldFit, predict
 from core.runtime.device import Device, choose
 from core.runtime.weights import WHISPER, Checkpoint, encoder_shape, fetch, loading, text_shape
 from core.scoring import intervals
-from core.workspace import Workspace, make_folder, write_json, write_whole
+from core.workspace import Workspace, make_folder, read_json, write_json, write_whole
 
 LAYOUT = "finetune.json"
 HEADS = "heads.safetensors"
@@ -200,7 +199,7 @@ class FineTuned:
         """
         path = folder / LAYOUT
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path)
             return cls(
                 folder,
                 FinetuneSettings(**record["settings"]),
@@ -209,7 +208,7 @@ class FineTuned:
                 np.array(record["residuals"], float),
                 np.array(record["model_of"], int),
             )
-        except (OSError, ValueError, KeyError, TypeError, ParameterError) as error:
+        except (FileError, OSError, ValueError, KeyError, TypeError, ParameterError) as error:
             raise RunError(f"{path}: not a readable description of a fine-tuned run ({error}); train again") from None
 
     def find_encoders(self) -> Encoders:

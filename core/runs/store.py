@@ -12,7 +12,6 @@
 ``run.json`` is written last: a folder without one is not a finished run.
 """
 
-import json
 import math
 import re
 import secrets
@@ -24,11 +23,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ParameterError, RunError
+from core.errors import FileError, ParameterError, RunError
 from core.extraction.matrix import Matrix, load_matrix
 from core.jobs import ACTIVE, list_jobs, status
 from core.runtime.cache import content_hash
-from core.workspace import write_json
+from core.workspace import read_json, write_json
 
 if TYPE_CHECKING:
     from core.ensemble.fitted import Ensemble
@@ -155,11 +154,11 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except FileNotFoundError:
         raise RunError(f"{folder}: no finished run ({RECORD} is missing)") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); train again") from None
+    except FileError as error:
+        raise RunError(f"{path}: cannot be read ({error.reason}); train again") from None
     if problem := next(_problems(record), None):
         raise RunError(f"{path}: expected {problem}; it is not the record of a run, or it is damaged: train again")
     return Run(folder.absolute(), record, _about(folder))
@@ -305,8 +304,8 @@ def find_run(name: str, jobs: Path) -> Run:
 def _about(folder: Path) -> dict[str, str]:
     """Name and notes; nothing where there are none or the file is damaged: they are only words beside the record."""
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        about = read_json(folder / ABOUT)
+    except (FileNotFoundError, FileError):
         return {}
     known = about if isinstance(about, dict) else {}
     return {name: known[name] for name in ("name", "notes") if isinstance(known.get(name), str)}

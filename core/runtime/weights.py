@@ -271,7 +271,7 @@ def _json(model: str, path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParameterError(f"{model}: {path} cannot be read ({error.strerror}); {_bring(model)}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ParameterError(f"{model}: {path} is not JSON ({error}); bring the file again") from None
     if not isinstance(record, dict):
         raise ParameterError(f"{model}: {path} is not an object of JSON; bring the file again")

@@ -4,7 +4,6 @@ A fine-tuned run joins an ensemble here, as one more out-of-fold prediction. Eac
 from out-of-fold predictions would rest on models that have seen the fold that is scored.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from core.scoring.folds import Fold
 from core.scoring.oof import NESTED, OofResult, label_range, measure
 from core.tasks.kinds import JobKind
 from core.tasks.score import Prediction, ScoringOptions, predict_rows
-from core.workspace import Workspace, write_json
+from core.workspace import Workspace, read_json, write_json
 
 LAYOUT = "blend.json"
 
@@ -156,7 +155,7 @@ def _ends(value: np.ndarray, layout: dict[str, Any]) -> tuple[np.ndarray, np.nda
 def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Prediction]:
     """Score clips with each run of a blend and average; the interval comes from the errors of the blend itself."""
     run.check_models()
-    layout = json.loads((run.models / LAYOUT).read_text(encoding="utf-8"))
+    layout = read_json(run.models / LAYOUT)
     by_run = []
     for name in layout["runs"]:
         try:

@@ -245,3 +245,34 @@ def test_a_request_that_cannot_be_written_leaves_no_folder(tmp_path, monkeypatch
     with pytest.raises(OSError, match="No space"):
         jobs.claim("train", REQUEST, tmp_path)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+DAMAGED = {
+    "more than 32 objects": "[" * 60_000,
+    "created: expected a finite number, found one of 400 digits": '{"created": ' + "9" * 400 + "}",
+    "expected a text at kind": '{"kind": 5, "created": 1.0, "request": {}}',
+    "expected seconds since 1970 at created": '{"kind": "train", "created": 1e300, "request": {}}',
+    "expected an object at request": '{"kind": "train", "created": 1.0, "request": []}',
+    "expected a text at request.dataset": '{"kind": "train", "created": 1.0, "request": {"dataset": 5}}',
+    "expected texts at request.runs": '{"kind": "blend", "created": 1.0, "request": {"runs": [5]}}',
+    "it is empty": "",
+    "not JSON": '{"kind": "tra',
+}
+
+
+@pytest.mark.parametrize(("reason", "content"), DAMAGED.items())
+def test_a_damaged_description_is_named_and_hides_no_other_job(job, tmp_path, reason, content):
+    other, _ = jobs.claim("check", REQUEST, tmp_path)
+    (other.folder / "spec.json").write_text(content)
+    with pytest.raises(JobError, match=reason) as caught:
+        jobs.read_job(other.folder)
+    assert str(caught.value).startswith(f"{other.folder / 'spec.json'}: ")
+    assert jobs.list_jobs(tmp_path) == [job]
+    assert jobs.claim("check", REQUEST, tmp_path)[1]  # asked for again: a new job
+
+
+@pytest.mark.parametrize("content", ["[" * 60_000, "9" * 5000, "", '{"a'])
+def test_a_damaged_result_is_named_with_what_to_do(job, content):
+    (job.folder / "result.json").write_text(content)
+    with pytest.raises(JobError, match=r"result\.json: the result cannot be read .* run the job again"):
+        jobs.result(job)
