@@ -295,8 +295,8 @@ def scorings(most: int = 10) -> list[Job]:
 def dataset_of(run: Run) -> Dataset | None:
     """The data set of a run, as it is now; None where it is gone."""
     try:
-        layout = build(Layout, run.record["settings"]["layout"])
-        return resources.dataset(str(run.record["dataset"]["path"]), layout)
+        layout = build(Layout, run.record.settings.layout)
+        return resources.dataset(run.record.dataset.path, layout)
     except (EarmarkError, KeyError, TypeError):
         return None
 
@@ -417,9 +417,9 @@ def opened_run(among: Sequence[Run]) -> Run | None:
 
 def columns_read(run: Run) -> list[str]:
     """Columns of a table that the networks of a run read; of a blend those of all of its runs."""
-    names = run.record["settings"]["ensemble"]["members"] if run.kind == BLEND else []
+    names = run.record.settings.ensemble.members if run.kind == BLEND else []
     parts = [part for part in resources.runs(workspace().jobs) if part.id in names] if names else [run]
-    texts = [part.record["settings"].get("finetune", {}).get("text", "") for part in parts]
+    texts = [str((part.record.settings.finetune or {}).get("text", "")) for part in parts]
     return list(dict.fromkeys(text.removeprefix(COLUMN_TEXT) for text in texts if text.startswith(COLUMN_TEXT)))
 
 
@@ -432,13 +432,13 @@ def clips_of(run: Run) -> dict[str, Path]:
 def runs_here() -> list[Run]:
     """Finished runs on the chosen data set, read in the same way, oldest first."""
     wanted = request()
-    here = [run for run in resources.runs(workspace().jobs) if run.record["dataset"].get("path") == wanted["dataset"]]
-    return [run for run in here if run.record["settings"].get("layout") == wanted["layout"]]
+    here = [run for run in resources.runs(workspace().jobs) if run.record.dataset.path == wanted["dataset"]]
+    return [run for run in here if run.record.settings.layout == wanted["layout"]]
 
 
 def runs_like(groups: str | None) -> list[Run]:
     """Finished runs on the chosen data set whose folds keep the same groups: their errors can be compared."""
-    return [run for run in runs_here() if run.record["settings"]["ensemble"].get("groups") == groups]
+    return [run for run in runs_here() if run.record.settings.ensemble.group_by == groups]
 
 
 def chosen_by(job: Job) -> Choice | None:

@@ -5,13 +5,13 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import streamlit as st
 
 from core.errors import EarmarkError
 from core.jobs import refusal
 from core.runs import BLEND, FINETUNE, Run
+from core.runs.schema import EnsembleRecord, Scores
 
 NOTHING = "\N{EN DASH}"  # in place of a number that is not known yet
 SWITCHES = {
@@ -106,18 +106,17 @@ def decimals(error: float) -> int:
     return max(0, min(10, 1 - math.floor(math.log10(error)))) if error > 0 else 4
 
 
-def fold_plan(settings: dict[str, Any]) -> str:
-    """The folds of an ensemble's settings.
+def fold_plan(plan: EnsembleRecord) -> str:
+    """The folds of a run.
 
     Examples
     --------
-    >>> fold_plan({"folds": 5, "repeats": 3, "stratified": True, "groups": "speaker"})
+    >>> fold_plan(EnsembleRecord(members=["svr"], folds=5, repeats=3, stratified=True, group_by="speaker"))
     '3 x 5 stratified folds grouped by speaker'
     """
-    repeats = f"{settings['repeats']} x " if settings.get("repeats", 1) > 1 else ""
-    kind = "stratified folds" if settings.get("stratified") else "folds"
-    groups = settings["groups"]
-    return f"{repeats}{settings['folds']} {kind} " + (f"grouped by {groups}" if groups else "without groups")
+    repeats = f"{plan.repeats} x " if plan.repeats > 1 else ""
+    kind = "stratified folds" if plan.stratified else "folds"
+    return f"{repeats}{plan.folds} {kind} " + (f"grouped by {plan.group_by}" if plan.group_by else "without groups")
 
 
 def group_noun(groups: str) -> str:
@@ -132,28 +131,20 @@ def group_noun(groups: str) -> str:
     return " or ".join(dict.fromkeys("recording" if name in _RECORDING else name for name in names))
 
 
-def flattered(scores: dict[str, Any]) -> tuple[str, float] | None:
-    """Groups that make a run's RMSE too low, and the RMSE to expect on new ones; None where there are no such groups.
-
-    Examples
-    --------
-    >>> leak = {"groups": "note, which was not chosen", "chosen": False, "gap": 0.5, "random_rmse": 1.0, "grouped_rmse": 1.5}
-    >>> flattered({"oof_rmse": 0.8, "leak": leak})
-    ('note', 1.2000000000000002)
-    >>> flattered({"oof_rmse": 0.8, "leak": leak | {"chosen": True}})
-    """
-    leak = scores.get("leak")
-    if leak is None or leak["chosen"] or leak["gap"] < LITTLE * leak["random_rmse"]:
+def flattered(scores: Scores) -> tuple[str, float] | None:
+    """Groups that make a run's RMSE too low, and the RMSE to expect on new ones; None where there are no such groups."""
+    leak = scores.leak
+    if leak is None or leak.chosen or leak.gap < LITTLE * leak.random_rmse:
         return None
-    return group_noun(leak["groups"]), scores["oof_rmse"] * leak["grouped_rmse"] / leak["random_rmse"]
+    return group_noun(leak.groups), scores.oof_rmse * leak.grouped_rmse / leak.random_rmse
 
 
 def run_label(run: Run, best: Run | None = None) -> str:
     """A run by its error, its data set, its folds and its name."""
     mark = " · best here" if best is not None and run.id == best.id else ""
     kind = {FINETUNE: " · fine-tuned", BLEND: " · blend of runs"}.get(run.kind, "")
-    folds = fold_plan(run.record["settings"]["ensemble"]) + kind
-    return f"RMSE {run.scores['oof_rmse']:.4f} · {run.record['dataset']['name']} · {folds} · {run.name}{mark}"
+    folds = fold_plan(run.record.settings.ensemble) + kind
+    return f"RMSE {run.scores.oof_rmse:.4f} · {run.record.dataset.name} · {folds} · {run.name}{mark}"
 
 
 def changed_since(what: str) -> None:

@@ -178,11 +178,11 @@ def train_multimodal_model(
     """
     work = read_dataset(dataset), settings or FinetuneSettings(), ExtractSettings(), Workspace.resolve(workspace)
     run = finetune_dataset(*work)
-    if run.record["submission"] is None:
-        return run, float(run.scores["oof_rmse"]), np.zeros(0)
-    with Path(run.record["submission"]).open(newline="", encoding="utf-8") as file:
+    if run.record.submission is None:
+        return run, run.scores.oof_rmse, np.zeros(0)
+    with Path(run.record.submission).open(newline="", encoding="utf-8") as file:
         predictions = np.array([float(row["label"]) for row in csv.DictReader(file)])
-    return run, float(run.scores["oof_rmse"]), predictions
+    return run, run.scores.oof_rmse, predictions
 
 
 def _names(X: np.ndarray) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ ws = session.workspace()
 
 def grouping(run: Run) -> str:
     """What clips of the best run are new to the models that score them."""
-    groups = run.record["settings"]["ensemble"].get("groups")
+    groups = run.record.settings.ensemble.group_by
     return f"on a {plain(groups)} that is new" if groups and groups != "auto" else "without groups" if not groups else "with groups"
 
 
@@ -69,11 +69,11 @@ with st.grid(4, min_column_width=190):
         st.metric("At work", names.get(running[0].kind, running[0].kind) if running else NOTHING, icon=":material/bolt:")
         st.caption(plain(session.request_name(running[0])) if running else "Nothing is running")
     with st.container(border=True, height="stretch"):
-        st.metric("Best run", f"{best.scores['oof_rmse']:.3f}" if best else NOTHING, icon=":material/trophy:")
+        st.metric("Best run", f"{best.scores.oof_rmse:.3f}" if best else NOTHING, icon=":material/trophy:")
         if best is None:
             st.caption("No run on this data set yet")
         else:
-            st.caption(f"RMSE out of fold {grouping(best)}; constant {best.scores['constant_rmse']:.3f}")
+            st.caption(f"RMSE out of fold {grouping(best)}; constant {best.scores.constant_rmse:.3f}")
             if (flatters := flattered(best.scores)) is not None:
                 st.caption(f":orange[For a new {plain(flatters[0])} expect about {flatters[1]:.2f}]")
 
@@ -97,7 +97,7 @@ elif best is None:
         "The features are there. Train an ensemble and see how well it does on clips it has not heard.",
         "Train",
     )
-elif best.scores["oof_rmse"] >= best.scores["constant_rmse"]:
+elif best.scores.oof_rmse >= best.scores.constant_rmse:
     page, label = "train", "Train another"
     text = "The best run is no better than always saying the mean label. Other features, more clips or other labels may help."
 else:

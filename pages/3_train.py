@@ -32,7 +32,7 @@ def time_ahead(ensemble: EnsembleSettings, extraction: ExtractSettings) -> str:
 
 def draw_training(recorded: list[Recorded]) -> None:
     """The job so far, beside the best run that it can be compared with."""
-    training.draw_training(recorded, plan, best.scores["oof_rmse"] if best else None)
+    training.draw_training(recorded, plan, best.scores.oof_rmse if best else None)
 
 
 st.title("Train")

@@ -57,8 +57,8 @@ job = session.newest_of_run("explain", run)
 if job is not None and jobs.status(job) in jobs.ACTIVE:
     live.show_job(job)
 elif found is None and (job is None or not live.show_end(job)):
-    clips, members = run.record["dataset"]["train_clips"], run.scores["models"]
-    fits = len(members) * run.record["settings"]["ensemble"].get("repeats", 1)
+    clips, members = run.record.dataset.train_clips, run.scores.models
+    fits = len(members) * run.record.settings.ensemble.repeats
     st.markdown(
         f"See which columns move the predictions of {count(clips, 'clip')}: each is explained by the models that did not "
         f"train on it. It takes {about(5 + fits * min(clips, 1000) / 100)} and goes on when this page is closed."
@@ -72,7 +72,7 @@ if found is not None:
             color="blue",
             help="Each clip is explained by the models that did not train on it.",
         )
-        clips, trained = len(found.filenames), run.record["dataset"]["train_clips"]
+        clips, trained = len(found.filenames), run.record.dataset.train_clips
         drawn = "" if clips == trained else f", drawn from {trained:,}"
         st.caption(f"{count(clips, 'clip')}{drawn} · {len(found.members)} members · in the unit of the label", width="content")
     explain_view.look(run, found)

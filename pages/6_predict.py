@@ -25,7 +25,7 @@ def score(run_id: str, asked: dict[str, Any]) -> None:
 
 def copies_of(run: Run) -> int | None:
     """How many altered copies of each clip are heard too; None where it is as the run was trained."""
-    own = int(run.record["settings"]["ensemble"].get("tta", 0))
+    own = run.record.settings.ensemble.tta
     copies = st.number_input(
         SWITCHES["tta"],
         0,

@@ -58,8 +58,8 @@ if blending is not None and jobs.status(blending) in jobs.ACTIVE:
     live.show_job(blending)
 elif blending is not None and session.awaits(blending):
     live.show_end(blending)
-fingerprint = opened.record["dataset"]["fingerprint"]
-others = {run.id: run for run in reversed(runs) if run.id != opened.id and run.record["dataset"]["fingerprint"] == fingerprint}
+fingerprint = opened.record.dataset.fingerprint
+others = {run.id: run for run in reversed(runs) if run.id != opened.id and run.record.dataset.fingerprint == fingerprint}
 if not others:
     st.caption("No other run on the same data yet. Train one with other settings; then see whether it is better, or only luck.")
 else:
@@ -68,7 +68,7 @@ else:
     chosen = st.multiselect(
         f"Instead of {plain(opened.name)}",
         list(others),
-        format_func=lambda one: f"{called[one]} · RMSE {others[one].scores['oof_rmse']:.4f}",
+        format_func=lambda one: f"{called[one]} · RMSE {others[one].scores.oof_rmse:.4f}",
         key=session.COMPARED,
         on_change=session.keep_compared,
         persist_state="session",

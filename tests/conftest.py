@@ -98,12 +98,14 @@ def write_run(folder: Path, *, ensemble: dict[str, Any] | None = None, scores: d
     settings = {"members": ["svr", "ridge:mfcc:seed=7"], "folds": 3, "repeats": 2, "groups": None, "stratified": False, "seed": 42}
     settings |= ensemble or {}
     fits = settings["folds"] * settings["repeats"] * len(settings["members"])
-    models: dict[str, Any] = {"svr": {"oof_rmse": 0.7, "fold_rmse": [1, 2, 3, 4, 5, 6]}, "ridge:mfcc:seed=7": {"oof_rmse": 0.9}}
+    folds = settings["folds"] * settings["repeats"]
+    by_fold = {"fold_rmse": [float(number + 1) for number in range(folds)], "fold_rmse_mean": (folds + 1) / 2, "fold_rmse_std": 1.5}
+    rmse = {"svr": 0.7, "ridge:mfcc:seed=7": 0.9}
     whole = {
         "run_id": folder.name,
         "created": "2026-11-23T10:00:00.000000+00:00",
         "versions": {"earmark": "1.0"},
-        "dataset": {"name": "loudness", "fingerprint": "0123456789ab", "train_clips": 6},
+        "dataset": {"path": "/nowhere/loudness", "name": "loudness", "fingerprint": "0123456789ab", "train_clips": 6},
         "settings": {
             "layout": {"label_column": None},
             "extract": {"features": ["mfcc"], "max_seconds": 45.0},
@@ -114,11 +116,18 @@ def write_run(folder: Path, *, ensemble: dict[str, Any] | None = None, scores: d
         "scores": {
             "oof_rmse": 0.5,
             "oof_rmse_by_repeat": [0.4, 0.6],
-            "fold_rmse": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
+            "oof_mae": 0.375,
+            "oof_pearson": 0.875,
+            "oof_r2": 0.75,
+            "fold_rmse": [(number + 1) / 10 for number in range(folds)],
+            "fold_rmse_mean": 0.35,
+            "fold_rmse_std": 0.125,
             "constant_rmse": 1.5,
             "leak_gap": 0.25,
-            "models": {name: models.get(name, {"oof_rmse": 1.0}) for name in settings["members"]},
+            "models": {name: {"oof_rmse": rmse.get(name, 1.0)} | by_fold for name in settings["members"]},
             "blend": {"svr": 0.75, "ridge:mfcc:seed=7": 0.25},
+            "interval_coverage": 0.9,
+            "interval": {"level": 0.9, "mean_width": 2.5},
             "self_test": None,
             "badges": {"oof_rmse": "nested", "interval_coverage": "out-of-fold"},
         }

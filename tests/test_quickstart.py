@@ -98,6 +98,6 @@ def test_a_multimodal_model_comes_with_its_error_and_its_predictions(tmp_path):
     model, best_rmse, predictions = train_multimodal_model(
         dataset=write_dataset(tmp_path / "loudness", 8, test=3), settings=settings, workspace=tmp_path / "ws"
     )
-    assert best_rmse == model.scores["oof_rmse"] > 0
+    assert best_rmse == model.scores.oof_rmse > 0
     assert predictions.shape == (3,)
     assert ((predictions >= 1) & (predictions <= 6)).all()

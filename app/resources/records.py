@@ -98,7 +98,7 @@ def judged(run: Run, other: Run) -> tuple[Verdict | None, str | None]:
     if why_not := comparable(run, other):
         return None, why_not
     first, second = load_oof(run), load_oof(other)
-    minutes = (other.record["seconds"] - run.record["seconds"]) / 60
+    minutes = (other.record.seconds - run.record.seconds) / 60
     groups = first.groups if any(first.groups) else None
     return paired_verdict(first.labels, first.predictions, second.predictions, groups=groups, minutes=minutes), None
 

@@ -125,7 +125,7 @@ def _by_group(run: Run, oof: pd.DataFrame, rows: Sequence[Row], repeating: Seque
     if not options:
         st.caption("Nothing groups these clips: no column of the table has several clips for one value.")
         return
-    chosen_by = run.record["settings"]["ensemble"].get("groups")
+    chosen_by = run.record.settings.ensemble.group_by
     name = st.segmented_control(
         "Group by",
         options,

@@ -35,7 +35,7 @@ _CONFIG = {"displayModeBar": False}
 @errors_in_words()
 def look(run: Run, found: Explanation) -> None:
     """Three views of an explanation: all features, one feature, one clip."""
-    known = definitions(run.record["settings"]["extract"]["features"])
+    known = definitions(run.record.settings.extract.features)
     st.markdown(plain(summary(found)))
     views = st.tabs(list(_VIEWS), key="explain_view", on_change="rerun", bind="query-params")
     if views[0].open:
@@ -316,7 +316,7 @@ def _value(found: Explanation, row: int, place: int, known: dict[str, Column]) -
 def _player(run: Run, clip: str) -> None:
     path: Path | None = session.clips_of(run).get(clip)
     if path is None or not path.is_file():
-        name = run.record["dataset"].get("path") or run.record["dataset"]["name"]
+        name = run.record.dataset.path or run.record.dataset.name
         st.caption(f"Audio unavailable: the clip is no longer in the data set {plain(str(name))}.")
     else:
         st.audio(str(path))

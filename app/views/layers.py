@@ -24,10 +24,10 @@ _DATA = ("dataset", "layout", "encoder", "groups")
 
 def show_layers(run: Run) -> None:
     """For each encoder of a run: its layers scored one by one, or the button that starts it."""
-    settings = run.record["settings"]
-    encoders = [of.stored for of in map(parse_set, settings["extract"]["features"]) if of.base == ENCODER]
-    if run.is_finetuned and settings["finetune"]["audio"] != "none":
-        encoders.append(f"{ENCODER}:{settings['finetune']['audio_model']}")
+    settings = run.record.settings
+    encoders = [of.stored for of in map(parse_set, settings.extract.features) if of.base == ENCODER]
+    if settings.finetune is not None and settings.finetune["audio"] != "none":
+        encoders.append(f"{ENCODER}:{settings.finetune['audio_model']}")
     for encoder in dict.fromkeys(encoders):
         with st.expander(plain(f"Layers of {encoder}"), icon=":material/layers:", expanded=True):
             _one(run, encoder)
@@ -35,19 +35,17 @@ def show_layers(run: Run) -> None:
 
 def layers_request(run: Run, encoder: str) -> dict[str, Any]:
     """The request of a job that scores each layer, on the data, groups and folds of the run."""
-    settings = run.record["settings"]
-    extract = {name: settings["extract"][name] for name in _KEYS if name in settings["extract"]}
-    ensemble = settings["ensemble"]
+    settings, ensemble = run.record.as_json()["settings"], run.record.settings.ensemble
     return {
-        "dataset": run.record["dataset"]["path"],
+        "dataset": run.record.dataset.path,
         "layout": settings["layout"],
         "encoder": encoder,
-        "extract": extract,
+        "extract": {name: settings["extract"][name] for name in _KEYS if name in settings["extract"]},
         "heads": None,
-        "groups": ensemble.get("groups"),
-        "folds": ensemble.get("folds"),
+        "groups": ensemble.group_by,
+        "folds": ensemble.folds,
         "repeats": None,
-        "seed": ensemble.get("seed"),
+        "seed": ensemble.seed,
     }
 
 

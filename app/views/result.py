@@ -18,6 +18,7 @@ from app.words import BADGES, SWITCHES, VERDICTS, changed_since, count, duration
 from core.data.dataset import Dataset
 from core.events import RoundsScored, StepDone
 from core.runs import BLEND, ENSEMBLE, FINETUNE, Run
+from core.runs.schema import LeakRecord, Scores
 
 _REPEATS_NAMED = 4
 _NEXT = (
@@ -54,7 +55,7 @@ def show_run(run: Run, dataset: Dataset) -> None:
     _head(run)
     _warnings(run, repeating)
     _scores(run.scores)
-    _leak_gap(run.scores.get("leak"))
+    _leak_gap(run.scores.leak)
     _verdicts(run.scores, "The blend beside each run" if run.kind == BLEND else "Switches")
     oof = None
     with errors_in_words():
@@ -66,7 +67,7 @@ def show_run(run: Run, dataset: Dataset) -> None:
             _networks(run) if run.is_finetuned else _blend(run)
         if oof is not None:
             with st.container():
-                show_coverage(oof, run.scores["interval"]["level"])
+                show_coverage(oof, run.scores.interval.level)
     if not run.is_finetuned:
         _members(run)
     _downloads(run)
@@ -76,9 +77,9 @@ def show_run(run: Run, dataset: Dataset) -> None:
 
 
 def _head(run: Run) -> None:
-    settings = run.record["settings"]["ensemble"]
-    kind = {FINETUNE: "fine-tuned", BLEND: "blend of runs"}.get(run.kind) or settings["preset"]
-    clips, took = count(run.record["dataset"]["train_clips"], "clip"), duration(run.record["seconds"])
+    settings = run.record.settings.ensemble
+    kind = {FINETUNE: "fine-tuned", BLEND: "blend of runs"}.get(run.kind) or str(settings.preset)
+    clips, took = count(run.record.dataset.train_clips, "clip"), duration(run.record.seconds)
     st.subheader("Result")
     st.caption(" · ".join([plain(run.id), clips, plain(fold_plan(settings)), kind, took]))
 
@@ -94,17 +95,17 @@ def _next_steps(run: Run) -> None:
 
 def _curves(run: Run) -> None:
     """Curves of the training: rounds of boosting, or losses and epochs of a fine-tuning."""
-    events, settings = [recorded.event for recorded in resources.events(run.folder / "events.jsonl")], run.record["settings"]
+    events, settings = [recorded.event for recorded in resources.events(run.folder / "events.jsonl")], run.record.settings
     if any(isinstance(event, RoundsScored) for event in events):
         with st.expander("Rounds of boosting", icon=":material/show_chart:", expanded=True):
-            draw_rounds(events, settings["ensemble"]["members"], settings["ensemble"]["folds"])
+            draw_rounds(events, settings.ensemble.members, settings.ensemble.folds)
     if run.is_finetuned and any(isinstance(event, StepDone) for event in events):
         with st.expander("Losses and epochs", icon=":material/show_chart:", expanded=True):
-            draw_curves(events, settings["finetune"])
+            draw_curves(events, settings.finetune or {})
 
 
 def _set_aside(run: Run) -> None:
-    clips = run.record["set_aside"]
+    clips = [clip.model_dump() for clip in run.record.set_aside]
     if clips:
         with st.expander(f"{count(len(clips), 'clip')} set aside", icon=":material/warning:"):
             st.dataframe(pd.DataFrame(clips), hide_index=True, key="run_set_aside", alt="Clips that were set aside")
@@ -115,19 +116,19 @@ def _blend(run: Run) -> None:
     scores = run.scores
     st.markdown("**Weights of the blend**")
     table = pd.DataFrame(
-        [(name, scores["blend"].get(name, 0.0), its["oof_rmse"]) for name, its in scores["models"].items()],
+        [(name, scores.blend.get(name, 0.0), member.oof_rmse) for name, member in scores.models.items()],
         columns=["member", "weight", "oof_rmse"],
     )
     st.altair_chart(training.member_weights(table), key="member_weights", alt="Weight of each member in the blend")
-    words = _blend_words(scores.get("blend_rules", {}), run.record["settings"]["ensemble"])
+    words = _blend_words(scores.blend_rules, run.record.as_json()["settings"]["ensemble"])
     st.caption("All runs have the same weight." if run.kind == BLEND else words)
 
 
 def _networks(run: Run) -> None:
     """RMSE and chosen epoch of each fold's network, and which parameters were trained."""
     st.markdown("**Folds**")
-    scores, settings = run.scores, run.record["settings"]["finetune"]
-    epochs = run.record.get("epochs") or [None] * len(scores["fold_rmse"])
+    scores, settings = run.record.as_json()["scores"], run.record.settings.finetune or {}
+    epochs = run.record.epochs or [None] * len(scores["fold_rmse"])
     frame = pd.DataFrame(
         [(number + 1, rmse, epoch) for number, (rmse, epoch) in enumerate(zip(scores["fold_rmse"], epochs, strict=True))],
         columns=["fold", "rmse", "epoch"],
@@ -174,9 +175,9 @@ def network_words(settings: dict[str, Any]) -> str:
 
 
 def _warnings(run: Run, repeating: Sequence[str]) -> None:
-    scores, record = run.scores, run.record
+    scores, record = run.record.as_json()["scores"], run.record.as_json()
     leak, proposals = scores.get("leak"), record.get("proposed_groups", [])
-    flatters = flattered(scores)
+    flatters = flattered(run.scores)
     if leak is not None and flatters is not None:
         name, expect = flatters
         st.warning(
@@ -217,15 +218,15 @@ def _warnings(run: Run, repeating: Sequence[str]) -> None:
         )
 
 
-def _scores(scores: dict[str, Any]) -> None:
-    gain = 1 - scores["oof_rmse"] / scores["constant_rmse"]
-    by_repeat = scores.get("oof_rmse_by_repeat", [])
+def _scores(scores: Scores) -> None:
+    gain = 1 - scores.oof_rmse / scores.constant_rmse
+    by_repeat = scores.oof_rmse_by_repeat
     spread = ""
     if len(by_repeat) > _REPEATS_NAMED:
         spread = f"{min(by_repeat):.3f} to {max(by_repeat):.3f} in {len(by_repeat)} repeats"
     elif len(by_repeat) > 1:
         spread = "by repeat " + ", ".join(f"{value:.3f}" for value in by_repeat)
-    interval = scores["interval"]
+    interval = scores.interval
     with st.grid(3, min_column_width=220):
         _score(scores, "oof_rmse", "Out-of-fold RMSE", f"{abs(gain):.0%} {'below' if gain > 0 else 'above'} the baseline", spread)
         _score(scores, "constant_rmse", "Baseline RMSE", "predicts the mean of the training labels")
@@ -233,7 +234,7 @@ def _scores(scores: dict[str, Any]) -> None:
             scores,
             "interval_coverage",
             "Interval coverage",
-            f"{interval['level']:.0%} asked for; mean width {interval['mean_width']:.3g}",
+            f"{interval.level:.0%} asked for; mean width {interval.mean_width:.3g}",
             percent=True,
         )
         _score(scores, "oof_mae", "MAE", "mean absolute error")
@@ -241,8 +242,8 @@ def _scores(scores: dict[str, Any]) -> None:
         _score(scores, "oof_r2", "R²", "share of the label variance explained")
 
 
-def _score(scores: dict[str, Any], name: str, label: str, *notes: str, percent: bool = False) -> None:
-    value, badge = scores[name], scores["badges"].get(name)
+def _score(scores: Scores, name: str, label: str, *notes: str, percent: bool = False) -> None:
+    value, badge = getattr(scores, name), scores.badges.get(name)
     with st.container(border=True, height="stretch"):
         shown = "undefined" if value is None else f"{value:.1%}" if percent else f"{value:.4f}"
         with st.container(horizontal=True, vertical_alignment="top", horizontal_alignment="distribute"):
@@ -253,30 +254,30 @@ def _score(scores: dict[str, Any], name: str, label: str, *notes: str, percent: 
         st.caption("  \n".join(plain(note) for note in notes if note))
 
 
-def _leak_gap(leak: dict[str, Any] | None) -> None:
+def _leak_gap(leak: LeakRecord | None) -> None:
     if leak is None:
         st.caption("No leak gap: nothing was found that ties clips together.")
     else:
-        leak_words(leak["random_rmse"], leak["grouped_rmse"], leak["groups"], chosen=leak["chosen"])
+        leak_words(leak.random_rmse, leak.grouped_rmse, leak.groups, chosen=leak.chosen)
 
 
-def _verdicts(scores: dict[str, Any], title: str) -> None:
+def _verdicts(scores: Scores, title: str) -> None:
     """Verdicts of the switches, or of a blend; and the self-test."""
-    verdicts, self_test = scores.get("verdicts") or {}, scores.get("self_test")
+    verdicts, self_test = scores.verdicts, scores.self_test
     if not verdicts and self_test is None:
         return
     st.markdown(f"**{title}**")
     for name, verdict in verdicts.items():
-        colour, icon = VERDICTS[verdict["verdict"]]
+        colour, icon = VERDICTS[verdict.verdict]
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.badge(verdict["verdict"], icon=icon, color=colour)  # type: ignore[arg-type]
-            sentence = verdict["sentence"].removeprefix(verdict["verdict"]).strip()  # the badge has said it
+            st.badge(verdict.verdict, icon=icon, color=colour)  # type: ignore[arg-type]
+            sentence = verdict.sentence.removeprefix(verdict.verdict).strip()  # the badge has said it
             st.markdown(plain(f"{SWITCHES.get(name, name.capitalize())}, {sentence}"), width="content")
     if self_test is not None:
-        _self_test(self_test["ratio"], passed=self_test["passed"])
+        _self_test(self_test.ratio, passed=self_test.passed)
     if verdicts:
         names = ["difference", "low", "high", "verdict"]
-        rows = [(SWITCHES.get(switch, switch), *(verdict[name] for name in names)) for switch, verdict in verdicts.items()]
+        rows = [(SWITCHES.get(switch, switch), *(getattr(verdict, name) for name in names)) for switch, verdict in verdicts.items()]
         frame = pd.DataFrame(rows, columns=["switch", *names])
         st.altair_chart(training.verdicts(frame), key="verdicts", alt="Change of the RMSE by each switch, with its interval")
 
@@ -306,17 +307,16 @@ def _blend_words(rules: dict[str, int], settings: dict[str, Any]) -> str:
 
 def _members(run: Run) -> None:
     """Weight, RMSE and feature sets of each member of an ensemble, or of each run of a blend."""
-    is_blend, scores, settings = run.kind == BLEND, run.scores, run.record["settings"]["ensemble"]
-    sets = run.record["settings"]["extract"]["features"]
-    folds, repeats = settings["folds"], settings.get("repeats", 1)
+    is_blend, scores, settings = run.kind == BLEND, run.scores, run.record.settings
+    folds, repeats = settings.ensemble.folds, settings.ensemble.repeats
     places = [f"fold {training.place(repeat, fold, repeats)}" for repeat in range(repeats) for fold in range(folds)]
     rows = [
-        [name, scores["blend"].get(name), its["oof_rmse"], its["fold_rmse_mean"], its["fold_rmse_std"], _chosen(its["sets"], sets),
-         *its["fold_rmse"]]
-        for name, its in scores["models"].items()
+        [name, scores.blend.get(name), member.oof_rmse, member.fold_rmse_mean, member.fold_rmse_std,
+         _chosen(member.sets, settings.extract.features), *member.fold_rmse]
+        for name, member in scores.models.items()
     ]  # fmt: skip
     whole = "blend" if is_blend else "ensemble"
-    rows.append([whole, 1.0, scores["oof_rmse"], scores["fold_rmse_mean"], scores["fold_rmse_std"], "", *scores["fold_rmse"]])
+    rows.append([whole, 1.0, scores.oof_rmse, scores.fold_rmse_mean, scores.fold_rmse_std, "", *scores.fold_rmse])
     frame = pd.DataFrame(rows, columns=["member", "weight", "RMSE", "mean", "std", "sets", *places])
     number = st.column_config.NumberColumn
     formats: dict[str, Any] = {name: number(format="%.4f") for name in places}
@@ -351,7 +351,7 @@ def _go(run_id: str, page: str) -> None:
 def _downloads(run: Run) -> None:
     """Buttons for the files of a run."""
     files = {
-        "Submission": (run.record["submission"], "text/csv", ""),
+        "Submission": (run.record.submission, "text/csv", ""),
         "Out-of-fold predictions": (run.folder / "oof.csv", "text/csv", f"oof_{run.id}.csv"),
         "Each repeat, NumPy": (run.folder / "oof_repeats.npz", "application/octet-stream", f"oof_{run.id}.npz"),
         "Test intervals": (run.folder / "test_predictions.csv", "text/csv", f"test_{run.id}.csv"),
@@ -383,7 +383,7 @@ def _downloads(run: Run) -> None:
             )
     if run.kind == BLEND:
         st.caption("A blend has no models of its own: download those of its runs from their pages.")
-    if not run.record["submission"]:
+    if not run.record.submission:
         why_not = "not all of its runs have one on the same clips" if run.kind == BLEND else "this data set has no test table"
         st.caption(f"No submission: {why_not}.")
 
@@ -393,6 +393,6 @@ def models_zip(run: Run) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(run.folder / "run.json", f"{run.id}/run.json")
-        for name in run.record["model_files"]:
+        for name in run.record.model_files:
             archive.write(run.models / name, f"{run.id}/models/{name}")
     return packed.getvalue()

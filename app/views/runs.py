@@ -41,14 +41,14 @@ def matching(runs: Sequence[Run], words: str) -> list[Run]:
     """Runs whose name, id, notes, data set, members, encoders or groups hold all the words."""
 
     def text(run: Run) -> str:
-        ensemble, finetune = run.record["settings"]["ensemble"], run.record["settings"].get("finetune", {})
+        ensemble, finetune = run.record.settings.ensemble, run.record.settings.finetune or {}
         parts = [
             run.id,
             run.name,
             run.notes,
-            str(run.record["dataset"].get("name") or ""),
-            *ensemble["members"],
-            str(ensemble.get("groups") or ""),
+            run.record.dataset.name,
+            *ensemble.members,
+            ensemble.group_by or "",
             *(str(finetune.get(name) or "") for name in ("audio_model", "text_model", "text")),
         ]
         return " ".join(parts).lower()
@@ -70,12 +70,11 @@ def table(runs: Sequence[Run], among: Sequence[Run]) -> None:
         kinds.setdefault(ranked_with(run), []).append(run)
     for number, (kind, some) in enumerate(kinds.items()):
         newest, key = some[0], f"runs_{number}_{kind[0][:8]}_{kind[1]}"
-        ordered = sorted(some, key=lambda run: float(run.scores["oof_rmse"]))
-        groups = newest.record["settings"]["ensemble"].get("groups")
+        ordered = sorted(some, key=lambda run: run.scores.oof_rmse)
+        groups = newest.record.settings.ensemble.group_by
         folds = f"folds grouped by {groups}" if groups else "folds without groups"
-        data, clips = str(newest.record["dataset"].get("name") or "a data set"), newest.record["dataset"].get("train_clips")
-        told = [] if clips is None else [count(clips, "clip")]
-        st.markdown(" · ".join([f"**{plain(data)}**", *told, plain(folds), count(len(some), "run")]))
+        data = newest.record.dataset
+        st.markdown(" · ".join([f"**{plain(data.name)}**", count(data.train_clips, "clip"), plain(folds), count(len(some), "run")]))
         frame = pd.DataFrame([_row(run, rows[run.id]) for run in ordered])
         st.dataframe(
             frame,
@@ -113,7 +112,7 @@ _COLUMNS: dict[str, Any] = {
 
 
 def _row(run: Run, row: dict[str, Any]) -> dict[str, Any]:
-    coverage, constant = run.scores.get("interval_coverage"), run.scores.get("constant_rmse")
+    constant = run.scores.constant_rmse
     return {
         "best": "best" if row["best"] else "",
         "run": run.name,
@@ -121,11 +120,11 @@ def _row(run: Run, row: dict[str, Any]) -> dict[str, Any]:
         "badge": row["badge"],
         "below": 100 * (1 - row["oof_rmse"] / constant) if constant else None,
         "leak_gap": row["leak_gap"],
-        "coverage": None if coverage is None else 100 * coverage,
+        "coverage": 100 * run.scores.interval_coverage,
         "members": row["members"],
         "plan": row["plan"],
         "clips": row["clips"],
-        "minutes": None if row["seconds"] is None else row["seconds"] / 60,
+        "minutes": row["seconds"] / 60,
         "created": pd.to_datetime(row["created"]),
         "notes": run.notes,
     }
@@ -207,21 +206,19 @@ def show(run: Run, trained_here: bool) -> None:
             if st.button("Delete", icon=":material/delete:", key="delete_run"):
                 ask_to_delete(run)
     with st.expander("Settings and versions", icon=":material/tune:"):
-        flat = flatten({"settings": run.record["settings"], "versions": run.record.get("versions", {})})
+        flat = flatten({"settings": run.record.as_json()["settings"], "versions": run.record.versions})
         frame = pd.DataFrame([(name, _said(value)) for name, value in flat.items()], columns=["Setting", "Value"])
         st.dataframe(frame, hide_index=True, key="run_settings", alt="Settings of the run and versions of what computed it")
 
 
 def _figures(run: Run) -> None:
-    scores, clips, seconds = run.scores, run.record["dataset"].get("train_clips"), run.record.get("seconds")
-    told = [plain(run.id), plain(fold_plan(run.record["settings"]["ensemble"]))]
-    told += [] if clips is None else [count(clips, "clip")]
-    told += [] if seconds is None else [duration(seconds)]
-    st.caption(" · ".join(told))
+    record, scores = run.record, run.scores
+    facts = [plain(run.id), plain(fold_plan(record.settings.ensemble)), count(record.dataset.train_clips, "clip")]
+    st.caption(" · ".join([*facts, duration(record.seconds)]))
     shown = {"oof_rmse": "RMSE out of fold", "constant_rmse": "Constant", "oof_mae": "MAE", "oof_pearson": "Pearson"}
     with st.grid(2, min_column_width=180):
         for name, label in shown.items():
-            value, badge = scores.get(name), scores.get("badges", {}).get(name)
+            value, badge = getattr(scores, name), scores.badges.get(name)
             with st.container(border=True):
                 st.metric(label, "undefined" if value is None else f"{value:.4f}")
                 if badge in BADGES:
@@ -270,8 +267,9 @@ def whole(run: Run) -> bytes:
         for path in files:
             if path.is_file() and not path.name.startswith("."):
                 archive.write(path, Path(run.id) / path.relative_to(run.folder))
-        if run.record.get("submission") and Path(run.record["submission"]).is_file():
-            archive.write(run.record["submission"], Path(run.id) / Path(run.record["submission"]).name)
+        submission = run.record.submission
+        if submission and Path(submission).is_file():
+            archive.write(submission, Path(run.id) / Path(submission).name)
     return packed.getvalue()
 
 
@@ -325,7 +323,7 @@ def _offer_blend(some: Sequence[Run]) -> None:
         return
     names = sorted(run.id for run in some)
     blends = (run for run in resources.runs(session.workspace().jobs) if run.kind == BLEND)
-    there = next((run for run in blends if sorted(run.record["settings"]["ensemble"]["members"]) == names), None)
+    there = next((run for run in blends if sorted(run.record.settings.ensemble.members) == names), None)
     if there is not None:
         if st.button("Open their blend", icon=":material/call_merge:", key="open_blend"):
             session.open_run(there.id)
@@ -349,7 +347,7 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
 
 def differing(runs: Sequence[Run]) -> pd.DataFrame:
     """A row for each setting that is not the same in all runs, a column for each run; what all of them have stands first."""
-    flat = [flatten(run.record["settings"]) for run in runs]
+    flat = [flatten(run.record.as_json()["settings"]) for run in runs]
     names = list(dict.fromkeys(name for one in flat for name in one))
     names.sort(key=lambda name: not all(name in one for one in flat))
     rows = [[name, *(_said(one.get(name)) for one in flat)] for name in names if len({_said(one.get(name)) for one in flat}) > 1]
@@ -360,9 +358,9 @@ def fold_table(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
     """RMSE of each run on each fold, and the folds in order; a fold after its repeat where there are several."""
     rows, places, called = [], [], labels(runs)
     for run in runs:
-        folds = run.record["settings"]["ensemble"]["folds"]
-        several = len(run.scores["fold_rmse"]) > folds
-        for number, error in enumerate(run.scores["fold_rmse"]):
+        folds = run.record.settings.ensemble.folds
+        several = len(run.scores.fold_rmse) > folds
+        for number, error in enumerate(run.scores.fold_rmse):
             place = f"{number // folds + 1}.{number % folds + 1}" if several else str(number + 1)
             places.append(place)
             rows.append((called[run.id], place, error))

@@ -55,7 +55,7 @@ def bring(run: Run, folder: Path) -> Brought:
     source = st.segmented_control(
         "Clips", SOURCES, default=SOURCES[0], required=True, key="predict_source", persist_state="session"
     )
-    seconds = float(run.record["settings"]["extract"]["max_seconds"])
+    seconds = run.record.settings.extract.max_seconds
     if source == SOURCES[1]:
         recording = st.audio_input("Record a clip", sample_rate=44100, key="predict_recording", label_visibility="collapsed")
         st.caption(
@@ -121,8 +121,8 @@ def show(run: Run, result: dict[str, Any], name: str) -> None:
 
 def evaluation(run: Run, found: dict[str, Any], scored: Sequence[dict[str, Any]]) -> None:
     """Scores on labelled clips that the run was not trained on, and label against prediction."""
-    level = run.scores["interval"]["level"]
-    scores, places = found["scores"], decimals(run.scores["oof_rmse"]) + 1
+    level = run.scores.interval.level
+    scores, places = found["scores"], decimals(run.scores.oof_rmse) + 1
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**Against the labels**")
         st.badge(
@@ -162,7 +162,7 @@ def evaluation(run: Run, found: dict[str, Any], scored: Sequence[dict[str, Any]]
 @errors_in_words()
 def many_clips(run: Run, scored: Sequence[dict[str, Any]]) -> None:
     """Predictions among the training labels, all clips as a table, and the one that is clicked."""
-    level, rmse = run.scores["interval"]["level"], run.scores["oof_rmse"]
+    level, rmse = run.scores.interval.level, run.scores.oof_rmse
     frame = as_table(scored)
     labels = resources.training_labels(run)
     if len(frame) <= _MANY:
@@ -213,7 +213,7 @@ def one_clip(run: Run, one: dict[str, Any]) -> None:
 
 
 def _in_full(run: Run, one: dict[str, Any], place: int) -> None:
-    places, level = decimals(run.scores["oof_rmse"]), run.scores["interval"]["level"]
+    places, level = decimals(run.scores.oof_rmse), run.scores.interval.level
     labels = resources.training_labels(run)
     with st.container(border=True):
         sides = st.grid(2, min_column_width=320)
@@ -251,7 +251,7 @@ def _neighbourhood(run: Run, one: dict[str, Any], around: Neighbourhood, place: 
             + (f" The furthest {len(around.outside)}:" if around.outside_count > len(around.outside) else "")
         )
         if around.outside:
-            known = definitions(run.record["settings"]["extract"]["features"])
+            known = definitions(run.record.settings.extract.features)
             far = far_table(around.outside, known)
             st.dataframe(
                 far if far["unit"].any() else far.drop(columns="unit"),
@@ -467,11 +467,11 @@ def _from_table(table: str, clips: tuple[str, ...], layout: Layout | None) -> Br
 
 
 def _error_words(run: Run) -> None:
-    error = run.scores["oof_rmse"]
-    badge = run.scores.get("badges", {}).get("oof_rmse")
+    error = run.scores.oof_rmse
+    badge = run.scores.badges.get("oof_rmse")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
-            f"Scored by run {plain(run.name)} on {plain(run.record['dataset']['name'])}, whose error is RMSE {error:.4f}.",
+            f"Scored by run {plain(run.name)} on {plain(run.record.dataset.name)}, whose error is RMSE {error:.4f}.",
             width="content",
         )
         if badge in BADGES:

@@ -25,6 +25,7 @@ from core.cli.console import (
     print_prediction,
     print_problems,
     print_run,
+    run_line,
 )
 from core.errors import EarmarkError, JobError, ParameterError, RunError
 from core.jobs.runner import Cancelled, perform
@@ -167,10 +168,8 @@ def train(options: argparse.Namespace) -> int:
     run = find_run(_do("train", request, workspace)["run_id"], workspace.jobs)
     print_run(run, out=sys.stderr if options.json else sys.stdout)
     if options.json:
-        scores, record = run.scores, run.record
-        line = {"run_id": run.id} | {name: value for name, value in scores.items() if name != "models"}
-        line["models"] = {name: {"oof_rmse": model["oof_rmse"]} for name, model in scores["models"].items()}
-        print_json(line | {"submission": record["submission"], "seconds": record["seconds"]})
+        models = {name: {"oof_rmse": model.oof_rmse} for name, model in run.scores.models.items()}
+        print_json(run_line(run) | {"models": models, "submission": run.record.submission, "seconds": run.record.seconds})
     return 0
 
 
@@ -193,8 +192,7 @@ def finetune(options: argparse.Namespace) -> int:
     run = find_run(_do("finetune", request, workspace)["run_id"], workspace.jobs)
     print_run(run, out=sys.stderr if options.json else sys.stdout)
     if options.json:
-        line = {"run_id": run.id} | {name: value for name, value in run.scores.items() if name != "models"}
-        print_json(line | {"submission": run.record["submission"], "seconds": run.record["seconds"]})
+        print_json(run_line(run) | {"submission": run.record.submission, "seconds": run.record.seconds})
     return 0
 
 
@@ -213,8 +211,7 @@ def blend(options: argparse.Namespace) -> int:
     run = find_run(_do("blend", {"runs": names}, workspace)["run_id"], workspace.jobs)
     print_run(run, out=sys.stderr if options.json else sys.stdout)
     if options.json:
-        line = {"run_id": run.id} | {name: value for name, value in run.scores.items() if name != "models"}
-        print_json(line | {"submission": run.record["submission"]})
+        print_json(run_line(run) | {"submission": run.record.submission})
     return 0
 
 
@@ -226,10 +223,13 @@ def tune(options: argparse.Namespace) -> int:
 
 def runs(options: argparse.Namespace) -> int:
     """List the finished runs."""
-    from core.runs import list_runs
+    from core.runs import list_runs, unreadable_runs
     from core.runs.leaderboard import leaderboard, table_lines
 
-    rows = leaderboard(list_runs(_workspace(options).jobs))
+    jobs_folder = _workspace(options).jobs
+    rows = leaderboard(list_runs(jobs_folder))
+    for _, reason in unreadable_runs(jobs_folder):
+        print(f"warning: {reason}", file=sys.stderr)
     if options.json:
         print_json({"runs": rows})
     else:
@@ -249,7 +249,7 @@ def compare(options: argparse.Namespace) -> int:
         raise ParameterError(f"{before.id} and {after.id} cannot be compared: {why_not}")
     one, other = load_oof(before), load_oof(after)
     groups = one.groups if any(one.groups) else None
-    minutes = (after.record["seconds"] - before.record["seconds"]) / 60
+    minutes = (after.record.seconds - before.record.seconds) / 60
     verdict = paired_verdict(one.labels, one.predictions, other.predictions, groups=groups, minutes=minutes)
     differences = settings_difference(before, after)
     if options.json:
@@ -281,7 +281,7 @@ def evaluate(options: argparse.Namespace) -> int:
     print(f"run {run.id} on {len(found.rows)} labelled clips of {dataset.name} that it was not trained on")
     for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
         print(f"  {name:14} {value:.4f}")
-    print(f"  {'oof_rmse':14} {run.scores['oof_rmse']:.4f}  (what training said)")
+    print(f"  {'oof_rmse':14} {run.scores.oof_rmse:.4f}  (what training said)")
     print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
     if found.trained_on:
         print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.events import (
@@ -30,13 +30,13 @@ from core.events import (
     Warned,
     ignore,
 )
-from core.runs import BLEND
 from core.workspace import to_json
 
 if TYPE_CHECKING:
     from core.data.dataset import Problem
     from core.insight.explain import Explanation
     from core.runs import Run
+    from core.runs.schema import MemberScore, Scores
     from core.tasks.score import Evaluation, Prediction
 
 _TOP = 15  # columns named for people
@@ -147,7 +147,7 @@ def print_problems(problems: Iterable["Problem"]) -> None:
         some = [problem for problem in ordered if problem.level == level]
         if some:
             print(f"{len(some)} {title}:")
-            _print_some([f"{problem.file}: {problem.reason}" for problem in some], out=sys.stdout)
+            print("\n".join(_first([f"{problem.file}: {problem.reason}" for problem in some])))
 
 
 def print_prediction(one: "Prediction") -> None:
@@ -177,81 +177,96 @@ def print_evaluation(found: "Evaluation | None", why_not: str | None = None) -> 
         print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")
 
 
-def _print_some(lines: Sequence[str], out: Any) -> None:
-    for line in lines[:_SHOWN]:
-        print(f"  {line}", file=out)
-    if len(lines) > _SHOWN:
-        print(f"  ... and {len(lines) - _SHOWN} more", file=out)
+def _first(lines: Sequence[str]) -> list[str]:
+    more = [f"  ... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return [f"  {line}" for line in lines[:_SHOWN]] + more
 
 
 def print_run(run: "Run", out: Any) -> None:
     """Scores of a run by fold and model, and where its files are."""
-    scores, record = run.scores, run.record
+    record = run.record
+    lines = [_headline(run), "", *_score_table(run), "", *_score_lines(run), *_doubt_lines(run), *_test_lines(run)]
+    if record.set_aside:
+        lines.append(f"  {len(record.set_aside)} clips set aside:")
+        lines += _first([f"  {problem.file}: {problem.reason}" for problem in record.set_aside])
+    lines.append("")
+    if record.submission:
+        lines.append(f"  submission  {record.submission}")
+    lines += [f"  run         {run.folder}", f"  {record.seconds:.1f} s"]
+    print("\n".join(lines), file=out)
 
-    def tell(text: str = "") -> None:
-        print(text, file=out)
 
-    settings, data = record["settings"]["ensemble"], record["dataset"]
-    grouped = f"grouped by {settings['groups']}" if settings["groups"] else "without groups"
-    kind = "stratified folds" if settings["stratified"] else "folds"
-    if run.is_finetuned:
-        of = record["settings"]["finetune"]
-        how = f"audio {of['audio']}, text {of['text']}, fusion {of['fusion']}"
+def run_line(run: "Run") -> dict[str, Any]:
+    """Id and scores of a run for programs, members left out."""
+    return {"run_id": run.id} | {name: value for name, value in run.record.as_json()["scores"].items() if name != "models"}
+
+
+def _headline(run: "Run") -> str:
+    from core.runs import BLEND
+
+    data, plan, finetune = run.record.dataset, run.record.settings.ensemble, run.record.settings.finetune
+    grouped = f"grouped by {plan.group_by}" if plan.group_by else "without groups"
+    kind = "stratified folds" if plan.stratified else "folds"
+    if finetune is not None:
+        how = f"audio {finetune['audio']}, text {finetune['text']}, fusion {finetune['fusion']}"
     else:
-        how = "equal blend of runs" if run.kind == BLEND else f"{settings['preset']} preset"
-    plan = f"{settings['repeats']} x {settings['folds']} {kind} {grouped}, {how}"
-    tell(f"run {run.id}: {data['train_clips']} clips of {data['name']}, {plan}")
-    tell()
-    folds = settings["folds"]
-    width = max(14, *(len(name) for name in scores["models"]))
+        how = "equal blend of runs" if run.kind == BLEND else f"{plan.preset} preset"
+    return f"run {run.id}: {data.train_clips} clips of {data.name}, {plan.repeats} x {plan.folds} {kind} {grouped}, {how}"
+
+
+def _score_table(run: "Run") -> Iterator[str]:
+    """A line for each member and the whole: RMSE by fold, the mean over repeats, and out of fold."""
+    scores, folds, repeats = run.scores, run.record.settings.ensemble.folds, run.record.settings.ensemble.repeats
+    width = max(14, *(len(name) for name in scores.models))
     head = "".join(f"{f'fold {fold + 1}':>9}" for fold in range(folds))
-    tell(f"  {'RMSE':{width}}{head}{'mean':>9}{'std':>8}{'OOF':>9}{'weight':>8}")
-    members = scores["models"].items()
-    for name, model in members if run.is_finetuned else (*members, ("ensemble", scores)):
-        means = [sum(model["fold_rmse"][fold::folds]) / settings["repeats"] for fold in range(folds)]
-        row = "".join(f"{value:9.4f}" for value in means)
-        weight = f"{scores['blend'][name]:8.2f}" if name in scores["blend"] else ""
-        tell(f"  {name:{width}}{row}{model['fold_rmse_mean']:9.4f}{model['fold_rmse_std']:8.4f}{model['oof_rmse']:9.4f}{weight}")
-    tell()
-    pearson, r2 = (_figure(scores[name]) for name in ("oof_pearson", "oof_r2"))
-    badge = scores["badges"]["oof_rmse"]
-    tell(f"  out-of-fold   RMSE {scores['oof_rmse']:.4f} [{badge}]  MAE {scores['oof_mae']:.4f}  Pearson {pearson}  R2 {r2}")
-    if settings["repeats"] > 1:
-        tell("  by repeat     " + "  ".join(f"{value:.4f}" for value in scores["oof_rmse_by_repeat"]))
-    tell(f"  constant      RMSE {scores['constant_rmse']:.4f}  (the mean label of the other folds)")
-    level, width_ = scores["interval"]["level"], scores["interval"]["mean_width"]
-    tell(f"  intervals     {scores['interval_coverage']:.1%} of labels inside, {level:.0%} asked for; mean width {width_:.3g}")
-    if run.is_finetuned:
-        share = f"{scores['trained_parameters']:,} of {scores['parameters']:,}"
-        tell(f"  trained       {scores['trained_share']:.2%} of the parameters ({share})")
-    if leak := scores["leak"]:
-        by = f"{leak['random_rmse']:.4f} in random folds, {leak['grouped_rmse']:.4f} by {leak['groups']}"
-        tell(f"  leak gap      {leak['gap']:+.4f}: a cheap model has RMSE {by}")
-    for proposal in record["proposed_groups"]:
-        tell(f"  not tied      {proposal['tied']} clips: {proposal['reason']} (--groups auto ties them)")
-    for one in record["label_leaks"]:
-        tell(f"  holds labels  {one['column']}: {one['reason']}")
-    if tested := scores["self_test"]:
-        verdict = "passed" if tested["passed"] else "FAILED: something is learned that no clip tells"
-        tell(f"  self-test     {tested['ratio']:.3f} of the constant's error on permuted labels: {verdict}")
-    for name, verdict in scores["verdicts"].items():
-        tell(f"  {name:13} {verdict['sentence']}")
-    test = record["test"]
-    if test and test["count"]:
-        figures = "  ".join(f"{name} {test[name]:.4f}" for name in ("min", "max", "mean", "median", "std"))
-        tell(f"  {test['count']} test clips  {figures}")
-    if test and test["filled_with_training_median"]:
-        filled = test["filled_with_training_median"]
-        tell(f"  {len(filled)} test clips cannot be read and got the training median: {', '.join(filled[:_SHOWN])}")
-    aside = record["set_aside"]
-    if aside:
-        tell(f"  {len(aside)} clips set aside:")
-        _print_some([f"  {problem['file']}: {problem['reason']}" for problem in aside], out=out)
-    tell()
-    if record["submission"]:
-        tell(f"  submission  {record['submission']}")
-    tell(f"  run         {run.folder}")
-    tell(f"  {record['seconds']:.1f} s")
+    yield f"  {'RMSE':{width}}{head}{'mean':>9}{'std':>8}{'OOF':>9}{'weight':>8}"
+    figures: dict[str, MemberScore | Scores] = {**scores.models} if run.is_finetuned else {**scores.models, "ensemble": scores}
+    for name, of in figures.items():
+        row = "".join(f"{sum(of.fold_rmse[fold::folds]) / repeats:9.4f}" for fold in range(folds))
+        weight = f"{scores.blend[name]:8.2f}" if name in scores.blend else ""
+        yield f"  {name:{width}}{row}{of.fold_rmse_mean:9.4f}{of.fold_rmse_std:8.4f}{of.oof_rmse:9.4f}{weight}"
+
+
+def _score_lines(run: "Run") -> Iterator[str]:
+    """Figures of the whole, out of fold."""
+    scores = run.scores
+    rmse = f"RMSE {scores.oof_rmse:.4f} [{scores.badges['oof_rmse']}]"
+    yield f"  out-of-fold   {rmse}  MAE {scores.oof_mae:.4f}  Pearson {_figure(scores.oof_pearson)}  R2 {_figure(scores.oof_r2)}"
+    if run.record.settings.ensemble.repeats > 1:
+        yield "  by repeat     " + "  ".join(f"{value:.4f}" for value in scores.oof_rmse_by_repeat)
+    yield f"  constant      RMSE {scores.constant_rmse:.4f}  (the mean label of the other folds)"
+    asked = f"{scores.interval.level:.0%} asked for; mean width {scores.interval.mean_width:.3g}"
+    yield f"  intervals     {scores.interval_coverage:.1%} of labels inside, {asked}"
+    if scores.trained_share is not None:
+        share = f"{scores.trained_parameters:,} of {scores.parameters:,}"
+        yield f"  trained       {scores.trained_share:.2%} of the parameters ({share})"
+
+
+def _doubt_lines(run: "Run") -> Iterator[str]:
+    """What may flatter the score, and what the switches did."""
+    record, scores = run.record, run.scores
+    if (leak := scores.leak) is not None:
+        by = f"{leak.random_rmse:.4f} in random folds, {leak.grouped_rmse:.4f} by {leak.groups}"
+        yield f"  leak gap      {leak.gap:+.4f}: a cheap model has RMSE {by}"
+    for proposal in record.proposed_groups:
+        yield f"  not tied      {proposal.tied} clips: {proposal.reason} (--groups auto ties them)"
+    for column in record.label_leaks:
+        yield f"  holds labels  {column.column}: {column.reason}"
+    if (tested := scores.self_test) is not None:
+        verdict = "passed" if tested.passed else "FAILED: something is learned that no clip tells"
+        yield f"  self-test     {tested.ratio:.3f} of the constant's error on permuted labels: {verdict}"
+    for name, judged in scores.verdicts.items():
+        yield f"  {name:13} {judged.sentence}"
+
+
+def _test_lines(run: "Run") -> Iterator[str]:
+    """Predictions of the test table."""
+    test = run.record.test
+    if test is not None and test.count:
+        figures = "  ".join(f"{name} {getattr(test, name):.4f}" for name in ("min", "max", "mean", "median", "std"))
+        yield f"  {test.count} test clips  {figures}"
+    if test is not None and (filled := test.filled_with_training_median):
+        yield f"  {len(filled)} test clips cannot be read and got the training median: {', '.join(filled[:_SHOWN])}"
 
 
 def print_explanation(run: "Run", explanation: "Explanation", clips: Sequence[str]) -> None:
@@ -259,7 +274,7 @@ def print_explanation(run: "Run", explanation: "Explanation", clips: Sequence[st
     from core.extraction.export import definitions
     from core.insight.explain import family_shares
 
-    known = definitions(run.record["settings"]["extract"]["features"])
+    known = definitions(run.record.settings.extract.features)
     importance, names = explanation.importance, explanation.columns
     print(f"run {run.id}: {len(explanation.filenames)} clips, each explained by the models that did not train on it [out-of-fold]")
     print()

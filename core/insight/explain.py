@@ -269,7 +269,7 @@ def _explain(part: _Part) -> dict[str, np.ndarray]:
 def _add_up(work: _Work, results: Iterable[tuple[_Part, dict[str, np.ndarray]]]) -> _Contributions:
     """Contributions of the members and of their blend, from those of each part."""
     shape = len(work.rows), len(work.columns)
-    members = {name: np.zeros(shape) for name in work.run.scores["models"]}
+    members = {name: np.zeros(shape) for name in work.run.scores.models}
     total, base = np.zeros(shape), np.zeros(len(work.rows))
     index = {row: number for number, row in enumerate(work.rows.tolist())}
     group_of = np.full(work.matrix.X.shape[1], -1)
@@ -291,7 +291,7 @@ def _add_up(work: _Work, results: Iterable[tuple[_Part, dict[str, np.ndarray]]])
 
 def _describe(work: _Work, sums: _Contributions, rise: np.ndarray, spread: np.ndarray, *, seconds: float) -> Explanation:
     matrix, rows = work.matrix, work.rows
-    known = definitions(work.run.record["settings"]["extract"]["features"])
+    known = definitions(work.run.record.settings.extract.features)
     names = [matrix.names[group[0]] for group in work.columns]
     return Explanation(
         filenames=tuple(matrix.filenames[row] for row in rows),

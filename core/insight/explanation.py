@@ -116,5 +116,5 @@ def save_explanation(run: Run, explanation: Explanation) -> None:
 
 def models_stamp(run: Run) -> str:
     """Hash of the hashes of a run's models."""
-    files = run.record["model_files"]
+    files = run.record.model_files
     return hashlib.blake2b(json.dumps(files, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         read_run as read_run,
         size_bytes as size_bytes,
         unreadable_runs as unreadable_runs,
+        write_record as write_record,
     )
 
 

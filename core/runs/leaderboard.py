@@ -1,6 +1,6 @@
 """Finished runs side by side: a row of figures for each, what differs in their settings, whether their errors can be compared.
 
-Runs in, rows and texts out. Errors are in units of the label, times in seconds; what a run of an earlier version lacks is None.
+Runs in, rows and texts out. Errors are in units of the label, times in seconds; a figure that was not computed is None.
 """
 
 import json
@@ -31,7 +31,7 @@ _COLUMNS = (  # title, name in the row
     ("leak gap", "leak_gap"),
     ("seconds", "seconds"),
 )
-_PLAN = ("folds", "stratified", "groups", "seed")  # settings that make the folds
+_PLAN = {"folds": "folds", "stratified": "stratified", "groups": "group_by", "seed": "seed"}  # settings that make the folds
 _DIGITS = {"oof_rmse": 4, "constant_rmse": 4, "leak_gap": 4, "seconds": 1}
 
 
@@ -73,23 +73,23 @@ def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
     best: dict[tuple[str, str], Run] = {}
     for run in runs:
         other = best.setdefault(ranked_with(run), run)
-        if float(run.scores["oof_rmse"]) < float(other.scores["oof_rmse"]):
+        if run.scores.oof_rmse < other.scores.oof_rmse:
             best[ranked_with(run)] = run
     return [
         {
             "run_id": run.id,
             "name": run.about.get("name"),
             "notes": run.notes or None,
-            "created": run.record["created"],
-            "dataset": run.record["dataset"].get("name"),
-            "clips": run.record["dataset"].get("train_clips"),
+            "created": run.record.created,
+            "dataset": run.record.dataset.name,
+            "clips": run.record.dataset.train_clips,
             "members": _members(run),
             "plan": _plan(run),
-            "oof_rmse": run.scores["oof_rmse"],
-            "badge": _get(run.scores, "badges", "oof_rmse"),
-            "constant_rmse": run.scores.get("constant_rmse"),
-            "leak_gap": run.scores.get("leak_gap"),
-            "seconds": run.record.get("seconds"),
+            "oof_rmse": run.scores.oof_rmse,
+            "badge": run.scores.badges.get("oof_rmse"),
+            "constant_rmse": run.scores.constant_rmse,
+            "leak_gap": run.scores.leak_gap,
+            "seconds": run.record.seconds,
             "best": best[ranked_with(run)] is run,
         }
         for run in runs
@@ -129,7 +129,7 @@ def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def settings_difference(a: Run, b: Run) -> list[tuple[str, Any, Any]]:
     """Dotted name and both values of each setting that differs; None where a run has no such setting."""
-    first, second = (flatten(run.record["settings"]) for run in (a, b))
+    first, second = (flatten(run.record.as_json()["settings"]) for run in (a, b))
     both = ((name, first.get(name), second.get(name)) for name in first | second)
     return [(name, one, other) for name, one, other in both if one != other]
 
@@ -193,9 +193,9 @@ def _folds_differ(a: Run, b: Run, first: Oof, second: Oof) -> str | None:
         return f"{a.id} has {_times(len(first.folds))}, {b.id} has {_times(len(second.folds))}"
     if np.array_equal(first.folds, second.folds):
         return None
-    settings = [_get(run.record, "settings", "ensemble") for run in (a, b)]
-    names = [name for name in _PLAN if settings[0].get(name) != settings[1].get(name)]
-    differ = [f"{name} {_text(settings[0].get(name))} and {_text(settings[1].get(name))}" for name in names]
+    plans = [{name: getattr(run.record.settings.ensemble, field) for name, field in _PLAN.items()} for run in (a, b)]
+    names = [name for name in _PLAN if plans[0][name] != plans[1][name]]
+    differ = [f"{name} {_text(plans[0][name])} and {_text(plans[1][name])}" for name in names]
     return f"their folds differ ({', '.join(differ) or 'the groups changed'}); train one again with the settings of the other"
 
 
@@ -231,27 +231,17 @@ def _problems(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
             yield f"finite {name}"
 
 
-def _get(record: Mapping[str, Any], *keys: str) -> Any:
-    """A value deep in a record, None where a key is missing on the way."""
-    value: Any = record
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _members(run: Run) -> str | None:
-    settings = run.record["settings"]["ensemble"]
-    names = settings.get("members") or settings.get("models")
-    if not names:
-        return None
+def _members(run: Run) -> str:
+    names = run.record.settings.ensemble.members
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _plan(run: Run) -> str:
-    settings = run.record["settings"]["ensemble"]
-    repeats, groups = settings.get("repeats") or 1, settings.get("groups")
-    parts = ("stratified " if settings.get("stratified") else "", f" by {groups}" if groups else "")
-    return (f"{repeats} x " if repeats > 1 else "") + f"{settings['folds']} {parts[0]}folds{parts[1]}"
+    plan = run.record.settings.ensemble
+    repeats = f"{plan.repeats} x " if plan.repeats > 1 else ""
+    return f"{repeats}{plan.folds} {'stratified ' if plan.stratified else ''}folds" + (
+        f" by {plan.group_by}" if plan.group_by else ""
+    )
 
 
 def _cell(name: str, value: Any) -> str:

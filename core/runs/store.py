@@ -12,22 +12,24 @@
 ``run.json`` is written last: a folder without one is not a finished run.
 """
 
-import math
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from core.errors import FileError, ParameterError, RunError
 from core.extraction.matrix import Matrix, load_matrix
 from core.jobs import ACTIVE, list_jobs, status
+from core.runs.schema import BLEND as BLEND, ENSEMBLE as ENSEMBLE, FINETUNE as FINETUNE, RunRecord, Scores, expected
 from core.runtime.cache import content_hash
-from core.workspace import read_json, write_json
+from core.workspace import read_json, to_json, write_json
 
 if TYPE_CHECKING:
     from core.ensemble.fitted import Ensemble
@@ -36,7 +38,6 @@ RECORD = "run.json"
 OOF = "oof_repeats.npz"
 MATRIX = "matrix.npz"
 ABOUT = "about.json"
-ENSEMBLE, FINETUNE, BLEND = "ensemble", "finetune", "blend"  # kinds of runs; the first is not noted
 NAME_CHARACTERS, NOTE_CHARACTERS = 80, 20_000
 _VERSIONS_OF = ("numpy", "scipy", "scikit-learn", "xgboost", "lightgbm", "catboost", "librosa", "soxr", "soundfile", "skops")
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")  # controls, turns of the writing direction
@@ -51,17 +52,17 @@ class Run:
     Attributes
     ----------
     folder : Path
-    record : dict, the content of run.json
+    record : RunRecord, the content of run.json
     about : dict, ``name`` and ``notes`` where somebody gave some
     """
 
     folder: Path
-    record: dict[str, Any]
+    record: RunRecord
     about: dict[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
-        return str(self.record["run_id"])
+        return self.record.run_id
 
     @property
     def name(self) -> str:
@@ -71,7 +72,7 @@ class Run:
     @property
     def kind(self) -> str:
         """``ensemble`` on features, ``finetune`` of encoders, or ``blend`` of runs."""
-        return str(self.record.get("kind") or ENSEMBLE)
+        return self.record.kind
 
     @property
     def is_finetuned(self) -> bool:
@@ -83,10 +84,9 @@ class Run:
         return self.about.get("notes", "")
 
     @property
-    def scores(self) -> dict[str, Any]:
-        """Scores by name, ``oof_rmse`` among them."""
-        scores: dict[str, Any] = self.record["scores"]
-        return scores
+    def scores(self) -> Scores:
+        """Figures of the run, ``oof_rmse`` among them."""
+        return self.record.scores
 
     @property
     def models(self) -> Path:
@@ -107,7 +107,7 @@ class Run:
             raise RunError(f"{path}: what was trained on is missing, or the run is of an earlier version; train again") from None
         except (OSError, ValueError, KeyError) as error:
             raise RunError(f"{path}: cannot be read ({error}); train again") from None
-        if list(matrix.names) != self.record["columns"]:
+        if list(matrix.names) != self.record.columns:
             raise RunError(f"{path}: its columns are not those of the run; train again")
         return matrix
 
@@ -132,7 +132,7 @@ class Run:
         RunError
             A model file is missing or damaged.
         """
-        _check_files(self.models, self.record["model_files"])
+        _check_files(self.models, self.record.model_files)
 
 
 def library_versions() -> dict[str, str]:
@@ -154,14 +154,31 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / RECORD
     try:
-        record = read_json(path)
+        return Run(folder.absolute(), RunRecord.model_validate(read_json(path)), _about(folder))
     except FileNotFoundError:
         raise RunError(f"{folder}: no finished run ({RECORD} is missing)") from None
     except FileError as error:
         raise RunError(f"{path}: cannot be read ({error.reason}); train again") from None
-    if problem := next(_problems(record), None):
-        raise RunError(f"{path}: expected {problem}; it is not the record of a run, or it is damaged: train again")
-    return Run(folder.absolute(), record, _about(folder))
+    except ValidationError as error:
+        raise RunError(
+            f"{path}: expected {expected(error)}; it is not the record of a run, or it is damaged: train again"
+        ) from None
+
+
+def write_record(folder: Path, record: Mapping[str, object]) -> None:
+    """Write run.json, after which the folder is a finished run.
+
+    Raises
+    ------
+    RunError
+        The record does not fit ``RunRecord``: nobody could read it again.
+    """
+    values = to_json(record)
+    try:
+        RunRecord.model_validate(values)
+    except ValidationError as error:
+        raise RunError(f"{folder / RECORD}: not written, expected {expected(error)}") from None
+    write_json(folder / RECORD, values)
 
 
 def model_hashes(models: Path) -> dict[str, str]:
@@ -180,7 +197,7 @@ def list_runs(jobs: Path) -> list[Run]:
             runs.append(read_run(record.parent))
         except RunError:
             continue
-    return sorted(runs, key=lambda run: (run.record["created"], run.id))
+    return sorted(runs, key=lambda run: (run.record.created, run.id))
 
 
 def unreadable_runs(jobs: Path) -> list[tuple[str, str]]:
@@ -247,7 +264,7 @@ def delete_run(run: Run) -> None:
 def blends_of(run: Run) -> list[Run]:
     """Blends that score new clips with a run."""
     blends = [one for one in list_runs(run.folder.parent) if one.kind == BLEND]
-    return [one for one in blends if run.id in one.record["settings"]["ensemble"]["members"]]
+    return [one for one in blends if run.id in one.record.settings.ensemble.members]
 
 
 def size_bytes(run: Run) -> int:
@@ -257,7 +274,7 @@ def size_bytes(run: Run) -> int:
 
 def ranked_with(run: Run) -> tuple[str, str]:
     """What is the same for two runs whose errors may be ranked: the data and the groups of the folds."""
-    return str(run.record["dataset"].get("fingerprint")), str(run.record["settings"]["ensemble"].get("groups"))
+    return run.record.dataset.fingerprint, str(run.record.settings.ensemble.group_by)
 
 
 def best_run(runs: Sequence[Run]) -> Run:
@@ -267,7 +284,7 @@ def best_run(runs: Sequence[Run]) -> Run:
     ----------
     runs : sequence of Run, at least one, oldest first
     """
-    return min((run for run in runs if ranked_with(run) == ranked_with(runs[-1])), key=lambda run: float(run.scores["oof_rmse"]))
+    return min((run for run in runs if ranked_with(run) == ranked_with(runs[-1])), key=lambda run: run.scores.oof_rmse)
 
 
 def find_run(name: str, jobs: Path) -> Run:
@@ -318,40 +335,3 @@ def _check_files(models: Path, expected: dict[str, str]) -> None:
             raise RunError(f"{path}: the model is missing; train again")
         if content_hash(path).hex() != value:
             raise RunError(f"{path}: the model is damaged (its content is not what the run wrote); train again")
-
-
-def _problems(record: Any) -> Iterator[str]:
-    """What a record lacks of all that is read from it later, in words."""
-
-    def at(*keys: str) -> Any:
-        value = record
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
-
-    def texts(value: Any) -> bool:
-        return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
-
-    keys: tuple[str, ...]
-    for keys in (("run_id",), ("created",), ("dataset", "fingerprint")):
-        if not isinstance(at(*keys), str):
-            yield f"a text at {'.'.join(keys)}"
-    for keys in (("settings", "extract", "features"), ("settings", "ensemble", "members"), ("columns",)):
-        if not texts(at(*keys)):
-            yield f"a list of names at {'.'.join(keys)}"
-    for keys in (("scores", "oof_rmse"), ("settings", "extract", "max_seconds"), ("settings", "ensemble", "folds")):
-        if not isinstance(at(*keys), int | float):
-            yield f"a number at {'.'.join(keys)}"
-    if not isinstance(at("scores", "models"), dict):
-        yield "a record of each member at scores.models"
-    files, ensemble, members = at("model_files"), at("settings", "ensemble"), at("scores", "models")
-    if at("kind") in (FINETUNE, BLEND):
-        if at("kind") == FINETUNE and not isinstance(at("settings", "finetune"), dict):
-            yield "settings at settings.finetune"
-        if not isinstance(files, dict) or not files:
-            yield "a hash at model_files for each file of the models"
-    elif isinstance(ensemble, dict) and isinstance(members, dict):
-        fits = [ensemble.get("folds"), ensemble.get("repeats", 1), len(members)]
-        whole = all(isinstance(number, int) for number in fits) and isinstance(files, dict)
-        if not whole or len(files) != 2 * math.prod(fits) + 1:
-            yield "a hash at model_files for each file of the models"

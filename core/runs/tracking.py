@@ -97,21 +97,27 @@ def _write(run: Run, workspace: Workspace, uri: str) -> str:
 
     client = MlflowClient(tracking_uri=uri)
     folder = (workspace.root / "artifacts").as_uri() if _dialect(uri) in _DATABASES else None
-    experiment = _experiment(client, run.record["dataset"].get("name") or "unnamed", folder, ours=uri == _own_database(workspace))
-    end = round(datetime.fromisoformat(run.record["created"]).timestamp() * 1000)
+    experiment = _experiment(client, run.record.dataset.name or "unnamed", folder, ours=uri == _own_database(workspace))
+    end = round(datetime.fromisoformat(run.record.created).timestamp() * 1000)
     found = client.search_runs([experiment], f"tags.`earmark.run_id` = '{run.id}'", max_results=1)
     if found and found[0].info.status == "FINISHED":
         return found[0].info.run_id
     if found:  # an earlier attempt was cut off
         mirrored = found[0].info.run_id
     else:
-        start = end - round(1000 * (run.record.get("seconds") or 0))
+        start = end - round(1000 * run.record.seconds)
         mirrored = client.create_run(experiment, start, {"earmark.run_id": run.id}, run.id).info.run_id
-    parameters = [Param(name, _text(value)[:_LONGEST_PARAM]) for name, value in _accepted(flatten(run.record["settings"]))]
-    metrics = [Metric(name, value, end, step) for name, points in _accepted(_figures(run.scores)) for step, value in points]
+    parameters = [
+        Param(name, _text(value)[:_LONGEST_PARAM]) for name, value in _accepted(flatten(run.record.as_json()["settings"]))
+    ]
+    metrics = [
+        Metric(name, value, end, step)
+        for name, points in _accepted(_figures(run.record.as_json()["scores"]))
+        for step, value in points
+    ]
     tags = [RunTag(name, _text(value)[:_LONGEST_TAG]) for name, value in _accepted(_tags(run))]
     client.log_batch(mirrored, metrics=metrics, params=parameters, tags=tags)
-    for path in (run.folder / RECORD, run.folder / "oof.csv", Path(run.record.get("submission") or "")):
+    for path in (run.folder / RECORD, run.folder / "oof.csv", Path(run.record.submission or "")):
         if path.is_file():
             client.log_artifact(mirrored, str(path))
     client.set_terminated(mirrored, "FINISHED", end)
@@ -172,13 +178,12 @@ def _dialect(uri: str) -> str:
 
 
 def _tags(run: Run) -> dict[str, Any]:
-    record = run.record
-    badges = {f"badge.{figure}": badge for figure, badge in (run.scores.get("badges") or {}).items()}
+    badges = {f"badge.{figure}": badge for figure, badge in run.scores.badges.items()}
     stay = "The models stay with the runs that it averages" if run.kind == BLEND else f"The models stay in {run.models}"
     return badges | {
         "earmark.run_id": run.id,
-        "earmark.version": (record.get("versions") or {}).get("earmark"),
-        "earmark.fingerprint": record["dataset"]["fingerprint"],
+        "earmark.version": run.record.versions.get("earmark"),
+        "earmark.fingerprint": run.record.dataset.fingerprint,
         "earmark.folder": str(run.folder),
         "earmark.models": str(run.models),
         "mlflow.source.name": f"earmark {'train' if run.kind == ENSEMBLE else run.kind}",

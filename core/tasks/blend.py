@@ -61,9 +61,9 @@ def blend_runs(runs: Sequence[Run], workspace: Workspace, *, folder: Path | None
     with context:
         outcome = _average(runs, [load_oof(run) for run in runs])
         write_json(context.models / LAYOUT, _layout(runs, outcome.oof))
-        if len({str(run.record["dataset"]["fingerprint"]) for run in runs}) > 1:
+        if len({run.record.dataset.fingerprint for run in runs}) > 1:
             notify(Warned("the runs were trained with other test clips or table cells; so the blend has no submission"))
-        elif all(run.record["submission"] for run in runs):
+        elif all(run.record.submission for run in runs):
             outcome = replace(outcome, test=_average_test(runs, outcome.oof))
         return write_run(context, _training_data(runs, outcome), outcome)
 
@@ -82,17 +82,17 @@ def _check(runs: Sequence[Run]) -> None:
 
 def _average(runs: Sequence[Run], known: Sequence[Oof]) -> Outcome:
     """The mean of out-of-fold predictions; what is combined are the runs."""
-    first, record = known[0], runs[0].record
+    first, record = known[0], runs[0].record.as_json()
     plans = [
         [Fold(np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)) for fold in range(numbers.max() + 1)]
         for numbers in first.folds
     ]
     groups = first.groups if any(first.groups) else None
-    level = min(float(run.scores["interval"]["level"]) for run in runs)
+    level = min(run.scores.interval.level for run in runs)
     mean = np.mean([oof.predictions for oof in known], axis=0)
     result = measure(plans, mean, first.labels, groups=groups, level=level)
     members = {run.id: oof.predictions for run, oof in zip(runs, known, strict=True)}
-    minutes = {run.id: float(run.record["seconds"]) / 60 for run in runs}
+    minutes = {run.id: run.record.seconds / 60 for run in runs}
     verdicts = {
         f"beside {name}": paired_verdict(
             first.labels, predictions, mean, groups=groups, minutes=sum(minutes.values()) - minutes[name]
@@ -104,7 +104,7 @@ def _average(runs: Sequence[Run], known: Sequence[Oof]) -> Outcome:
         "blend": dict.fromkeys(members, 1 / len(members)),
         "blend_rules": {"mean": sum(map(len, plans))},
     }
-    honest = all(run.scores["badges"].get("oof_rmse") == NESTED for run in runs)
+    honest = all(run.scores.badges.get("oof_rmse") == NESTED for run in runs)
     scores = complete_scores(result.scores() | combined, leak=record["scores"].get("leak"), verdicts=verdicts, cheated=not honest)
     folds = {name: record["settings"]["ensemble"].get(name) for name in ("folds", "groups", "stratified", "seed")}
     settings = {
@@ -130,9 +130,9 @@ def _layout(runs: Sequence[Run], oof: OofResult) -> dict[str, Any]:
 
 def _training_data(runs: Sequence[Run], outcome: Outcome) -> TrainingData:
     """What the runs were trained on, as the first of them says."""
-    first, record = runs[0], runs[0].record
+    first, record = runs[0], runs[0].record.as_json()
     sections = {name: record[name] for name in ("dataset", "columns", "groups", "proposed_groups", "set_aside")}
-    sections["label_leaks"] = [column for run in runs for column in run.record["label_leaks"]]
+    sections["label_leaks"] = [column for run in runs for column in run.record.as_json().get("label_leaks", [])]
     names = None if outcome.test is None else submitted_names(Path(record["submission"]))
     return TrainingData(first.load_matrix(), tuple(load_oof(first).contents), sections, names)
 

@@ -282,7 +282,7 @@ def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Pred
     if options.tta:
         raise ParameterError(f"tta={options.tta}: a fine-tuned run takes each clip as it is; leave it out")
     run.check_models()
-    column = build(FinetuneSettings, run.record["settings"]["finetune"]).column
+    column = build(FinetuneSettings, run.record.settings.finetune or {}).column
     for row in rows:
         if column is not None and column not in row.columns and (row.columns or not options.allow_missing_table):
             further = further_columns(row.columns)

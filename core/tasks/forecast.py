@@ -51,8 +51,8 @@ def known_fits(runs: Iterable[tuple[Run, Iterable[Recorded]]]) -> dict[tuple[str
     """
     found: dict[tuple[str, str], list[float]] = {}
     for run, recorded in runs:
-        size = scale(run.record["dataset"]["train_clips"], len(run.record["columns"]))
-        preset = run.record["settings"]["ensemble"].get("preset", "fast")
+        size = scale(run.record.dataset.train_clips, len(run.record.columns))
+        preset = run.record.settings.ensemble.preset or "fast"
         by_model: dict[str, list[float]] = {}
         for one in recorded:
             if isinstance(one.event, FitFinished):

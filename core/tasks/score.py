@@ -250,8 +250,8 @@ def _compare(run: Run, matrix: Matrix, notify: Notify) -> tuple[dict[str, tuple[
 
 def extract_settings(run: Run) -> ExtractSettings:
     """What a run extracts from a clip."""
-    kept = run.record["settings"]["extract"]
-    return ExtractSettings(features=tuple(kept["features"]), max_seconds=kept["max_seconds"])
+    kept = run.record.settings.extract
+    return ExtractSettings(features=tuple(kept.features), max_seconds=kept.max_seconds)
 
 
 def _doubts(path: Path, max_seconds: float) -> tuple[str, ...]:

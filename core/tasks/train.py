@@ -152,7 +152,7 @@ def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Pred
 
 def _scoring_matrix(run: Run, rows: Sequence[Row], options: ScoringOptions) -> tuple[Extraction, Matrix]:
     settings = extract_settings(run)
-    copies = run.record["settings"]["ensemble"].get("tta", 0) if options.tta is None else options.tta
+    copies = run.record.settings.ensemble.tta if options.tta is None else options.tta
     if copies < 0:
         raise ParameterError(f"tta={copies} must be 0 or more")
     paths = [row.path for row in rows]

@@ -18,7 +18,7 @@ from core.data.dataset import Layout
 from core.events import ExplainStarted, JobCancelled, JobDone, JobFailed, JobStarted, PartExplained
 from core.insight import explain
 from core.insight.explain import EXPLANATION, Explanation
-from core.runs import Run
+from core.runs import Run, read_run
 from core.workspace import to_json
 from tests.app.conftest import Place, render, text
 from tests.conftest import write_run
@@ -62,9 +62,10 @@ def trained(place: Place) -> Run:
     names = sorted(path.stem for path in place.dataset.glob("audios/train/*"))
     dataset = {"name": "loudness", "fingerprint": "0123456789ab", "train_clips": len(names), "path": str(place.dataset)}
     run = write_run(place.root / "jobs" / RUN, dataset=dataset)
-    record = run.record | {"settings": run.record["settings"] | {"layout": to_json(Layout())}}
+    record = run.record.as_json()
+    record = record | {"settings": record["settings"] | {"layout": to_json(Layout())}}
     (run.folder / "run.json").write_text(json.dumps(record))
-    return Run(run.folder, record)
+    return read_run(run.folder)
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_without_pytorch_a_finished_run_is_shown_all_the_same(trained, monkeypat
     at = render("finetune")
     assert "error of Earmark itself" not in text(at)
     assert at.button(key="train_instead")
-    assert f"{run_of(trained, 'finetune').scores['oof_rmse']:.4f}" in text(at)
+    assert f"{run_of(trained, 'finetune').scores.oof_rmse:.4f}" in text(at)
 
 
 def test_a_run_that_a_script_trained_is_shown_like_any_other(trained):
@@ -165,7 +165,7 @@ def test_a_run_that_a_script_trained_is_shown_like_any_other(trained):
         (run.folder / name).unlink()
     said = text(render("finetune"))
     assert "no job" not in said
-    assert f"{run.scores['oof_rmse']:.4f}" in said
+    assert f"{run.scores.oof_rmse:.4f}" in said
 
 
 def test_weights_that_are_not_here_are_asked_for_model_by_model(ready, monkeypatch, tmp_path):
@@ -400,8 +400,8 @@ def test_a_finished_one_shows_its_result_and_how_it_came(trained):
     assert "Weights of the blend" not in said
     assert "Members" not in said
     [folds] = [frame.value for frame in at.dataframe if "epoch" in frame.value]
-    assert folds["rmse"].tolist() == run.scores["fold_rmse"]
-    assert folds["epoch"].tolist() == run.record["epochs"]
+    assert folds["rmse"].tolist() == run.scores.fold_rmse
+    assert folds["epoch"].tolist() == run.record.epochs
     assert [box.key for box in at.button if box.key in ("next_step", "go_explain", "go_runs")] == ["next_step", "go_runs"]
     assert [one.label for one in at.get("download_button")][:2] == ["Submission", "Out-of-fold predictions"]
     assert "as earlier epochs here took" in said
@@ -446,7 +446,7 @@ def test_runs_that_are_compared_are_blended_at_a_click_and_once_only(trained, no
     perform(job, work)
     at.run()
     assert job.id in at.query_params["run"]
-    assert f"{run_of(trained, 'blend').scores['oof_rmse']:.4f}" in text(at)
+    assert f"{run_of(trained, 'blend').scores.oof_rmse:.4f}" in text(at)
     assert not [button for button in at.button if button.key == "blend_runs"]  # a blend is not blended again
     said = text(render("train", run=job.id))
     assert "A blend has no models of its own" in said
@@ -458,7 +458,7 @@ def test_runs_that_are_compared_are_blended_at_a_click_and_once_only(trained, no
 
 def test_a_blend_does_not_stand_before_the_run_that_was_opened(trained):
     ensemble, blend = run_of(trained, "ensemble"), run_of(trained, "blend")
-    assert blend.record["created"] > ensemble.record["created"]
+    assert blend.record.created > ensemble.record.created
     delete_run(blend)
     at = render("train")
     blend_runs([ensemble, run_of(trained, "finetune")], Workspace(trained.root))
@@ -521,7 +521,7 @@ def test_home_leads_to_a_fine_tuned_run_that_is_best(trained):
     st.cache_resource.clear()
     at = render("home")
     said = text(at)
-    better = run.scores["oof_rmse"] < run.scores["constant_rmse"]
+    better = run.scores.oof_rmse < run.scores.constant_rmse
     assert ("A fine-tuned run is ready" if better else "Train another") in said
     assert "Explain it" not in said
     assert at.button(key="see_result").click().run().title[0].value == "Fine-tune"
@@ -676,7 +676,7 @@ def test_a_result_of_another_version_is_said_to_be_one(trained):
     run = run_of(trained, "finetune")
     (run.folder / "result.json").write_text("{}")
     assert "another version of Earmark" in text(render("finetune"))
-    assert np.isfinite(run.scores["oof_rmse"])
+    assert np.isfinite(run.scores.oof_rmse)
 
 
 def test_a_job_that_is_done_and_left_nothing_is_told(ready):

@@ -39,7 +39,7 @@ def three(place):
         run = write_run(
             place.root / "jobs" / run_id,
             ensemble=of,
-            scores={"oof_rmse": rmse, "models": {name: {"oof_rmse": rmse} for name in members}, "oof_mae": 0.4},
+            scores={"oof_rmse": rmse, "oof_mae": 0.4},
             dataset=dataset,
             settings=settings | {"ensemble": of},
             model_files=files,
@@ -187,7 +187,7 @@ def test_what_is_taken_away_holds_the_whole_run_and_nothing_of_the_job(finished)
     with zipfile.ZipFile(io.BytesIO(runs_view.whole(run))) as archive:
         names = {name.split("/", 1)[1] for name in archive.namelist()}
     assert {"run.json", "oof.csv", "oof_repeats.npz", "matrix.npz"} <= names
-    assert {f"models/{name}" for name in run.record["model_files"]} <= names
+    assert {f"models/{name}" for name in run.record.model_files} <= names
     assert not any(name.startswith(("checkpoints", "events", "log", "lock")) for name in names)
 
 

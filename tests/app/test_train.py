@@ -44,11 +44,7 @@ def test_of_several_runs_the_address_chooses_and_a_nonsense_one_shows_the_newest
     newer = write_run(
         finished.root / "jobs" / "29990101-000000-0000",
         created="2999-01-01",
-        dataset=run.record["dataset"],
-        settings=run.record["settings"],
-        scores=run.scores,
-        columns=run.record["columns"],
-        model_files=run.record["model_files"],
+        **{name: run.record.as_json()[name] for name in ("dataset", "settings", "scores", "columns", "model_files")},
     )
     for name, shown in ((run.id, run.id), (newer.id, newer.id), ("20200101-000000-0000", newer.id)):
         at = render("train", run=name)
@@ -59,7 +55,7 @@ def test_of_several_runs_the_address_chooses_and_a_nonsense_one_shows_the_newest
 def test_a_run_that_has_come_since_is_shown_at_once(finished):
     [run] = list_runs(finished.root / "jobs")
     at = render("train")
-    record = run.record
+    record = run.record.as_json()
     newer = write_run(
         finished.root / "jobs" / "29990101-000000-0000",
         created="2999-01-01",
@@ -138,7 +134,7 @@ def test_the_models_are_taken_away_with_their_record(finished):
     [run] = list_runs(finished.root / "jobs")
     with zipfile.ZipFile(io.BytesIO(result.models_zip(run))) as archive:
         names = set(archive.namelist())
-    assert names == {f"{run.id}/run.json", *(f"{run.id}/models/{name}" for name in run.record["model_files"])}
+    assert names == {f"{run.id}/run.json", *(f"{run.id}/models/{name}" for name in run.record.model_files)}
 
 
 def test_links_lead_on_with_the_run(finished):
@@ -235,7 +231,11 @@ def fits(model, seconds, count=3):
 
 
 def test_a_training_takes_as_long_as_the_same_fits_took_before(tmp_path):
-    run = write_run(tmp_path / "run", dataset={"fingerprint": "a", "train_clips": 400}, columns=["c"] * 289)
+    run = write_run(
+        tmp_path / "run",
+        dataset={"path": "/nowhere", "name": "loudness", "fingerprint": "a", "train_clips": 400},
+        columns=["c"] * 289,
+    )
     known = known_fits([(run, fits("svr", 2.0) + fits("svr:mfcc", 4.0))])
     assert known == {("svr", "fast"): 3.0}
     settings = EnsembleSettings(members=("svr",), folds=5, repeats=2)

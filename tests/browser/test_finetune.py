@@ -71,7 +71,7 @@ def test_from_two_encoders_to_a_compared_run_through_a_cancel_and_a_kill(server,
     assert len(attempts(job)) == 3
     assert jobs.status(job) == jobs.DONE
     [run] = list_runs(server.workspace / "jobs")
-    page.get_by_text(f"{run.scores['oof_rmse']:.4f}").first.wait_for()
+    page.get_by_text(f"{run.scores.oof_rmse:.4f}").first.wait_for()
 
     click(page, "go_runs")
     page.get_by_role("heading", name="Runs", exact=True).wait_for()

@@ -98,11 +98,11 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
     assert [row["filename"] for row in rows] == names
     assert all(0 < float(row["label"]) < 17 for row in rows)
     [run] = list_runs(server.workspace / "jobs")
-    assert run.scores["oof_rmse"] < 0.5 * run.scores["constant_rmse"]
-    page.get_by_text(f"{run.scores['oof_rmse']:.4f}").first.wait_for()
+    assert run.scores.oof_rmse < 0.5 * run.scores.constant_rmse
+    page.get_by_text(f"{run.scores.oof_rmse:.4f}").first.wait_for()
     page.get_by_text("nested").first.wait_for()
     page.get_by_text("These folds are random, and clips share a").wait_for()
-    assert list(run.scores["blend"]) == ["lightgbm", "extra_trees:ultra", "svr:ultra,mfcc:C=3"]
+    assert list(run.scores.blend) == ["lightgbm", "extra_trees:ultra", "svr:ultra,mfcc:C=3"]
 
     click(page, "next_step")
     page.get_by_role("heading", name="Predict", exact=True).wait_for()

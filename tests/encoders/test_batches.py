@@ -267,7 +267,7 @@ def test_training_takes_any_mixture_and_scores_new_clips_with_it(encoder, make_d
     options = ["--workspace", str(tmp_path / "w"), "--workers", "0"]
     assert main(["train", str(root), "--features", ",".join(sets), "--models", "ridge", "--folds", "3", *options]) == 0
     run = find_run("latest", tmp_path / "w/jobs")
-    assert {set_of(name) for name in run.record["columns"]} == set(sets)
+    assert {set_of(name) for name in run.record.columns} == set(sets)
     matrix = run.load_matrix()
     assert np.isfinite(matrix.X[:, [name.startswith("encoder:") for name in matrix.names]]).all()
     clip = write_clip(tmp_path / "new.wav", voice(1.0), sr=16000)

@@ -57,7 +57,7 @@ def voices(rng, speakers, clips):
 
 
 def below_constant(run_or_scores):
-    scores = getattr(run_or_scores, "scores", run_or_scores)
+    scores = run_or_scores if isinstance(run_or_scores, dict) else run_or_scores.scores.model_dump()
     return scores["oof_rmse"] / scores["constant_rmse"]
 
 
@@ -87,12 +87,12 @@ def test_a_column_made_of_all_labels_is_named_and_no_score_of_the_run_is_called_
     }
     table = {"label": label, "speaker": [f"s{one}" for one in speaker], "value": columns[planted]}
     run, said = train(clips, table, ensemble=replace(QUICK, groups="speaker"), features=("metadata", "table:value"))
-    badges = run.scores["badges"]
+    badges = run.scores.badges
     if planted is None:
-        assert run.record["label_leaks"] == []
+        assert run.record.label_leaks == []
         assert badges["oof_rmse"] == "nested"
         return
-    [found] = run.record["label_leaks"]
+    [found] = run.record.label_leaks
     assert found["column"] == "table:value"
     assert set(badges.values()) == {"in-sample"}
     assert [event.text for event in said if type(event).__name__ == "Warned"] == [f"table:value: {found['reason']}"]
@@ -107,18 +107,18 @@ def test_copies_of_a_clip_stay_in_one_fold_though_nobody_asked(train, rng):
     label = np.round(rng.normal(size=18), 2)
     twice = np.r_[recording, recording]
     run, _ = train([clips[one] for one in twice], {"label": label[twice]})
-    fold_of = list(run.record["fold_plan"].values())
+    fold_of = list(run.record.fold_plan.values())
     assert fold_of[:18] == fold_of[18:]
-    assert run.record["groups"] == {"from": None, "count": 18}
+    assert (run.record.groups.source, run.record.groups.count) == (None, 18)
     assert below_constant(run) > 0.95
 
     faintly = [clips[one] + (0.0003 * rng.normal(size=len(clips[one])) if copy else 0) for copy, one in enumerate(twice)]
     apart, _ = train(faintly, {"label": label[twice]}, root="other bytes")
     assert below_constant(apart) < 0.8  # what the copies would have given
-    assert [one["kind"] for one in apart.record["proposed_groups"]] == ["near-identical"]
-    assert apart.scores["leak"]["groups"] == "near-identical"
-    assert not apart.scores["leak"]["chosen"]
-    assert apart.scores["leak_gap"] > 0.1
+    assert [one.kind for one in apart.record.proposed_groups] == ["near-identical"]
+    assert apart.scores.leak.groups == "near-identical"
+    assert not apart.scores.leak.chosen
+    assert apart.scores.leak_gap > 0.1
 
 
 def test_the_self_test_sees_copies_on_both_sides_only_where_they_are_known_to_be_copies(tmp_path, rng):
@@ -150,9 +150,9 @@ def test_what_only_tells_the_speaker_looks_splendid_until_speakers_are_kept_whol
     assert below_constant(grouped) > 0.95
     label_sd = np.std(table["label"])
     for run, chosen, named in ((random, False, "speaker, which was not chosen"), (grouped, True, "speaker")):
-        leak = run.scores["leak"]
-        assert (leak["chosen"], leak["groups"]) == (chosen, named)
-        assert run.scores["leak_gap"] == leak["gap"] == leak["grouped_rmse"] - leak["random_rmse"] > 0.4 * label_sd
+        leak = run.scores.leak
+        assert (leak.chosen, leak.groups) == (chosen, named)
+        assert run.scores.leak_gap == leak.gap == leak.grouped_rmse - leak.random_rmse > 0.4 * label_sd
 
 
 # What learns from the rows that it is scored on
@@ -331,5 +331,5 @@ def test_every_figure_has_a_badge_and_only_what_no_scored_fold_could_bend_is_nes
 
     shutil.rmtree(run.folder)
     plain, _ = train(clips, {"label": table["label"]}, ensemble=replace(QUICK, folds=3), features=("metadata",))
-    figures = {name for name, value in plain.scores.items() if has_number(value)}
-    assert set(plain.scores["badges"]) == figures - WITHOUT_BADGE  # no badge for what is not there
+    figures = {name for name, value in plain.record.as_json()["scores"].items() if has_number(value)}
+    assert set(plain.scores.badges) == figures - WITHOUT_BADGE  # no badge for what is not there

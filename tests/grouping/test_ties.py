@@ -44,10 +44,10 @@ def twice(root):
 
 def test_clips_with_the_same_bytes_stay_in_one_fold_without_being_asked(train, tmp_path):
     record = train(twice(tmp_path / "twice")).record
-    plan = record["fold_plan"]
+    plan = record.fold_plan
     assert all(plan[f"left{letter}"] == plan[f"right{letter}"] for letter in "abcdefgh")
-    assert record["groups"] == {"from": None, "count": 16}
-    assert record["settings"]["ensemble"]["groups"] is None
+    assert (record.groups.source, record.groups.count) == (None, 16)
+    assert record.settings.ensemble.group_by is None
 
 
 def test_too_few_different_recordings_are_told_as_that(train, tmp_path):
@@ -69,18 +69,16 @@ def test_groups_are_proposed_by_name_and_taken_with_auto(train, tmp_path):
     write_table(root / "csvs/train.csv", ["filename", "label"], rows)
     events = []
     record = train(root, notify=events.append).record
-    assert [proposal["kind"] for proposal in record["proposed_groups"]] == ["name stem"]
-    assert record["scores"]["leak"]["groups"] == "name stem"
-    assert not record["scores"]["leak"]["chosen"]
-    assert record["scores"]["leak_gap"] == pytest.approx(
-        record["scores"]["leak"]["grouped_rmse"] - record["scores"]["leak"]["random_rmse"]
-    )
+    assert [proposal.kind for proposal in record.proposed_groups] == ["name stem"]
+    assert record.scores.leak.groups == "name stem"
+    assert not record.scores.leak.chosen
+    assert record.scores.leak_gap == pytest.approx(record.scores.leak.grouped_rmse - record.scores.leak.random_rmse)
     assert sum(isinstance(event, LeakGapFound) for event in events) == 1
     tied = train(root, EnsembleSettings(members=("ridge",), folds=3, groups="auto", workers=0)).record
     for speaker in range(6):
-        assert len({tied["fold_plan"][f"voice{speaker}_{take}"] for take in range(3)}) == 1
-    assert tied["groups"] == {"from": "name stem", "count": 6}
-    assert tied["scores"]["leak"]["chosen"]
+        assert len({tied.fold_plan[f"voice{speaker}_{take}"] for take in range(3)}) == 1
+    assert (tied.groups.source, tied.groups.count) == ("name stem", 6)
+    assert tied.scores.leak.chosen
 
 
 def test_auto_says_where_nothing_ties_rows_together(train, make_dataset):
@@ -91,9 +89,9 @@ def test_auto_says_where_nothing_ties_rows_together(train, make_dataset):
 def test_a_column_that_repeats_and_was_not_chosen_is_tried(train, make_dataset):
     root = make_dataset(24)
     assert repeating_columns(read_dataset(root).train) == ["speaker"]
-    leak = train(root).scores["leak"]
-    assert leak["groups"] == "speaker, which was not chosen"
-    assert not leak["chosen"]
+    leak = train(root).scores.leak
+    assert leak.groups == "speaker, which was not chosen"
+    assert not leak.chosen
 
 
 def test_a_column_that_repeats_is_one_that_can_be_chosen_and_none_with_a_blank_is():
@@ -126,13 +124,13 @@ def test_a_column_that_holds_the_label_takes_the_badge_from_every_figure(train, 
     )
     events = []
     run = train(root, extract=ExtractSettings(features=("mfcc", "table:twin"), workers=0), notify=events.append)
-    assert [one["column"] for one in run.record["label_leaks"]] == ["table:twin"]
+    assert [one.column for one in run.record.label_leaks] == ["table:twin"]
     assert any("table:twin" in event.text for event in events if isinstance(event, Warned))
-    assert set(run.scores["badges"].values()) == {"in-sample"}
+    assert set(run.scores.badges.values()) == {"in-sample"}
     honest = train(root, extract=ExtractSettings(features=("mfcc", "table:number"), workers=0))
-    assert honest.record["label_leaks"] == []
-    assert honest.scores["badges"]["oof_rmse"] == "nested"
-    assert honest.record["columns"][-1] == "table.number"
+    assert honest.record.label_leaks == []
+    assert honest.scores.badges["oof_rmse"] == "nested"
+    assert honest.record.columns[-1] == "table.number"
 
 
 def test_switches_get_a_verdict_and_the_self_test_a_ratio(train, make_dataset):
@@ -140,12 +138,12 @@ def test_switches_get_a_verdict_and_the_self_test_a_ratio(train, make_dataset):
         members=("ridge",), folds=3, tta=1, augment=1, pseudo_labels=True, self_test=True, repeats=2, workers=0
     )
     scores = train(make_dataset(24), settings).scores
-    assert set(scores["verdicts"]) == {"tta", "augment", "pseudo_labels"}
-    for verdict in scores["verdicts"].values():
-        assert verdict["verdict"] in ("helps", "hurts", "cannot tell")
-        assert verdict["low"] <= verdict["difference"] <= verdict["high"]
-        assert verdict["clips"] == 24
-    assert len(scores["self_test"]["ratios"]) == 3
-    assert scores["self_test"]["passed"] == (np.mean(scores["self_test"]["ratios"]) >= 0.97)
-    assert scores["badges"]["verdicts"] == "nested"
-    assert scores["badges"]["leak_gap"] == "in-sample"
+    assert set(scores.verdicts) == {"tta", "augment", "pseudo_labels"}
+    for verdict in scores.verdicts.values():
+        assert verdict.verdict in ("helps", "hurts", "cannot tell")
+        assert verdict.low <= verdict.difference <= verdict.high
+        assert verdict.clips == 24
+    assert len(scores.self_test.ratios) == 3
+    assert scores.self_test.passed == (np.mean(scores.self_test.ratios) >= 0.97)
+    assert scores.badges["verdicts"] == "nested"
+    assert scores.badges["leak_gap"] == "in-sample"

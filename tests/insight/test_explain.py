@@ -166,7 +166,7 @@ def test_an_explanation_sums_to_what_the_models_said_that_had_not_seen_the_row(r
     assert np.allclose(found.prediction, expected, atol=1e-4)
     inside = (expected > matrix.y.min()) & (expected < matrix.y.max())
     assert inside.any()
-    blended = sum(run.scores["blend"][name] * values for name, values in found.members.items())
+    blended = sum(run.scores.blend[name] * values for name, values in found.members.items())
     assert np.allclose(blended, found.contributions, atol=1e-4)  # equal weights in all folds
 
 
@@ -177,7 +177,7 @@ def test_an_explanation_is_kept_with_the_run_and_read_again(run):
     assert kept is not None
     assert kept.columns == made.columns
     assert kept.equal == made.equal
-    assert list(kept.members) == list(run.scores["models"])
+    assert list(kept.members) == list(run.scores.models)
     for name in ("contributions", "base", "prediction", "values", "permutation", "permutation_std", "labels", "oof_prediction"):
         assert np.array_equal(getattr(kept, name), getattr(made, name), equal_nan=True), name
     assert not list(run.folder.glob(".explaining*"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import RunError
-from core.runs import OOF, Run
+from core.runs import OOF
 from core.runs.leaderboard import comparable, leaderboard, load_oof, settings_difference, table_lines
 from tests.conftest import write_run
 
@@ -54,19 +54,13 @@ def test_the_best_run_of_each_kind_is_marked(tmp_path):
     assert leaderboard([]) == []
 
 
-def test_a_run_of_an_earlier_version_has_a_row_with_what_it_says(tmp_path):
-    record = {
-        "run_id": "old",
-        "created": "2025-01-02T03:04:05+00:00",
-        "dataset": {"fingerprint": "0123456789ab"},
-        "settings": {"ensemble": {"models": ["xgboost", "lightgbm"], "folds": 5, "groups": None}},
-        "scores": {"oof_rmse": 1.25},
-    }
-    (row,) = leaderboard([Run(tmp_path, record)])
-    assert row["members"] == "xgboost, lightgbm"
-    assert row["plan"] == "5 folds"
-    assert [row[name] for name in ("dataset", "clips", "badge", "constant_rmse", "leak_gap", "seconds")] == [None] * 6
-    assert " ".join(table_lines([row])[1].split()) == "* old - 2025-01-02 03:04 - - xgboost, lightgbm 5 folds 1.2500 - - - -"
+def test_what_was_not_computed_is_a_dash(tmp_path):
+    run = write_run(tmp_path / "old", ensemble={"repeats": 1}, scores={"leak_gap": None, "badges": {}}, seconds=5)
+    (row,) = leaderboard([run])
+    assert [row[name] for name in ("name", "badge", "leak_gap")] == [None] * 3
+    assert " ".join(table_lines([row])[1].split()) == (
+        "* old - 2026-11-23 10:00 loudness 6 svr, ridge:mfcc:seed=7 3 folds 0.5000 - 1.5000 - 5.0"
+    )
 
 
 def test_the_table_is_aligned_figures_to_the_right_and_texts_to_the_left(tmp_path):

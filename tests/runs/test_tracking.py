@@ -54,15 +54,23 @@ def mirrored(tmp_path_factory):
 
 def test_every_number_of_the_scores_is_a_metric(mirrored):
     _, run, _, (copy,) = mirrored
-    scores, metrics = run.scores, copy["metrics"]
+    scores, metrics = run.record.as_json()["scores"], copy["metrics"]
     assert metrics.pop("oof_rmse") == [[0, scores["oof_rmse"]]]
     assert metrics.pop("constant_rmse") == [[0, scores["constant_rmse"]]]
     assert metrics.pop("leak_gap") == [[0, scores["leak_gap"]]]
     assert sorted(metrics.pop("fold_rmse")) == [[step, value] for step, value in enumerate(scores["fold_rmse"])]
     assert sorted(metrics.pop("oof_rmse_by_repeat")) == [[0, 0.4], [1, 0.6]]
+    for name in ("oof_mae", "oof_pearson", "oof_r2", "fold_rmse_mean", "fold_rmse_std", "interval_coverage"):
+        assert metrics.pop(name) == [[0, scores[name]]]
+    assert metrics.pop("interval.level") == [[0, 0.9]]
+    assert metrics.pop("interval.mean_width") == [[0, 2.5]]
     assert metrics.pop("members.svr.oof_rmse") == [[0, 0.7]]
     assert sorted(metrics.pop("members.svr.fold_rmse")) == [[step, step + 1] for step in range(6)]
     assert metrics.pop("members.ridge:mfcc:seed_7.oof_rmse") == [[0, 0.9]]
+    for member in ("svr", "ridge:mfcc:seed_7"):
+        assert metrics.pop(f"members.{member}.fold_rmse_mean") == [[0, 3.5]]
+        assert metrics.pop(f"members.{member}.fold_rmse_std") == [[0, 1.5]]
+    assert len(metrics.pop("members.ridge:mfcc:seed_7.fold_rmse")) == 6
     assert metrics.pop("blend.svr") == [[0, 0.75]]
     assert metrics.pop("blend.ridge:mfcc:seed_7") == [[0, 0.25]]
     assert metrics == {}
@@ -92,7 +100,7 @@ def test_the_copy_is_named_dated_and_labelled_as_the_run(mirrored):
 
 def test_a_copy_says_how_its_run_came_about(mirrored):
     _, run, _, _ = mirrored
-    blend, tuned = (replace(run, record=run.record | {"kind": kind}) for kind in (BLEND, FINETUNE))
+    blend, tuned = (replace(run, record=run.record.model_copy(update={"kind": kind})) for kind in (BLEND, FINETUNE))
     assert tracking._tags(blend)["mlflow.source.name"] == "earmark blend"
     assert "with the runs that it averages" in tracking._tags(blend)["mlflow.note.content"]
     assert tracking._tags(tuned)["mlflow.source.name"] == "earmark finetune"

@@ -42,15 +42,15 @@ def test_a_blend_is_the_mean_clip_by_clip_and_a_run_like_any_other(world):
     np.testing.assert_allclose(found.predictions, (one.predictions + other.predictions) / 2)
     np.testing.assert_array_equal(found.folds, one.folds)
     error = float(np.sqrt(np.mean((found.predictions[0] - found.labels) ** 2)))
-    assert run.scores["oof_rmse"] == pytest.approx(error)
+    assert run.scores.oof_rmse == pytest.approx(error)
     assert run.kind == BLEND
-    assert run.scores["blend"] == {runs[0].id: 0.5, runs[1].id: 0.5}
-    assert run.scores["badges"]["oof_rmse"] == NESTED
-    assert set(run.scores["verdicts"]) == {f"beside {of.id}" for of in runs}
-    assert run.record["fold_plan"] == runs[0].record["fold_plan"]
+    assert run.scores.blend == {runs[0].id: 0.5, runs[1].id: 0.5}
+    assert run.scores.badges["oof_rmse"] == NESTED
+    assert set(run.scores.verdicts) == {f"beside {of.id}" for of in runs}
+    assert run.record.fold_plan == runs[0].record.fold_plan
 
     submitted = []
-    for path in (run.record["submission"], runs[0].record["submission"], runs[1].record["submission"]):
+    for path in (run.record.submission, runs[0].record.submission, runs[1].record.submission):
         with open(path) as file:
             submitted.append([float(row["label"]) for row in csv.DictReader(file)])
     np.testing.assert_allclose(submitted[0], np.mean(submitted[1:], axis=0))
@@ -82,7 +82,7 @@ def test_test_clips_that_are_not_the_same_sounds_are_not_averaged(world, tmp_pat
     clips[0].write_bytes(clips[1].read_bytes())
     second = train(data, workspace, "svr")
     run = blend_runs([first, second], workspace, notify=told.append)
-    assert run.record["submission"] is None
+    assert run.record.submission is None
     assert [event.text for event in told if isinstance(event, Warned)] == [
         "the runs were trained with other test clips or table cells; so the blend has no submission"
     ]
@@ -104,7 +104,7 @@ def test_what_is_wrong_with_one_run_is_wrong_with_the_blend(world):
     record["scores"]["badges"] = dict.fromkeys(record["scores"]["badges"], IN_SAMPLE)
     write_json(path, record)
     run = blend_runs([runs[0], find_run(runs[1].id, workspace.jobs)], workspace)
-    assert set(run.scores["badges"].values()) == {IN_SAMPLE}
+    assert set(run.scores.badges.values()) == {IN_SAMPLE}
     path.write_text(before)
 
 
@@ -114,7 +114,7 @@ def test_the_command_line_blends_and_a_lost_run_is_named(world, capsys, tmp_path
     assert commands.main(["blend", runs[0].id, gone.id, "--workspace", str(workspace.root), "--json"]) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     run = find_run(line["run_id"], workspace.jobs)
-    assert line["oof_rmse"] == run.scores["oof_rmse"]
+    assert line["oof_rmse"] == run.scores.oof_rmse
     elsewhere = shutil.copytree(gone.folder, tmp_path / "jobs" / gone.id)
     assert commands.main(["blend", runs[0].id, str(elsewhere), "--workspace", str(workspace.root)]) == 1
     assert "a blend is of runs in one workspace" in capsys.readouterr().err

@@ -62,16 +62,16 @@ def test_a_run_says_all_that_a_run_of_an_ensemble_says(world):
     assert run.is_finetuned
     labels = load_oof(run).labels
     predictions = load_oof(run).predictions[0]
-    assert run.scores["oof_rmse"] == pytest.approx(np.sqrt(np.mean((predictions - labels) ** 2)))
-    assert set(run.scores["models"]) == {MEMBER}
-    assert run.scores["badges"]["oof_rmse"] == NESTED
-    assert run.scores["badges"]["interval_coverage"] == "out-of-fold"
-    assert len(run.scores["fold_rmse"]) == 2
-    assert run.scores["leak_gap"] is not None
+    assert run.scores.oof_rmse == pytest.approx(np.sqrt(np.mean((predictions - labels) ** 2)))
+    assert set(run.scores.models) == {MEMBER}
+    assert run.scores.badges["oof_rmse"] == NESTED
+    assert run.scores.badges["interval_coverage"] == "out-of-fold"
+    assert len(run.scores.fold_rmse) == 2
+    assert run.scores.leak_gap is not None
     [started] = [event for event in told if isinstance(event, FinetuneStarted)]
-    assert run.scores["trained_share"] == started.trained / started.parameters < 1
+    assert run.scores.trained_share == started.trained / started.parameters < 1
     assert {event.fold for event in told if isinstance(event, EpochScored)} == {0, 1}
-    assert run.record["groups"] == {"from": "speaker", "count": 4}
+    assert (run.record.groups.source, run.record.groups.count) == ("speaker", 4)
     run.check_models()
 
 
@@ -79,8 +79,8 @@ def test_folds_are_those_of_an_ensemble_with_the_same_groups_and_seed(world):
     data, workspace, run, _ = world
     ensemble = EnsembleSettings(members=("ridge",), folds=2, groups="speaker", workers=0)
     other = train_dataset(read_dataset(data), ExtractSettings(workers=0), ensemble, Workspace(workspace))
-    assert other.record["fold_plan"] == run.record["fold_plan"]
-    assert other.record["dataset"]["fingerprint"] == run.record["dataset"]["fingerprint"]
+    assert other.record.fold_plan == run.record.fold_plan
+    assert other.record.dataset.fingerprint == run.record.dataset.fingerprint
     assert comparable(other, run) is None
     assert {one.id for one in list_runs(workspace / "jobs")} >= {run.id, other.id}
 
@@ -148,7 +148,7 @@ def test_one_command_does_it_all(world, models, tmp_path, capsys):
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {"run_id", "fold_rmse", "oof_rmse", "oof_pearson", "trained_share", "submission", "seconds"} <= set(line)
     run = find_run(line["run_id"], tmp_path / "ws" / "jobs")
-    assert run.record["settings"]["finetune"]["text"] == "describe"
+    assert run.record.settings.finetune["text"] == "describe"
     assert not (run.folder / "checkpoints").exists()
 
 
@@ -189,7 +189,7 @@ def test_clips_that_cannot_be_read_are_set_aside_by_name(models, tmp_path):
     broken = sorted((data / "audios" / "train").iterdir())[3]
     broken.write_text("no sound")
     run = finetune(data, tmp_path / "ws", models, epochs=1)
-    assert [one["file"] for one in run.record["set_aside"]] == [broken.stem]
+    assert [one.file for one in run.record.set_aside] == [broken.stem]
     assert len(load_oof(run).labels) == 11
 
 
@@ -202,7 +202,7 @@ def test_a_text_that_tells_the_label_is_called_that(models, tmp_path):
     told = []
     run = finetune(data, tmp_path / "ws", models, told=told, text="column=note", epochs=1)
     assert any("each of its 6 texts stands beside one label alone" in event.text for event in told if isinstance(event, Warned))
-    assert set(run.scores["badges"].values()) == {"in-sample"}
+    assert set(run.scores.badges.values()) == {"in-sample"}
 
 
 def test_a_column_that_is_missing_or_empty_is_refused_before_the_work(models, tmp_path):
@@ -282,7 +282,7 @@ def test_settings_of_an_ensemble_give_a_fine_tuning_its_folds(world, models, tmp
     line = ["finetune", str(data), "--settings", str(file), "--workspace", str(tmp_path / "ws"), "--epochs", "1", "--audio", "none"]
     assert commands.main([*line, "--text-model", models["text_model"], "--text", "describe", "--json"]) == 0
     run = find_run(json.loads(capsys.readouterr().out.splitlines()[-1])["run_id"], tmp_path / "ws" / "jobs")
-    settings = run.record["settings"]["finetune"]
+    settings = run.record.settings.finetune
     assert [settings[name] for name in ("folds", "groups", "seed", "epochs")] == [3, "speaker", 7, 1]
 
 

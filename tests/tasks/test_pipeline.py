@@ -72,14 +72,14 @@ def test_the_submission_has_the_order_and_spelling_of_the_test_table(make_datase
     (root / "csvs/test.csv").write_text("filename\n" + "\n".join(names) + "\n")
     (root / "audios/test/testb0x.wav").write_bytes(b"")
     run = train(root)
-    rows = read_csv(run.record["submission"])
+    rows = read_csv(run.record.submission)
     assert list(rows[0]) == ["filename", "label"]
     assert [row["filename"] for row in rows] == names
     labels = [row.label for row in read_dataset(root).train]
     assert float(rows[2]["label"]) == float(rows[3]["label"]) == np.median(labels)
     assert rows[1]["label"] == rows[4]["label"]
-    assert run.record["test"]["filled_with_training_median"] == ["nowhere", "testb0x"]
-    assert run.record["test"]["count"] == 3  # rows: one clip stands twice
+    assert run.record.test.filled_with_training_median == ["nowhere", "testb0x"]
+    assert run.record.test.count == 3  # rows: one clip stands twice
     latest = workspace.submissions / "optimized_ensemble_submission.csv"
     assert latest.read_bytes() == (workspace.submissions / run.id / latest.name).read_bytes()
 
@@ -88,8 +88,8 @@ def test_without_a_test_table_there_is_no_submission(make_dataset, train, worksp
     root = make_dataset(15)
     (root / "csvs/test.csv").unlink()
     run = train(root)
-    assert run.record["submission"] is None
-    assert run.record["test"] is None
+    assert run.record.submission is None
+    assert run.record.test is None
     assert not workspace.submissions.exists()
 
 
@@ -130,16 +130,16 @@ def test_bad_clips_are_set_aside_by_name_and_the_rest_is_trained_on(make_dataset
     with (root / "csvs/train.csv").open("a") as table:
         table.writelines(f"{name},3,s\n" for name in ("zero", "text", "cut", "one", "silent", "stereo", "eight"))
     run = train(root, ExtractSettings(workers=0))
-    reasons = {problem["file"]: problem["reason"] for problem in run.record["set_aside"]}
+    reasons = {problem.file: problem.reason for problem in run.record.set_aside}
     assert set(reasons) == {"zero", "text", "cut", "one"}
     assert "empty" in reasons["zero"]
     assert "not audio" in reasons["text"]
     assert "truncated" in reasons["cut"]
     assert "too short" in reasons["one"]
-    trained_on = set(run.record["fold_plan"])
+    trained_on = set(run.record.fold_plan)
     assert {"silent", "stereo", "eight"} <= trained_on
     assert not {"zero", "text", "cut", "one"} & trained_on
-    assert run.record["dataset"]["train_clips"] == 18
+    assert run.record.dataset.train_clips == 18
 
 
 def test_what_cannot_be_trained_on_is_refused_and_keeps_what_was_extracted(make_dataset, train, workspace):
@@ -187,7 +187,7 @@ def test_runs_are_found_by_id_latest_best_and_folder(make_dataset, train, worksp
         find_run("latest", workspace.jobs)
     good = train(root)
     bad = train(root, ensemble=EnsembleSettings(members=("lightgbm",), folds=2, workers=0))
-    assert good.scores["oof_rmse"] < bad.scores["oof_rmse"]
+    assert good.scores.oof_rmse < bad.scores.oof_rmse
     assert [run.id for run in list_runs(workspace.jobs)] == [good.id, bad.id]
     assert find_run("latest", workspace.jobs).id == bad.id
     assert find_run("best", workspace.jobs).id == good.id
@@ -269,10 +269,10 @@ def test_a_run_that_cannot_end_leaves_nothing_behind(make_dataset, train, worksp
 
 def test_speakers_of_the_speech_set_each_stay_in_one_fold(speech, train):
     run = train(speech, ExtractSettings(features=("metadata",)), EnsembleSettings(members=("lightgbm",), groups="speaker"))
-    assert len(run.record["fold_plan"]) == 409
+    assert len(run.record.fold_plan) == 409
     folds: dict[str, set[int]] = {}
     for row in read_dataset(speech).train:
-        folds.setdefault(row.columns["speaker"], set()).add(run.record["fold_plan"][row.name])
+        folds.setdefault(row.columns["speaker"], set()).add(run.record.fold_plan[row.name])
     assert len(folds) == 82
     assert all(len(some) == 1 for some in folds.values())
-    assert run.scores["oof_rmse"] < run.scores["constant_rmse"]
+    assert run.scores.oof_rmse < run.scores.constant_rmse

@@ -1,0 +1,270 @@
+"""What ``run.json`` says, as types: a record that does not fit is refused with the name of the field that is wrong.
+
+Errors are in units of the label, times in seconds. Fields that Earmark writes and nobody reads from here, such as the labels of the
+data set, are kept by ``RunRecord.as_json`` and have no type.
+"""
+
+from datetime import datetime
+from math import prod
+from typing import Any, Literal, Self
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+ENSEMBLE, FINETUNE, BLEND = "ensemble", "finetune", "blend"  # kinds of runs; the first is not noted
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class DatasetRecord(_Record):
+    """What a run was trained on."""
+
+    path: str
+    name: str
+    fingerprint: str
+    train_clips: int
+
+
+class ExtractRecord(_Record):
+    """Settings of the extraction."""
+
+    features: list[str] = Field(min_length=1)
+    max_seconds: float
+
+
+class EnsembleRecord(_Record):
+    """Settings of the folds and the members: of a fine-tuning its folds, of a blend its runs are the members."""
+
+    members: list[str] = Field(min_length=1)
+    folds: int = Field(ge=1)
+    repeats: int = Field(1, ge=1)
+    stratified: bool = False
+    group_by: str | None = Field(None, validation_alias=AliasChoices("group_by", "groups"))
+    seed: int | None = None
+    preset: str | None = None
+    tta: int = 0
+
+
+class SettingsRecord(_Record):
+    """Settings by section; ``layout`` and ``finetune`` as ``core.settings.build`` reads them."""
+
+    layout: dict[str, Any] = {}
+    extract: ExtractRecord
+    ensemble: EnsembleRecord
+    finetune: dict[str, Any] | None = None
+
+
+class MemberScore(_Record):
+    """Error of one member by itself; ``fold_rmse`` has the folds of the first repeat first."""
+
+    oof_rmse: float
+    fold_rmse: list[float]
+    fold_rmse_mean: float
+    fold_rmse_std: float
+    sets: list[str] = []
+    settings: list[dict[str, Any]] = []
+
+
+class IntervalRecord(_Record):
+    """The share of labels that intervals are to cover, and how wide they are."""
+
+    level: float
+    mean_width: float
+
+
+class LeakRecord(_Record):
+    """RMSE of a cheap model where clips of one group stand on both sides, and where none do."""
+
+    groups: str
+    chosen: bool
+    random_rmse: float
+    grouped_rmse: float
+    gap: float
+
+
+class SelfTestRecord(_Record):
+    """Error on permuted labels, as a share of the baseline's."""
+
+    ratio: float
+    ratios: list[float] = []
+    passed: bool
+
+
+class VerdictRecord(_Record):
+    """What a change did to the RMSE, with its interval."""
+
+    verdict: str
+    sentence: str
+    difference: float
+    low: float
+    high: float
+    clips: int
+
+
+class Scores(_Record):
+    """Figures of a run; ``badges`` says of each whether it is nested, out-of-fold or in-sample."""
+
+    oof_rmse: float
+    oof_rmse_by_repeat: list[float]
+    oof_mae: float
+    oof_pearson: float | None
+    oof_r2: float | None
+    constant_rmse: float
+    fold_rmse: list[float]
+    fold_rmse_mean: float
+    fold_rmse_std: float
+    models: dict[str, MemberScore]
+    blend: dict[str, float] = {}
+    blend_rules: dict[str, int] = {}
+    interval_coverage: float
+    interval: IntervalRecord
+    leak_gap: float | None = None
+    leak: LeakRecord | None = None
+    self_test: SelfTestRecord | None = None
+    verdicts: dict[str, VerdictRecord] = {}
+    badges: dict[str, str]
+    trained_share: float | None = None
+    trained_parameters: int | None = None
+    parameters: int | None = None
+
+
+class GroupsRecord(_Record):
+    """What ties the clips that stay in one fold, where a column or ``auto`` was chosen, and how many groups there are."""
+
+    source: str | None = Field(None, alias="from")
+    count: int | None = None
+
+
+class ProposedGroups(_Record):
+    """Clips that may belong together and were not kept in one fold."""
+
+    kind: str
+    tied: int
+    reason: str
+
+
+class LabelLeak(_Record):
+    """A column of the table that holds the label."""
+
+    column: str
+    reason: str
+
+
+class SetAside(_Record):
+    """A clip that was not used."""
+
+    file: str
+    reason: str
+
+
+class PredictionsRecord(_Record):
+    """Predictions of the test table; None where it has no clips."""
+
+    count: int
+    min: float | None
+    max: float | None
+    mean: float | None
+    median: float | None
+    std: float | None
+    filled_with_training_median: list[str] = []
+
+
+class RunRecord(_Record):
+    """The content of run.json."""
+
+    run_id: str
+    kind: Literal["ensemble", "finetune", "blend"] = "ensemble"
+    created: str
+    versions: dict[str, str] = {}
+    dataset: DatasetRecord
+    settings: SettingsRecord
+    scores: Scores
+    columns: list[str] = Field(min_length=1)
+    model_files: dict[str, str] = Field(min_length=1)
+    fold_plan: dict[str, int] = {}
+    groups: GroupsRecord | None = None
+    proposed_groups: list[ProposedGroups] = []
+    label_leaks: list[LabelLeak] = []
+    set_aside: list[SetAside] = []
+    epochs: list[float | None] | None = None
+    test: PredictionsRecord | None = None
+    submission: str | None = None
+    seconds: float
+
+    _json: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as it stands in the file, for those who show all of it; not to be changed."""
+        return self._json
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_json(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        record = handler(value)
+        if isinstance(value, dict):
+            record._json = value
+        return record
+
+    @field_validator("created")
+    @classmethod
+    def _is_a_time(cls, value: str) -> str:
+        datetime.fromisoformat(value)
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        folds = self.settings.ensemble.folds * self.settings.ensemble.repeats
+        by_fold = {"scores": self.scores.fold_rmse}
+        by_fold |= {f"scores.models.{name}": member.fold_rmse for name, member in self.scores.models.items()}
+        for name, figures in by_fold.items():
+            if len(figures) != folds:
+                raise ValueError(f"{folds} numbers at {name}.fold_rmse")
+        if self.kind == FINETUNE and self.settings.finetune is None:
+            raise ValueError("settings at settings.finetune")
+        if self.kind == ENSEMBLE and len(self.model_files) != prod((2, folds, len(self.scores.models))) + 1:
+            raise ValueError("a hash at model_files for each file of the models")
+        return self
+
+
+_EXPECTED = {
+    "missing": "a value",
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "too_short": "something",
+    "literal_error": "ensemble, finetune or blend",
+    "value_error": "an ISO time",
+}
+
+
+def expected(error: ValidationError) -> str:
+    """What the first field that is wrong should be, and its name.
+
+    Examples
+    --------
+    >>> try:
+    ...     MemberScore.model_validate({"oof_rmse": 0.5, "fold_rmse": [0.5, "?"], "fold_rmse_mean": 1, "fold_rmse_std": 0})
+    ... except ValidationError as error:
+    ...     expected(error)
+    'a number at fold_rmse.1'
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    if not first["loc"]:
+        return str(first["ctx"]["error"]) if first["type"] == "value_error" else "an object"
+    return f"{_EXPECTED.get(first['type'], first['msg'])} at {'.'.join(map(str, first['loc']))}"
