@@ -19,8 +19,9 @@ from core.extraction.config import ExtractSettings
 from core.extraction.speed import Speed, speed_of_job
 from core.jobs import DONE, Job, is_job, read_job, status
 from core.multimodal.config import COLUMN as COLUMN_TEXT
-from core.runs import BLEND, Run
+from core.runs import Run
 from core.settings import Settings, build
+from core.tasks.kinds import job_kind
 from core.workspace import Workspace, read_json, to_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -344,7 +345,7 @@ def result_run(here: Sequence[Run]) -> Run:
     ----------
     here : sequence of Run of one kind, ensembles or fine-tuned ones, oldest first
     """
-    newest = next((run for run in reversed(here) if run.kind != BLEND), here[-1])  # a blend is opened where it is made
+    newest = next((run for run in reversed(here) if run.kind.holds_models), here[-1])  # a blend is opened where it is made
     known = f"newest_result_{page_of(newest)}"
     fresh = st.session_state.get(known) not in (None, newest.id)
     st.session_state[known] = newest.id
@@ -361,7 +362,7 @@ def stamp_of(run: Run) -> str | None:
     JobError
         It was not kept, or is damaged.
     """
-    if run.kind == BLEND or not is_job(run.folder):  # nor was it a job where a script trained it
+    if not run.kind.holds_models or not is_job(run.folder):  # nor was it a job where a script trained it
         return None
     return resources.result(read_job(run.folder))["stamp"]
 
@@ -397,12 +398,12 @@ def watch_training(job: Job) -> None:
     """Look at a training or fine-tuning on its page, with its own data set."""
     if (its_set := chosen_by(job)) is not None:
         choose(its_set)
-    go(job.kind)
+    go(job_kind(job.kind).page)
 
 
 def page_of(run: Run) -> str:
     """The page that shows the result of a run."""
-    return "finetune" if run.is_finetuned else "train"
+    return run.kind.page
 
 
 def opened_run(among: Sequence[Run]) -> Run | None:
@@ -417,7 +418,7 @@ def opened_run(among: Sequence[Run]) -> Run | None:
 
 def columns_read(run: Run) -> list[str]:
     """Columns of a table that the networks of a run read; of a blend those of all of its runs."""
-    names = run.record.settings.ensemble.members if run.kind == BLEND else []
+    names = run.record.settings.ensemble.members if not run.kind.holds_models else []
     parts = [part for part in resources.runs(workspace().jobs) if part.id in names] if names else [run]
     texts = [str((part.record.settings.finetune or {}).get("text", "")) for part in parts]
     return list(dict.fromkeys(text.removeprefix(COLUMN_TEXT) for text in texts if text.startswith(COLUMN_TEXT)))

@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.errors import EarmarkError
 from core.jobs import refusal
-from core.runs import BLEND, FINETUNE, Run
+from core.runs import Run
 from core.runs.schema import EnsembleRecord, Scores
 
 NOTHING = "\N{EN DASH}"  # in place of a number that is not known yet
@@ -142,7 +142,7 @@ def flattered(scores: Scores) -> tuple[str, float] | None:
 def run_label(run: Run, best: Run | None = None) -> str:
     """A run by its error, its data set, its folds and its name."""
     mark = " · best here" if best is not None and run.id == best.id else ""
-    kind = {FINETUNE: " · fine-tuned", BLEND: " · blend of runs"}.get(run.kind, "")
+    kind = f" · {run.kind.label}" if run.kind.label else ""
     folds = fold_plan(run.record.settings.ensemble) + kind
     return f"RMSE {run.scores.oof_rmse:.4f} · {run.record.dataset.name} · {folds} · {run.name}{mark}"
 

@@ -7,7 +7,8 @@ from app.views import live
 from app.words import NOTHING, count, errors_in_words, flattered, plain
 from core import jobs
 from core.errors import DataError
-from core.runs import BLEND, ENSEMBLE, FINETUNE, Run, best_run
+from core.runs import Run, best_run
+from core.tasks.kinds import job_kind, known_jobs
 
 ws = session.workspace()
 
@@ -24,7 +25,7 @@ try:
 except DataError as error:
     dataset, trouble = None, str(error)
 extracted = session.newest_job("extract")
-recent_work = [job for job in resources.jobs(ws.jobs) if job.kind not in ("check", "probe")][:20]
+recent_work = [job for job, kind in known_jobs(resources.jobs(ws.jobs)) if not kind.in_passing][:20]
 running = [job for job in recent_work if jobs.status(job) in jobs.ACTIVE]
 runs = session.runs_here() if dataset is not None else []
 best = best_run(runs) if runs else None
@@ -57,16 +58,7 @@ with st.grid(4, min_column_width=190):
         else:
             st.caption("With the training" if runs else "Not yet")
     with st.container(border=True, height="stretch"):
-        names = {
-            "extract": "Extraction",
-            "train": "Training",
-            "finetune": "Fine-tuning",
-            "predict": "Scoring",
-            "explain": "Explanation",
-            "layers": "Layers of an encoder",
-            "blend": "Blend",
-        }
-        st.metric("At work", names.get(running[0].kind, running[0].kind) if running else NOTHING, icon=":material/bolt:")
+        st.metric("At work", job_kind(running[0].kind).noun if running else NOTHING, icon=":material/bolt:")
         st.caption(plain(session.request_name(running[0])) if running else "Nothing is running")
     with st.container(border=True, height="stretch"):
         st.metric("Best run", f"{best.scores.oof_rmse:.3f}" if best else NOTHING, icon=":material/trophy:")
@@ -82,9 +74,7 @@ if running:
 
 st.subheader("Next step")
 if running:
-    pages = {"extract": "features", "train": "train", "finetune": "finetune", "explain": "explain"}
-    pages |= {"layers": "explain", "blend": "runs"}
-    page = pages.get(running[0].kind, "predict")
+    page = job_kind(running[0].kind).page
     text, label = "Work goes on when this page is closed. Watch it as it happens.", "Watch"
 elif trouble is not None:
     page, text, label = "dataset", trouble, "Choose a data set"
@@ -101,8 +91,8 @@ elif best.scores.oof_rmse >= best.scores.constant_rmse:
     page, label = "train", "Train another"
     text = "The best run is no better than always saying the mean label. Other features, more clips or other labels may help."
 else:
-    kind = {FINETUNE: "fine-tuned run", BLEND: "blend of runs"}.get(best.kind, "trained ensemble")
-    page, text, label = "predict", f"A {kind} is ready. Score clips that it has never heard.", "Score new clips"
+    noun = best.kind.noun[0].upper() + best.kind.noun[1:]
+    page, text, label = "predict", f"{noun} is ready. Score clips that it has never heard.", "Score new clips"
 st.markdown(plain(text))
 with st.container(horizontal=True):
     if st.button(label, type="primary", icon=":material/arrow_forward:", key="next_step"):
@@ -118,7 +108,8 @@ with st.container(horizontal=True):
     if best is not None and st.button("See its result", icon=":material/model_training:", key="see_result"):
         session.open_run(best.id)
         st.switch_page(session.PAGES[session.page_of(best)])
-    if best is not None and best.kind == ENSEMBLE and st.button("Explain it", icon=":material/lightbulb:", key="explain_best"):
+    explainable = best is not None and not best.kind.why_not_explained
+    if explainable and st.button("Explain it", icon=":material/lightbulb:", key="explain_best"):
         session.open_run(best.id)
         st.switch_page(session.PAGES["explain"])
     if runs and st.button("All runs", icon=":material/leaderboard:", key="all_runs"):

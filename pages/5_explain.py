@@ -8,7 +8,7 @@ from app.words import about, count, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
 from core.errors import RunError
-from core.runs import ENSEMBLE, best_run
+from core.runs import best_run
 
 ws = session.workspace()
 
@@ -28,22 +28,18 @@ if not runs:
     st.stop()
 
 here = session.runs_here()
-ensembles = [run for run in here if run.kind == ENSEMBLE]
+ensembles = [run for run in here if not run.kind.why_not_explained]
 with st.container(border=True):
     first = best_run(ensembles) if ensembles else None
     run = forms.choose_run(runs, best_run(here) if here else None, first=first)
-if run.kind != ENSEMBLE:
-    way_on = "Choose an ensemble above" if any(one.kind == ENSEMBLE for one in runs) else "Train an ensemble"
-    if run.is_finetuned:
-        why_not = "its networks read sound and text, and no columns move what they say"
-    else:
-        why_not = "it is the mean of other runs, which are explained one by one"
-    told = f"This run is not explained by columns: {why_not}. {way_on} to see which columns tell the labels."
-    st.info(told, icon=":material/lightbulb:")
+if run.kind.why_not_explained:
+    way_on = "Choose an ensemble above" if not all(other.kind.why_not_explained for other in runs) else "Train an ensemble"
+    message = f"This run is not explained by features: {run.kind.why_not_explained}. {way_on} to see which features matter."
+    st.info(message, icon=":material/lightbulb:")
     if run.id in {one.id for one in here}:
         page = session.page_of(run)
         st.button("See its result", icon=":material/model_training:", key="see_result", on_click=session.go, args=(page,))
-    if run.is_finetuned:
+    if run.record.settings.finetune is not None:
         layers.show_layers(run)
     st.stop()
 forms.command(as_command.explain_command(run.id, [], ws.root))

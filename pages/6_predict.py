@@ -11,7 +11,7 @@ from app.words import SWITCHES, count, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
 from core.jobs import Job, read_job
-from core.runs import ENSEMBLE, Run, best_run
+from core.runs import Run, best_run
 
 ws = session.workspace()
 
@@ -71,7 +71,7 @@ with st.container(border=True):
             "bring a CSV with that column, or expect worse."
         )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        tta = copies_of(run) if run.kind == ENSEMBLE else None
+        tta = copies_of(run) if run.kind.takes_copies else None
         st.button(
             f"Score {count(brought.number, 'clip')}" if brought.number else "Score",
             type="primary",

@@ -7,13 +7,14 @@ from app.views import live, runs as runs_view
 from app.words import errors_in_words, plain
 from core import jobs
 from core.runs import best_run
+from core.tasks.kinds import known_jobs
 
 ws = session.workspace()
 
 st.title("Runs")
 runs = resources.runs(ws.jobs)
 done = {run.id for run in runs}
-trainings = [job for job in resources.jobs(ws.jobs) if job.kind in ("train", "finetune") and job.id not in done]
+trainings = [job for job, kind in known_jobs(resources.jobs(ws.jobs)) if kind.trains and job.id not in done]
 unfinished = [(job, state) for job in trainings if (state := jobs.status(job)) != jobs.DONE]
 if not runs:
     runs_view.unfinished(unfinished, resources.unreadable(ws.jobs))

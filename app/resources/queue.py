@@ -9,19 +9,9 @@ from app.resources.caching import cached, version
 from core.errors import JobError
 from core.events import BegunAnew, EpochScored, JobQueued, JobStarted, Recorded, RoundsScored, StepDone, read_events
 from core.jobs import RESULT, Job, by_request, read_job, result as read_result
+from core.tasks.kinds import job_kind
 
 _CURVES = RoundsScored | StepDone | EpochScored  # kept over attempts: finished folds and fits are not repeated
-_RESULTS = {  # fields of a job's result that pages read
-    "check": {"seconds", "problems", "table", "why_not", "stamp"},
-    "probe": {"speed"},
-    "extract": {"ready", "computed", "unreadable", "set_aside", "files", "stamp"},
-    "train": {"run_id", "stamp"},
-    "finetune": {"run_id", "stamp"},
-    "blend": {"run_id"},
-    "predict": {"run_id", "predictions"},
-    "explain": {"run_id"},
-    "layers": {"scores", "band", "set"},
-}
 
 
 def jobs(folder: Path) -> list[Job]:
@@ -52,7 +42,7 @@ def result(job: Job) -> dict[str, Any]:
         The result is missing, damaged, or was written by another version of Earmark.
     """
     content = read_result(job)
-    if not isinstance(content, dict) or not _RESULTS[job.kind] <= set(content):
+    if not isinstance(content, dict) or not set(job_kind(job.kind).result) <= set(content):
         raise JobError(f"job {job.id}: its result is of another version of Earmark; run the job again")
     return content
 

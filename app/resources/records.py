@@ -13,7 +13,7 @@ from core.extraction.config import ExtractSettings
 from core.insight.explain import EXPLANATION, Explanation, load_explanation
 from core.jobs import Job
 from core.multimodal.config import FinetuneSettings
-from core.runs import ABOUT, ENSEMBLE, OOF, Run, list_runs, unreadable_runs
+from core.runs import ABOUT, OOF, Run, list_runs, unreadable_runs
 from core.runs.leaderboard import comparable, load_oof
 from core.scoring.compare import Verdict, paired_verdict
 from core.settings import build
@@ -115,7 +115,7 @@ def known_fits(jobs: Path) -> dict[tuple[str, str], float]:
 
 
 def _timed_runs(jobs: Path) -> list[Run]:
-    return [run for run in runs(jobs) if run.kind == ENSEMBLE][-_TIMED_RUNS:]
+    return [run for run in runs(jobs) if not run.kind.why_not_explained][-_TIMED_RUNS:]
 
 
 @cached(lambda fine_tunings, clips: ([(job.events, version(job.events)) for job in fine_tunings[:_TIMED_JOBS]], clips), most=4)

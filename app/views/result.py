@@ -17,7 +17,7 @@ from app.views.training import draw_rounds, leak_words
 from app.words import BADGES, SWITCHES, VERDICTS, changed_since, count, duration, errors_in_words, flattered, fold_plan, plain
 from core.data.dataset import Dataset
 from core.events import RoundsScored, StepDone
-from core.runs import BLEND, ENSEMBLE, FINETUNE, Run
+from core.runs import Run
 from core.runs.schema import LeakRecord, Scores
 
 _REPEATS_NAMED = 4
@@ -56,7 +56,7 @@ def show_run(run: Run, dataset: Dataset) -> None:
     _warnings(run, repeating)
     _scores(run.scores)
     _leak_gap(run.scores.leak)
-    _verdicts(run.scores, "The blend beside each run" if run.kind == BLEND else "Switches")
+    _verdicts(run.scores, "Switches" if run.kind.holds_models else "The blend beside each run")
     oof = None
     with errors_in_words():
         oof = resources.oof(run)
@@ -64,11 +64,11 @@ def show_run(run: Run, dataset: Dataset) -> None:
         clip_by_clip(run, dataset.train, repeating)
     with st.grid(2, min_column_width=340):
         with st.container():
-            _networks(run) if run.is_finetuned else _blend(run)
+            _blend(run) if run.kind.member_noun else _networks(run)
         if oof is not None:
             with st.container():
                 show_coverage(oof, run.scores.interval.level)
-    if not run.is_finetuned:
+    if run.kind.member_noun:
         _members(run)
     _downloads(run)
     _next_steps(run)
@@ -78,7 +78,7 @@ def show_run(run: Run, dataset: Dataset) -> None:
 
 def _head(run: Run) -> None:
     settings = run.record.settings.ensemble
-    kind = {FINETUNE: "fine-tuned", BLEND: "blend of runs"}.get(run.kind) or str(settings.preset)
+    kind = run.kind.label or str(settings.preset)
     clips, took = count(run.record.dataset.train_clips, "clip"), duration(run.record.seconds)
     st.subheader("Result")
     st.caption(" · ".join([plain(run.id), clips, plain(fold_plan(settings)), kind, took]))
@@ -87,7 +87,7 @@ def _head(run: Run) -> None:
 def _next_steps(run: Run) -> None:
     with st.container(horizontal=True):
         for page, label, icon, key in _NEXT:
-            if page == "explain" and run.kind != ENSEMBLE:  # explanations are by feature
+            if page == "explain" and run.kind.why_not_explained:
                 continue
             kind: Literal["primary", "secondary"] = "primary" if key == "next_step" else "secondary"
             st.button(label, icon=icon, key=key, type=kind, on_click=_go, args=(run.id, page))
@@ -99,7 +99,7 @@ def _curves(run: Run) -> None:
     if any(isinstance(event, RoundsScored) for event in events):
         with st.expander("Rounds of boosting", icon=":material/show_chart:", expanded=True):
             draw_rounds(events, settings.ensemble.members, settings.ensemble.folds)
-    if run.is_finetuned and any(isinstance(event, StepDone) for event in events):
+    if any(isinstance(event, StepDone) for event in events):
         with st.expander("Losses and epochs", icon=":material/show_chart:", expanded=True):
             draw_curves(events, settings.finetune or {})
 
@@ -121,7 +121,7 @@ def _blend(run: Run) -> None:
     )
     st.altair_chart(training.member_weights(table), key="member_weights", alt="Weight of each member in the blend")
     words = _blend_words(scores.blend_rules, run.record.as_json()["settings"]["ensemble"])
-    st.caption("All runs have the same weight." if run.kind == BLEND else words)
+    st.caption(words if run.kind.holds_models else "All runs have the same weight.")
 
 
 def _networks(run: Run) -> None:
@@ -307,7 +307,7 @@ def _blend_words(rules: dict[str, int], settings: dict[str, Any]) -> str:
 
 def _members(run: Run) -> None:
     """Weight, RMSE and feature sets of each member of an ensemble, or of each run of a blend."""
-    is_blend, scores, settings = run.kind == BLEND, run.scores, run.record.settings
+    scores, settings = run.scores, run.record.settings
     folds, repeats = settings.ensemble.folds, settings.ensemble.repeats
     places = [f"fold {training.place(repeat, fold, repeats)}" for repeat in range(repeats) for fold in range(folds)]
     rows = [
@@ -315,8 +315,7 @@ def _members(run: Run) -> None:
          _chosen(member.sets, settings.extract.features), *member.fold_rmse]
         for name, member in scores.models.items()
     ]  # fmt: skip
-    whole = "blend" if is_blend else "ensemble"
-    rows.append([whole, 1.0, scores.oof_rmse, scores.fold_rmse_mean, scores.fold_rmse_std, "", *scores.fold_rmse])
+    rows.append([run.kind.whole_noun, 1.0, scores.oof_rmse, scores.fold_rmse_mean, scores.fold_rmse_std, "", *scores.fold_rmse])
     frame = pd.DataFrame(rows, columns=["member", "weight", "RMSE", "mean", "std", "sets", *places])
     number = st.column_config.NumberColumn
     formats: dict[str, Any] = {name: number(format="%.4f") for name in places}
@@ -331,7 +330,7 @@ def _members(run: Run) -> None:
         ),
     }
     alt = "Weight, RMSE and feature sets by member"
-    st.markdown("**Runs**" if is_blend else "**Members**")
+    st.markdown(f"**{run.kind.member_noun}**")
     st.dataframe(frame, hide_index=True, column_config=formats, key="result_table", alt=alt)
 
 
@@ -368,7 +367,7 @@ def _downloads(run: Run) -> None:
                     on_click="ignore",
                     key=f"download_{label}",
                 )
-        if run.kind != BLEND:
+        if run.kind.holds_models:
             st.download_button(
                 "Models",
                 lambda: models_zip(run),
@@ -377,15 +376,12 @@ def _downloads(run: Run) -> None:
                 icon=":material/download:",
                 on_click="ignore",
                 key="download_models",
-                help="Adapters and heads of all folds with the record of the run, as one zip; the encoders stay where they are."
-                if run.is_finetuned
-                else "The models of all folds with the record of the run, as one zip.",
+                help=run.kind.models_note,
             )
-    if run.kind == BLEND:
+    if not run.kind.holds_models:
         st.caption("A blend has no models of its own: download those of its runs from their pages.")
     if not run.record.submission:
-        why_not = "not all of its runs have one on the same clips" if run.kind == BLEND else "this data set has no test table"
-        st.caption(f"No submission: {why_not}.")
+        st.caption(f"No submission: {run.kind.why_no_submission}.")
 
 
 def models_zip(run: Run) -> bytes:

@@ -19,8 +19,6 @@ from core.cli.doctor import size_text
 from core.errors import EarmarkError
 from core.jobs import Job
 from core.runs import (
-    BLEND,
-    ENSEMBLE,
     NAME_CHARACTERS,
     NOTE_CHARACTERS,
     Run,
@@ -31,6 +29,7 @@ from core.runs import (
     size_bytes,
 )
 from core.runs.leaderboard import flatten, leaderboard
+from core.tasks.kinds import job_kind
 
 _TALLEST_ROWS = 12
 _MOST_APART = 10
@@ -147,8 +146,7 @@ def unfinished(trainings: Sequence[tuple[Job, str]], unreadable: Sequence[tuple[
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(state, color="blue" if state in jobs.ACTIVE else "orange")
             why = f": {jobs.why_failed(job)}" if state == jobs.FAILED else ""
-            verb = "Fine-tuning" if job.kind == "finetune" else "Training"
-            st.markdown(plain(f"{verb} on {session.request_name(job)}, {job.id}{why}"), width="content")
+            st.markdown(plain(f"{job_kind(job.kind).verb} on {session.request_name(job)}, {job.id}{why}"), width="content")
             if state in jobs.ACTIVE:
                 watch = session.watch_training
                 st.button("Watch", icon=":material/visibility:", key=f"watch_{job.id}", on_click=watch, args=(job,))
@@ -190,7 +188,7 @@ def show(run: Run, trained_here: bool) -> None:
             if trained_here:
                 page = session.page_of(run)
                 st.button("Result", icon=":material/model_training:", key="open_result", on_click=session.go, args=(page,))
-            if run.kind == ENSEMBLE:
+            if not run.kind.why_not_explained:
                 st.button("Explain", icon=":material/lightbulb:", key="open_explain", on_click=session.go, args=("explain",))
             st.button("Predict", icon=":material/target:", key="open_predict", on_click=session.go, args=("predict",))
             st.download_button(
@@ -319,10 +317,10 @@ def compare(run: Run, others: Sequence[Run]) -> None:
 
 def _offer_blend(some: Sequence[Run]) -> None:
     """A button for the mean of runs on the same folds; where it is there already, it is opened."""
-    if any(run.kind == BLEND for run in some):
+    if not all(run.kind.holds_models for run in some):
         return
     names = sorted(run.id for run in some)
-    blends = (run for run in resources.runs(session.workspace().jobs) if run.kind == BLEND)
+    blends = (run for run in resources.runs(session.workspace().jobs) if not run.kind.holds_models)
     there = next((run for run in blends if sorted(run.record.settings.ensemble.members) == names), None)
     if there is not None:
         if st.button("Open their blend", icon=":material/call_merge:", key="open_blend"):

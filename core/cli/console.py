@@ -202,15 +202,13 @@ def run_line(run: "Run") -> dict[str, Any]:
 
 
 def _headline(run: "Run") -> str:
-    from core.runs import BLEND
-
     data, plan, finetune = run.record.dataset, run.record.settings.ensemble, run.record.settings.finetune
     grouped = f"grouped by {plan.group_by}" if plan.group_by else "without groups"
     kind = "stratified folds" if plan.stratified else "folds"
     if finetune is not None:
         how = f"audio {finetune['audio']}, text {finetune['text']}, fusion {finetune['fusion']}"
     else:
-        how = "equal blend of runs" if run.kind == BLEND else f"{plan.preset} preset"
+        how = run.kind.label or f"{plan.preset} preset"
     return f"run {run.id}: {data.train_clips} clips of {data.name}, {plan.repeats} x {plan.folds} {kind} {grouped}, {how}"
 
 
@@ -220,11 +218,13 @@ def _score_table(run: "Run") -> Iterator[str]:
     width = max(14, *(len(name) for name in scores.models))
     head = "".join(f"{f'fold {fold + 1}':>9}" for fold in range(folds))
     yield f"  {'RMSE':{width}}{head}{'mean':>9}{'std':>8}{'OOF':>9}{'weight':>8}"
-    figures: dict[str, MemberScore | Scores] = {**scores.models} if run.is_finetuned else {**scores.models, "ensemble": scores}
-    for name, of in figures.items():
-        row = "".join(f"{sum(of.fold_rmse[fold::folds]) / repeats:9.4f}" for fold in range(folds))
+    figures: dict[str, MemberScore | Scores] = {**scores.models}
+    if run.kind.member_noun:
+        figures[run.kind.whole_noun] = scores
+    for name, row in figures.items():
+        by_fold = "".join(f"{sum(row.fold_rmse[fold::folds]) / repeats:9.4f}" for fold in range(folds))
         weight = f"{scores.blend[name]:8.2f}" if name in scores.blend else ""
-        yield f"  {name:{width}}{row}{of.fold_rmse_mean:9.4f}{of.fold_rmse_std:8.4f}{of.oof_rmse:9.4f}{weight}"
+        yield f"  {name:{width}}{by_fold}{row.fold_rmse_mean:9.4f}{row.fold_rmse_std:8.4f}{row.oof_rmse:9.4f}{weight}"
 
 
 def _score_lines(run: "Run") -> Iterator[str]:

@@ -33,7 +33,7 @@ from core.insight.explanation import (
     models_stamp,
     save_explanation,
 )
-from core.runs import BLEND, ENSEMBLE, Run
+from core.runs import Run
 from core.runs.leaderboard import Oof, load_oof
 from core.runtime.pool import map_unordered
 from core.scoring.associations import equal_columns
@@ -157,9 +157,8 @@ def explain_run(
     RunError
         A model or a table of the run is missing or damaged.
     """
-    if run.kind != ENSEMBLE:
-        what = "a blend of other runs: explain those" if run.kind == BLEND else "of encoders that read sound and text, not columns"
-        raise RunError(f"run {run.id} cannot be explained by columns: it is {what}")
+    if run.kind.why_not_explained:
+        raise RunError(f"run {run.id} cannot be explained by features: {run.kind.why_not_explained}")
     started = time.perf_counter()
     work = _prepare(run, clips, seed, checkpoints or run.folder / ".explaining")
     parts = _parts(work)

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core.runs.store import (
         ABOUT as ABOUT,
-        BLEND as BLEND,
-        ENSEMBLE as ENSEMBLE,
-        FINETUNE as FINETUNE,
         MATRIX as MATRIX,
         OOF as OOF,
         RECORD as RECORD,

@@ -36,8 +36,9 @@ class RunKind:
     submission_name : str, file name of its submission
     predict : called with the run, rows of a table and ScoringOptions; returns a list of ``tasks.score.Prediction``
     why_not_explained : str, why its predictions cannot be explained by features; empty where they can
+    models_note : str, what the download of its models holds; empty where its folder holds names of other runs instead
+    why_no_submission : str, where it has none
     takes_copies : bool, augmented copies of a scored clip can be averaged
-    holds_models : bool, its folder holds what was fitted, rather than the names of other runs
     """
 
     name: str
@@ -50,8 +51,14 @@ class RunKind:
     submission_name: str
     predict: Callable[[Any, Sequence[Any], Any], list[Any]]
     why_not_explained: str = ""
+    models_note: str = "The models of all folds with the record of the run, as one zip."
+    why_no_submission: str = "this data set has no test table"
     takes_copies: bool = False
-    holds_models: bool = True
+
+    @property
+    def holds_models(self) -> bool:
+        """Whether its folder holds what was fitted, rather than the names of other runs."""
+        return bool(self.models_note)
 
 
 @cache

@@ -6,7 +6,7 @@ data set, are kept by ``RunRecord.as_json`` and have no type.
 
 from datetime import datetime
 from math import prod
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import (
     AliasChoices,
@@ -19,8 +19,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-ENSEMBLE, FINETUNE, BLEND = "ensemble", "finetune", "blend"  # kinds of runs; the first is not noted
+from core.runs.kinds import ENSEMBLE, RUN_KINDS
 
 
 class _Record(BaseModel):
@@ -184,7 +185,7 @@ class RunRecord(_Record):
     """The content of run.json."""
 
     run_id: str
-    kind: Literal["ensemble", "finetune", "blend"] = "ensemble"
+    kind: str = ENSEMBLE
     created: str
     versions: dict[str, str] = {}
     dataset: DatasetRecord
@@ -216,6 +217,13 @@ class RunRecord(_Record):
             record._json = value
         return record
 
+    @field_validator("kind")
+    @classmethod
+    def _is_a_kind(cls, value: str) -> str:
+        if value not in RUN_KINDS:
+            raise PydanticCustomError("kind", "{kinds}", {"kinds": " or ".join(RUN_KINDS)})
+        return value
+
     @field_validator("created")
     @classmethod
     def _is_a_time(cls, value: str) -> str:
@@ -230,8 +238,8 @@ class RunRecord(_Record):
         for name, figures in by_fold.items():
             if len(figures) != folds:
                 raise ValueError(f"{folds} numbers at {name}.fold_rmse")
-        if self.kind == FINETUNE and self.settings.finetune is None:
-            raise ValueError("settings at settings.finetune")
+        if getattr(self.settings, self.kind, self.settings) is None:  # a kind with a section of its own
+            raise ValueError(f"settings at settings.{self.kind}")
         if self.kind == ENSEMBLE and len(self.model_files) != prod((2, folds, len(self.scores.models))) + 1:
             raise ValueError("a hash at model_files for each file of the models")
         return self
@@ -248,7 +256,6 @@ _EXPECTED = {
     "dict_type": "an object",
     "model_type": "an object",
     "too_short": "something",
-    "literal_error": "ensemble, finetune or blend",
     "value_error": "an ISO time",
 }
 

@@ -27,7 +27,8 @@ from pydantic import ValidationError
 from core.errors import FileError, ParameterError, RunError
 from core.extraction.matrix import Matrix, load_matrix
 from core.jobs import ACTIVE, list_jobs, status
-from core.runs.schema import BLEND as BLEND, ENSEMBLE as ENSEMBLE, FINETUNE as FINETUNE, RunRecord, Scores, expected
+from core.runs.kinds import RunKind, run_kind
+from core.runs.schema import RunRecord, Scores, expected
 from core.runtime.cache import content_hash
 from core.workspace import read_json, to_json, write_json
 
@@ -70,14 +71,9 @@ class Run:
         return self.about.get("name") or self.id
 
     @property
-    def kind(self) -> str:
-        """``ensemble`` on features, ``finetune`` of encoders, or ``blend`` of runs."""
-        return self.record.kind
-
-    @property
-    def is_finetuned(self) -> bool:
-        """Whether encoders were trained, rather than an ensemble on features."""
-        return self.kind == FINETUNE
+    def kind(self) -> RunKind:
+        """What was trained, and all that depends on it."""
+        return run_kind(self.record.kind)
 
     @property
     def notes(self) -> str:
@@ -263,7 +259,7 @@ def delete_run(run: Run) -> None:
 
 def blends_of(run: Run) -> list[Run]:
     """Blends that score new clips with a run."""
-    blends = [one for one in list_runs(run.folder.parent) if one.kind == BLEND]
+    blends = [other for other in list_runs(run.folder.parent) if not other.kind.holds_models]
     return [one for one in blends if run.id in one.record.settings.ensemble.members]
 
 

@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from core.errors import TrackingError
 from core.runs.leaderboard import flatten
-from core.runs.store import BLEND, ENSEMBLE, RECORD, Run, read_run
+from core.runs.store import RECORD, Run, read_run
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -179,14 +179,14 @@ def _dialect(uri: str) -> str:
 
 def _tags(run: Run) -> dict[str, Any]:
     badges = {f"badge.{figure}": badge for figure, badge in run.scores.badges.items()}
-    stay = "The models stay with the runs that it averages" if run.kind == BLEND else f"The models stay in {run.models}"
+    stay = f"The models stay in {run.models}" if run.kind.holds_models else "The models stay with the runs that it averages"
     return badges | {
         "earmark.run_id": run.id,
         "earmark.version": run.record.versions.get("earmark"),
         "earmark.fingerprint": run.record.dataset.fingerprint,
         "earmark.folder": str(run.folder),
         "earmark.models": str(run.models),
-        "mlflow.source.name": f"earmark {'train' if run.kind == ENSEMBLE else run.kind}",
+        "mlflow.source.name": f"earmark {run.kind.command}",
         "mlflow.note.content": f"{stay}; score clips with: earmark predict {run.id} CLIP",
     }
 

@@ -17,7 +17,7 @@ from core.events import Notify, StageStarted, Warned, ignore
 from core.jobs import Job
 from core.runs import Run, find_run
 from core.runs.context import RunContext
-from core.runs.kinds import RunKind, run_kind
+from core.runs.kinds import RunKind
 from core.runs.leaderboard import Oof, comparable, load_oof
 from core.runs.record import Outcome, TrainingData, complete_scores, write_run
 from core.runs.submission import TestPredictions, load_test_predictions, submitted_names
@@ -73,7 +73,7 @@ def _check(runs: Sequence[Run]) -> None:
     if len(set(names)) < max(2, len(names)):
         raise ParameterError(f"a blend needs two or more different runs; received {', '.join(names) or 'none'}")
     for run in runs:
-        if not run_kind(run.kind).holds_models:
+        if not run.kind.holds_models:
             raise ParameterError(f"{run.id} is a blend itself; name the runs that it is made of")
     for other in runs[1:]:
         if why_not := comparable(runs[0], other):
@@ -162,7 +162,7 @@ def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Pred
             part = find_run(name, run.folder.parent)
         except RunError as error:
             raise RunError(f"run {run.id} is a blend, and one of its runs is gone: {error}") from None
-        tta = options.tta if run_kind(part.kind).takes_copies else None
+        tta = options.tta if part.kind.takes_copies else None
         by_run.append(predict_rows(part, rows, replace(options, tta=tta)))
     blended = []
     for same_clip in zip(*by_run, strict=True):
@@ -185,13 +185,13 @@ RUN = RunKind(
     command="blend",
     noun="a blend of runs",
     label="blend of runs",
-    page="runs",
+    page="train",
     member_noun="Runs",
     whole_noun="blend",
     submission_name="blended_submission.csv",
     predict=predict,
     why_not_explained="it is a blend of other runs; explain those",
-    takes_copies=True,
-    holds_models=False,
+    models_note="",
+    why_no_submission="not all of its runs have one on the same clips",
 )
 JOB = JobKind("blend", run, result=("run_id",), verb="Averaging", noun="Blend", page="runs")

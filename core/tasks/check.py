@@ -31,4 +31,5 @@ JOB = JobKind(
     verb="Looking at the clips",
     noun="Check",
     page="dataset",
+    in_passing=True,
 )

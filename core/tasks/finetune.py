@@ -325,6 +325,7 @@ RUN = RunKind(
     whole_noun="fine-tuned",
     submission_name="multimodal_llm_submission.csv",
     predict=predict,
+    models_note="Adapters and heads of all folds with the record of the run, as one zip; the encoders stay where they are.",
     why_not_explained="it trained encoders, which read sound and text, not features",
 )
 JOB = JobKind("finetune", run, result=("run_id", "stamp"), verb="Fine-tuning", noun="Fine-tuning", page="finetune", trains=True)

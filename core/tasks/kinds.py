@@ -4,7 +4,7 @@ A new kind is a module with a ``JOB``, and a line in ``JOB_KINDS``. The registry
 kind loads no other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -43,6 +43,7 @@ class JobKind:
     noun : str, what it is: Training
     page : str, name of the page that shows it
     trains : bool, it leaves a run that has a page of its own
+    in_passing : bool, a quick look that Home does not list as work
     """
 
     name: str
@@ -52,6 +53,7 @@ class JobKind:
     noun: str
     page: str
     trains: bool = False
+    in_passing: bool = False
 
 
 @cache
@@ -67,6 +69,11 @@ def job_kind(name: str) -> JobKind:
         raise ParameterError(f"job kind {name!r} is not among {', '.join(JOB_KINDS)}")
     kind: JobKind = import_module(JOB_KINDS[name]).JOB
     return kind
+
+
+def known_jobs(jobs: Sequence[Job]) -> list[tuple[Job, JobKind]]:
+    """Jobs with their kind; those of a kind that is not known, such as one of another version, are left out."""
+    return [(job, job_kind(job.kind)) for job in jobs if job.kind in JOB_KINDS]
 
 
 def work(job: Job, notify: Notify) -> dict[str, Any]:

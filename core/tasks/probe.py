@@ -18,4 +18,4 @@ def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     return {"speed": probe_speed(paths, settings, cache_path=workspace.cache, notify=notify)}
 
 
-JOB = JobKind("probe", run, result=("speed",), verb="Measuring a few clips", noun="Estimate", page="features")
+JOB = JobKind("probe", run, result=("speed",), verb="Measuring a few clips", noun="Estimate", page="features", in_passing=True)

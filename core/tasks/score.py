@@ -15,7 +15,6 @@ from core.extraction.extract import Extraction
 from core.extraction.matrix import Matrix
 from core.insight.neighbours import Neighbourhood, TrainingReference
 from core.runs import Run
-from core.runs.kinds import run_kind
 from core.runs.leaderboard import load_oof
 from core.scoring import intervals, metrics
 from core.workspace import Workspace
@@ -108,7 +107,7 @@ def predict_rows(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list
     RunError
         A model of the run is missing or damaged.
     """
-    return run_kind(run.kind).predict(run, rows, options)
+    return run.kind.predict(run, rows, options)
 
 
 def by_path(rows: Sequence[Row], *columns: np.ndarray) -> dict[Path, tuple[float, ...]]:
