@@ -15,29 +15,19 @@ from core import jobs
 from core.ensemble import EnsembleSettings
 from core.errors import EarmarkError
 from core.events import (
-    BatchHalved,
-    CheckStarted,
     ClipChecked,
     ClipExtracted,
     ClipSetAside,
-    CompilingStarted,
-    DeviceChosen,
-    EpochScored,
-    ExplainStarted,
     ExtractionStarted,
-    FinetuneStarted,
     FitFinished,
-    FoldScored,
     JobStarted,
     LayerScored,
-    LayersStarted,
     PartExplained,
     Recorded,
     StageStarted,
-    StepDone,
-    TrainingStarted,
 )
 from core.jobs import ACTIVE, CANCELLED, FAILED, LOST, QUEUED, Job
+from core.progress import Progress, measure_progress
 from core.settings import build
 from core.tasks.forecast import all_fits, epoch_seconds
 
@@ -48,6 +38,10 @@ _KINDS = {
     "fit": (FitFinished,),
     "part": (PartExplained, LayerScored),
 }  # what counts one
+_AFTER_CLIPS = {
+    "train": "looking for what ties clips together",
+    "finetune": "reading encoders, texts and groups",
+}  # what a job does next when all clips are there
 _ENDS = {
     CANCELLED: "It was cancelled. What was finished is kept.",
     LOST: "Its process is gone without a word: killed, or the machine went down. What was finished is kept.",
@@ -81,7 +75,7 @@ def show_job(job: Job, draw: Callable[[list[Recorded]], None] | None = None, *, 
             state = jobs.status(job)
             if state in ACTIVE:
                 recorded = resources.events(job.events)
-                _progress(job, state, recorded, then_s)
+                _show_progress(job, state, recorded, then_s)
                 if draw is not None:
                     draw(recorded)
             elif active:
@@ -139,15 +133,9 @@ def rate_per_s(recorded: Sequence[Recorded], kinds: type | tuple[type, ...], *, 
     return (len(recent) - 1) / (recent[-1] - recent[0])
 
 
-def stage(recorded: Sequence[Recorded]) -> str | None:
-    """What is done beside the work itself now, such as a self-test, or waiting for a device; None while it is the work itself."""
-    for one in reversed(recorded):
-        match one.event:
-            case StageStarted(what=what):
-                return what
-            case ExtractionStarted() | FinetuneStarted():
-                return None
-    return None
+def progress_of(recorded: Sequence[Recorded]) -> Progress:
+    """How far a job is."""
+    return measure_progress(one.event for one in recorded)
 
 
 def of_ensemble(recorded: Sequence[Recorded]) -> list[Recorded]:
@@ -156,64 +144,18 @@ def of_ensemble(recorded: Sequence[Recorded]) -> list[Recorded]:
     return list(recorded[:end])
 
 
-def steps(recorded: Sequence[Recorded]) -> tuple[str, int, int] | None:
-    """What is counted now, how much of it is done, and how much there is; None before the work has begun."""
-    counted = None
-    for one in recorded:
-        match one.event:
-            case CheckStarted(clips=total) | ExtractionStarted(to_do=total) if total:
-                counted = ("clip", 0, total)
-            case TrainingStarted(fits=total):
-                counted = ("fit", 0, total)
-            case ExplainStarted(parts=total) | LayersStarted(parts=total):
-                counted = ("part", 0, total)
-            case FinetuneStarted(folds=folds, epochs=epochs):
-                counted = ("epoch", 0, folds * epochs)
-            case StageStarted():
-                counted = None
-            case ClipChecked() | ClipExtracted() | ClipSetAside() | FitFinished() | PartExplained() | LayerScored() if counted:
-                counted = (counted[0], counted[1] + 1, counted[2])
-    if counted is not None and counted[0] == "epoch":
-        counted = (counted[0], int(epochs_done(recorded)), counted[2])
-    return counted
-
-
-def epochs_done(recorded: Sequence[Recorded]) -> float:
-    """Epochs of a fine-tuning that are behind it, parts of one counted; a fold that is scored counts as all that it may have."""
-    of_fold: dict[int, float] = {}
-    most = 0
-    for one in recorded:
-        match one.event:
-            case FinetuneStarted(epochs=most):
-                of_fold = {}
-            case StepDone(fold=fold, epoch=epoch) | EpochScored(fold=fold, epoch=epoch):
-                of_fold[fold] = min(epoch, most)
-            case FoldScored(fold=fold):
-                of_fold[fold] = most
-    return sum(of_fold.values())
-
-
-def device_in_words(recorded: Sequence[Recorded]) -> str | None:
-    """Where PyTorch computes, with the batch that memory allows; None where it has nothing to compute."""
-    words = None
-    for one in recorded:
-        match one.event:
-            case DeviceChosen(device=device, name=name):
-                words = f"PyTorch on {device} ({name})"
-            case BatchHalved(set_name="fine-tuning", batch=batch):
-                told = f"memory allows batches of {batch}"
-                words = f"{words.split(';')[0]}; {told}" if words else told
-            case BatchHalved(set_name=set_name, batch=batch) if words:
-                words = f"{words.split(';')[0]}; memory allows {set_name} {batch} at once"
-    return words
+def device_in_words(progress: Progress) -> str:
+    """Where PyTorch computes, with the batch that memory allows; empty where it has nothing to compute."""
+    device = f"PyTorch on {progress.device}" if progress.device else None
+    return "; ".join(part for part in (device, progress.memory) if part)
 
 
 def fits_beside(job: Job, recorded: Sequence[Recorded]) -> int:
     """Fits of a training that come after the ones that are counted now: without a switch, or on permuted labels."""
     if job.kind != "train":
         return 0
-    counted, finished = steps(recorded), sum(isinstance(one.event, FitFinished) for one in recorded)
-    left_now = counted[2] - counted[1] if counted is not None and counted[0] == "fit" else 0
+    progress, finished = progress_of(recorded), sum(isinstance(one.event, FitFinished) for one in recorded)
+    left_now = progress.total - int(progress.done) if progress.unit == "fit" else 0
     try:
         settings = build(EnsembleSettings, job.request["ensemble"])
     except (EarmarkError, KeyError, TypeError):  # of another version
@@ -221,44 +163,24 @@ def fits_beside(job: Job, recorded: Sequence[Recorded]) -> int:
     return max(0, all_fits(settings) - finished - left_now)
 
 
-def _progress(job: Job, state: str, recorded: list[Recorded], then_s: float) -> None:
-    verb = _VERBS.get(job.kind, job.kind)
-    started = next((one.at for one in recorded if isinstance(one.event, JobStarted)), time.time())
-    if (beside := stage(recorded)) is not None:
-        verb = beside[:1].upper() + beside[1:]
-    counted = steps(recorded)
-    if beside is not None and beside.startswith("waiting"):
+def _show_progress(job: Job, state: str, recorded: list[Recorded], then_s: float) -> None:
+    progress = progress_of(recorded)
+    spent_s = time.time() - next((one.at for one in recorded if isinstance(one.event, JobStarted)), time.time())
+    verb, stage = _VERBS.get(job.kind, job.kind), progress.stage
+    if stage is not None:
+        verb = stage[:1].upper() + stage[1:]
+    extracted = progress.unit == "clip" and progress.done == progress.total
+    share = min(1.0, progress.done / progress.total) if progress.total else 0.0
+    if stage is not None and stage.startswith("waiting"):
         text, share = f"{verb} ...", 0.0
-    elif state == QUEUED or counted is None:
+    elif state == QUEUED or not progress.unit:
         text, share = f"{verb}: getting ready ...", 0.0
-    elif job.kind == "train" and counted[0] == "clip" and counted[1] == counted[2]:
-        text, share = f"{verb}: looking for what ties clips together ...", 1.0
-    elif job.kind == "finetune" and counted[0] == "clip" and counted[1] == counted[2]:
-        text, share = f"{verb}: reading encoders, texts and groups ...", 1.0
-    elif counted[0] == "epoch":
-        text, share = _epochs_in_words(verb, recorded, counted[1:], time.time() - started)
+    elif job.kind in _AFTER_CLIPS and extracted:
+        text = f"{verb}: {_AFTER_CLIPS[job.kind]} ..."
+    elif progress.unit == "epoch":
+        text = _epochs_in_words(verb, recorded, progress, spent_s)
     else:
-        unit, done, total = counted
-        rate = rate_per_s(recorded, _KINDS[unit], over_s=_RATE_OVER_S[unit])
-        if unit == "clip" and job.kind in ("train", "finetune"):  # what is missing is extracted first, then heard
-            verb = _VERBS["extract"] if sum(isinstance(one.event, ExtractionStarted) for one in recorded) < 2 else "Hearing"
-        parts = [f"{verb}: {done:,} of {count(total, unit)}"]
-        if done == 0 and any(isinstance(one.event, CompilingStarted) for one in recorded):
-            parts.append("compiling for this machine, once, for about half a minute")
-        elif done == 0 and unit == "clip":
-            parts.append("starting the workers")
-        if unit == "clip" and (device := device_in_words(recorded)):
-            parts.append(device)
-        if rate is not None and unit == "clip":
-            parts.append(f"{rate:.1f} clips per second" if rate >= 0.1 else f"{60 * rate:.1f} clips per minute")
-        if rate is not None and done < total:
-            parts.append(f"about {duration((total - done) / rate)} left")
-            if unit == "fit" and (later := fits_beside(job, recorded)):
-                parts[-1] += f", {about((total - done + later) / rate)} with what comes after"
-        if unit == "clip" and then_s and done < total:
-            parts.append(f"then {about(then_s)} of training")
-        parts.append(f"{duration(time.time() - started)} so far")
-        text, share = " · ".join(parts), min(1.0, done / total)
+        text = _steps_in_words(job, verb, recorded, progress, spent_s, then_s)
     asked = job.cancel.exists()
     if asked:
         jobs.press(job)
@@ -267,16 +189,41 @@ def _progress(job: Job, state: str, recorded: list[Recorded], then_s: float) -> 
         st.button("Cancel", icon=":material/stop_circle:", key=f"cancel_{job.id}", on_click=_cancel, args=(job,), disabled=asked)
 
 
-def _epochs_in_words(verb: str, recorded: list[Recorded], counted: tuple[int, int], spent_s: float) -> tuple[str, float]:
-    """Progress of a fine-tuning, and its share of the whole."""
-    done, total = epochs_done(recorded), counted[1]
-    parts = [f"{verb}: {counted[0]:,} of {count(total, 'epoch')}"]
-    if device := device_in_words(recorded):
+def _steps_in_words(job: Job, verb: str, recorded: list[Recorded], progress: Progress, spent_s: float, then_s: float) -> str:
+    """Progress of a job that counts clips, fits or parts."""
+    unit, done, total = progress.unit, int(progress.done), progress.total
+    rate = rate_per_s(recorded, _KINDS[unit], over_s=_RATE_OVER_S[unit])
+    if unit == "clip" and job.kind in ("train", "finetune"):  # what is missing is extracted first, then heard
+        verb = _VERBS["extract"] if sum(isinstance(one.event, ExtractionStarted) for one in recorded) < 2 else "Hearing"
+    parts = [f"{verb}: {done:,} of {count(total, unit)}"]
+    if done == 0 and progress.compiling:
+        parts.append("compiling for this machine, once, for about half a minute")
+    elif done == 0 and unit == "clip":
+        parts.append("starting the workers")
+    if unit == "clip" and (device := device_in_words(progress)):
+        parts.append(device)
+    if rate is not None and unit == "clip":
+        parts.append(f"{rate:.1f} clips per second" if rate >= 0.1 else f"{60 * rate:.1f} clips per minute")
+    if rate is not None and done < total:
+        parts.append(f"about {duration((total - done) / rate)} left")
+        if unit == "fit" and (later := fits_beside(job, recorded)):
+            parts[-1] += f", {about((total - done + later) / rate)} with what comes after"
+    if unit == "clip" and then_s and done < total:
+        parts.append(f"then {about(then_s)} of training")
+    parts.append(f"{duration(spent_s)} so far")
+    return " · ".join(parts)
+
+
+def _epochs_in_words(verb: str, recorded: list[Recorded], progress: Progress, spent_s: float) -> str:
+    """Progress of a fine-tuning."""
+    done, total = progress.done, progress.total
+    parts = [f"{verb}: {int(done):,} of {count(total, 'epoch')}"]
+    if device := device_in_words(progress):
         parts.append(device)
     if (seconds := epoch_seconds(recorded)) is not None and done < total:
         parts.append(f"at most {about((total - done) * seconds)} left, less where folds stop early")
     parts.append(f"{duration(spent_s)} so far")
-    return " · ".join(parts), min(1.0, done / total)
+    return " · ".join(parts)
 
 
 def _cancel(job: Job) -> None:

@@ -46,7 +46,7 @@ def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | 
             "Best run before", NOTHING if best is None else f"{best:.4f}", border=True, help="On this data set, with these groups."
         )
         st.metric("Folds complete", f"{scored} of {folds * repeats}", border=True)
-    if (beside := live.stage(recorded)) is not None:
+    if (beside := live.progress_of(recorded).stage) is not None:
         st.caption(f"The ensemble is fitted. Now: {plain(beside)}. The charts show the ensemble only.")
     if not fits:
         st.caption("The first fits are running ...")

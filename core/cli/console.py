@@ -7,29 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from core.events import (
     BatchHalved,
-    CheckStarted,
-    ClipChecked,
-    ClipExtracted,
     ClipSetAside,
     CompilingStarted,
     DeviceChosen,
     EpochScored,
     Event,
-    ExplainStarted,
     ExtractionStarted,
     FinetuneStarted,
-    FitFinished,
     FoldScored,
-    JobStarted,
     LayerScored,
-    LayersStarted,
     LeakGapFound,
-    PartExplained,
     StageStarted,
-    TrainingStarted,
     Warned,
     ignore,
 )
+from core.progress import Progress as JobProgress, ProgressCounter
 from core.workspace import to_json
 
 if TYPE_CHECKING:
@@ -48,7 +40,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._epochs = 0  # of a fold at most, where encoders are trained
+        self._counter = ProgressCounter()
 
     def __enter__(self) -> "Progress":
         return self
@@ -63,76 +55,65 @@ class Progress:
             self._bar, self._draw = None, ignore  # type: ignore[method-assign]
 
     def _draw(self, event: Event) -> None:
-        match event:
-            case JobStarted():
-                self._close()
-            case CheckStarted(clips=clips):
-                self.start(clips, "check", "clip")
-            case ExtractionStarted(clips=clips, cached=cached, to_do=to_do):
-                print(f"{clips} clips: {cached} cached, {to_do} to extract", file=sys.stderr)
-                if to_do:
-                    self.start(to_do, "extract", "clip")
-            case TrainingStarted(fits=fits):
-                self.start(fits, "train", "fit")
-            case ExplainStarted(parts=parts):
-                self.start(parts, "explain", "part")
-            case LeakGapFound(random_rmse=random_rmse, grouped_rmse=grouped_rmse, groups=groups):
-                self._close()
-                print(f"cheap model: RMSE {random_rmse:.4f} in random folds, {grouped_rmse:.4f} by {groups}", file=sys.stderr)
-            case DeviceChosen(device=device, name=name):
-                if self._bar is not None:
-                    self._bar.write(f"PyTorch computes on {device} ({name})", file=sys.stderr)
-            case BatchHalved(set_name=set_name, batch=batch):
-                if self._bar is not None:
-                    self._bar.write(f"{set_name}: memory ran out; from here on at most {batch} at once", file=sys.stderr)
-            case LayersStarted(parts=parts):
-                self.start(parts, "layers", "score")
-            case LayerScored(layer=layer, head=head, rmse=rmse):
-                if self._bar is not None:
-                    self._bar.write(f"layer {layer}, {head}: RMSE {rmse:.4f}", file=sys.stderr)
-                    self._bar.update()
-            case FinetuneStarted(folds=folds, epochs=epochs, trained=trained, parameters=parameters):
-                self.start(folds * epochs, "fine-tune", "epoch")
-                self._epochs = epochs
-                self._bar.write(
-                    f"{trained:,} of {parameters:,} parameters are trained ({trained / parameters:.2%})", file=sys.stderr
-                )
-            case EpochScored(fold=fold, epoch=epoch, rmse=rmse):
-                if self._bar is not None:
-                    self._bar.write(f"fold {fold + 1}, epoch {epoch}: RMSE {rmse:.4f} on rows set apart", file=sys.stderr)
-                    self._bar.update()
-            case StageStarted(what=what):
-                self._close()
-                print(f"{what} ...", file=sys.stderr)
-            case Warned(text=text):
-                self._close()
-                print(f"warning: {text}", file=sys.stderr)
-            case _ if self._bar is None:  # its start was not recorded
-                return
-            case CompilingStarted():
-                self._bar.write("compiling the extractor for this machine: once, about half a minute", file=sys.stderr)
-            case ClipSetAside(file=file, reason=reason):
-                self._bar.write(f"set aside: {file}: {reason}", file=sys.stderr)
-                self._bar.update()
-            case ClipExtracted() | ClipChecked() | FitFinished() | PartExplained():
-                self._bar.update()
-            case FoldScored(fold=fold, rmse=rmse) if self._epochs:
-                self._bar.write(f"fold {fold + 1}: RMSE {rmse:.4f} on its own rows", file=sys.stderr)
-                self._bar.update(max(0, (fold + 1) * self._epochs - self._bar.n))  # it may have ended sooner
-            case FoldScored(fold=fold, rmse=rmse, repeat=repeat):
-                self._bar.write(f"repeat {repeat + 1}, fold {fold + 1}: ensemble RMSE {rmse:.4f}", file=sys.stderr)
+        before = self._counter.progress
+        self._counter.add(event)
+        progress = self._counter.progress
+        if isinstance(event, ExtractionStarted):
+            print(f"{event.clips} clips: {event.cached} cached, {event.to_do} to extract", file=sys.stderr)
+        if not progress.unit or isinstance(event, LeakGapFound):
+            self._close()
+        elif progress.count != before.count:
+            self._start(progress)
+        if (line := _line(event, progress)) is not None:
+            if self._bar is not None:
+                self._bar.write(line, file=sys.stderr)
+            elif isinstance(event, LeakGapFound | StageStarted | Warned):
+                print(line, file=sys.stderr)
+        if self._bar is not None and int(progress.done) > self._bar.n:
+            self._bar.update(int(progress.done) - self._bar.n)
 
-    def start(self, total: int, what: str, unit: str) -> None:
+    def _start(self, progress: JobProgress) -> None:
         """Begin a bar that shows the rate and the time left."""
         from tqdm import tqdm
 
         self._close()
-        self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr, dynamic_ncols=True, smoothing=0.1)
+        unit = "score" if progress.task == "layers" else progress.unit
+        self._bar = tqdm(total=progress.total, desc=progress.task, unit=unit, file=sys.stderr, dynamic_ncols=True, smoothing=0.1)
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _line(event: Event, progress: JobProgress) -> str | None:
+    """What is printed of an event besides the bar, if anything."""
+    match event:
+        case LeakGapFound(random_rmse=random_rmse, grouped_rmse=grouped_rmse, groups=groups):
+            return f"cheap model: RMSE {random_rmse:.4f} in random folds, {grouped_rmse:.4f} by {groups}"
+        case DeviceChosen():
+            return f"PyTorch computes on {progress.device}"
+        case BatchHalved(set_name=set_name, batch=batch):
+            return f"{set_name}: memory ran out; from here on at most {batch} at once"
+        case LayerScored(layer=layer, head=head, rmse=rmse):
+            return f"layer {layer}, {head}: RMSE {rmse:.4f}"
+        case FinetuneStarted(trained=trained, parameters=parameters):
+            return f"{trained:,} of {parameters:,} parameters are trained ({trained / parameters:.2%})"
+        case EpochScored(fold=fold, epoch=epoch, rmse=rmse):
+            return f"fold {fold + 1}, epoch {epoch}: RMSE {rmse:.4f} on rows set apart"
+        case StageStarted(what=what):
+            return f"{what} ..."
+        case Warned(text=text):
+            return f"warning: {text}"
+        case CompilingStarted():
+            return "compiling the extractor for this machine: once, about half a minute"
+        case ClipSetAside(file=file, reason=reason):
+            return f"set aside: {file}: {reason}"
+        case FoldScored(fold=fold, rmse=rmse) if progress.unit == "epoch":
+            return f"fold {fold + 1}: RMSE {rmse:.4f} on its own rows"
+        case FoldScored(fold=fold, rmse=rmse, repeat=repeat):
+            return f"repeat {repeat + 1}, fold {fold + 1}: ensemble RMSE {rmse:.4f}"
+    return None
 
 
 def print_json(value: object) -> None:

@@ -84,11 +84,11 @@ def test_the_live_line_names_the_device_and_what_memory_allows(place, chosen, en
     place.do("check")
     job = place.half_done("extract")
     place.tell(job, DeviceChosen("cuda", "H100"), BatchHalved(encoder, 8))
-    from app.views.live import device_in_words
+    from app.views.live import device_in_words, progress_of
     from core.jobs import read_events
 
     recorded, _ = read_events(job.events)
-    assert device_in_words(recorded) == f"PyTorch on cuda (H100); memory allows {encoder} 8 at once"
+    assert device_in_words(progress_of(recorded)) == f"PyTorch on cuda (H100); memory allows {encoder} 8 at once"
 
 
 def test_seconds_of_a_clip_are_those_of_all_batches():

@@ -418,7 +418,8 @@ def test_curves_of_folds_that_were_finished_before_outlast_going_on(ready):
     told = [one.event for one in resources.events(job.events)]
     table = finetune.step_table([one for one in told if isinstance(one, StepDone)])
     assert table.groupby("fold").size().to_dict() == {1: 8, 2: 2}
-    assert live.steps(resources.events(job.events)) == ("epoch", 2, 4)
+    progress = live.progress_of(resources.events(job.events))
+    assert (progress.unit, int(progress.done), progress.total) == ("epoch", 2, 4)
 
 
 def test_no_page_stumbles_over_a_fine_tuned_run_or_a_blend(trained):
@@ -589,10 +590,10 @@ def test_curves_of_an_attempt_that_does_not_count_any_more_are_gone(ready):
 
 def test_a_fold_that_stopped_early_counts_as_its_whole():
     told = recorded(FinetuneStarted(2, 4, 1, 2), *steps(0, epochs=4)[:6])
-    assert live.epochs_done(told) == 1.5
-    assert live.steps(told) == ("epoch", 1, 8)
+    progress = live.progress_of(told)
+    assert (progress.unit, progress.done, progress.total) == ("epoch", 1.5, 8)
     told += recorded(FoldScored(0, 1.0), *steps(1, epochs=4)[:2])
-    assert live.epochs_done(told) == 4.5
+    assert live.progress_of(told).done == 4.5
 
 
 def test_the_live_line_tells_of_a_device_that_is_taken_and_of_memory(ready):
@@ -603,7 +604,7 @@ def test_the_live_line_tells_of_a_device_that_is_taken_and_of_memory(ready):
         assert "Waiting: another job has the H100 ..." in text(render("finetune"))
         ready.tell(job, DeviceChosen("cuda", "H100"), FinetuneStarted(5, 15, 1, 2), BatchHalved("fine-tuning", 2))
         assert "0 of 75 epochs · PyTorch on cuda (H100); memory allows batches of 2" in text(render("finetune"))
-    assert live.device_in_words(recorded(BatchHalved("fine-tuning", 1))) == "memory allows batches of 1"
+    assert live.device_in_words(live.progress_of(recorded(BatchHalved("fine-tuning", 1)))) == "memory allows batches of 1"
 
 
 class Asked(Exception):

@@ -136,24 +136,29 @@ def test_a_clip_shorter_than_a_frame_and_a_silent_one_have_a_spectrogram(tmp_pat
         clips.waveform(clip)
 
 
+def counted(recorded):
+    progress = live.progress_of(recorded)
+    return progress.unit, progress.done, progress.total
+
+
 def test_rate_and_steps_are_counted_from_events():
     recorded = [Recorded(0.0, ExtractionStarted(9, 3, 6)), *(Recorded(float(at), ClipExtracted("x", 1.0)) for at in (1, 2, 3))]
-    assert live.steps(recorded) == ("clip", 3, 6)
+    assert counted(recorded) == ("clip", 3, 6)
     assert live.rate_per_s(recorded, ClipExtracted) == pytest.approx(1.0)
     assert live.rate_per_s(recorded[:2], ClipExtracted) is None
     assert live.rate_per_s([], ClipExtracted) is None
-    assert live.steps([*recorded, Recorded(4.0, TrainingStarted(25))]) == ("fit", 0, 25)
+    assert counted([*recorded, Recorded(4.0, TrainingStarted(25))]) == ("fit", 0, 25)
 
 
 def test_what_follows_the_start_of_a_stage_is_not_the_ensembles():
     fits = [FitFinished("a", fold, 1.0, None, 0.1, 1.0, 2.0) for fold in (0, 1)]
     recorded = [Recorded(float(at), event) for at, event in enumerate([TrainingStarted(1), fits[0], StageStarted("self-test")])]
-    assert live.stage(recorded[:2]) is None
-    assert live.steps(recorded) is None
+    assert live.progress_of(recorded[:2]).stage is None
+    assert counted(recorded) == ("", 0, 0)
     recorded += [Recorded(3.0, TrainingStarted(9)), Recorded(4.0, fits[1])]
     assert [one.event for one in live.of_ensemble(recorded)] == [TrainingStarted(1), fits[0]]
-    assert live.stage(recorded) == "self-test"
-    assert live.steps(recorded) == ("fit", 1, 9)
+    assert live.progress_of(recorded).stage == "self-test"
+    assert counted(recorded) == ("fit", 1, 9)
 
 
 def test_a_new_attempt_keeps_the_rounds_of_the_one_before_and_nothing_else(tmp_path):
