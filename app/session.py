@@ -437,6 +437,11 @@ def runs_here() -> list[Run]:
     return [run for run in here if run.record.settings.layout == wanted["layout"]]
 
 
+def results_here(page: str) -> list[Run]:
+    """Finished runs on the chosen data set whose result a page shows, oldest first."""
+    return [run for run in runs_here() if run.kind.page == page]
+
+
 def runs_like(groups: str | None) -> list[Run]:
     """Finished runs on the chosen data set whose folds keep the same groups: their errors can be compared."""
     return [run for run in runs_here() if run.record.settings.ensemble.group_by == groups]

@@ -77,7 +77,7 @@ else:
     if job is not None and not live.show_end(job):
         with errors_in_words():
             read_run(job.folder)  # what is damaged is not among the runs
-    here = [run for run in session.runs_here() if run.kind.page == "train"]
+    here = session.results_here("train")
     if here:
         result.show_results(here, dataset)
     elif job is None:

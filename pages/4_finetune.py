@@ -79,7 +79,7 @@ else:
     elif job is not None:
         with errors_in_words():
             read_run(job.folder)  # what is damaged is not among the runs
-    here = [run for run in session.runs_here() if run.kind.page == "finetune"]
+    here = session.results_here("finetune")
     if here:
         result.show_results(here, dataset)
     elif job is None and has_torch():

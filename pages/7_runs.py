@@ -54,7 +54,7 @@ st.subheader(plain(opened.name))
 with errors_in_words():
     runs_view.show(opened, opened.id in ids)
 st.subheader("Compare")
-blending = next((job for job in resources.jobs(ws.jobs) if job.kind == "blend" and job.id not in done), None)
+blending = next((job for job, kind in known_jobs(resources.jobs(ws.jobs)) if kind.page == "runs" and job.id not in done), None)
 if blending is not None and jobs.status(blending) in jobs.ACTIVE:
     live.show_job(blending)
 elif blending is not None and session.awaits(blending):

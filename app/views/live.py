@@ -30,33 +30,19 @@ from core.jobs import ACTIVE, CANCELLED, FAILED, LOST, QUEUED, Job
 from core.progress import Progress, measure_progress
 from core.settings import build
 from core.tasks.forecast import all_fits, epoch_seconds
+from core.tasks.kinds import job_kind
 
 TICK_S = 1.0
+_ENDS = {
+    CANCELLED: "It was cancelled. What was finished is kept.",
+    LOST: "Its process is gone without a word: killed, or the machine went down. What was finished is kept.",
+}
 _RATE_OVER_S = {"clip": 20.0, "fit": 120.0, "part": 120.0}
 _KINDS = {
     "clip": (ClipChecked, ClipExtracted, ClipSetAside),
     "fit": (FitFinished,),
     "part": (PartExplained, LayerScored),
 }  # what counts one
-_AFTER_CLIPS = {
-    "train": "looking for what ties clips together",
-    "finetune": "reading encoders, texts and groups",
-}  # what a job does next when all clips are there
-_ENDS = {
-    CANCELLED: "It was cancelled. What was finished is kept.",
-    LOST: "Its process is gone without a word: killed, or the machine went down. What was finished is kept.",
-}
-_VERBS = {
-    "check": "Looking at the clips",
-    "probe": "Measuring a few clips",
-    "extract": "Extracting",
-    "train": "Training",
-    "finetune": "Fine-tuning",
-    "predict": "Scoring",
-    "explain": "Explaining",
-    "layers": "Scoring the layers",
-    "blend": "Averaging",
-}
 
 
 def show_job(job: Job, draw: Callable[[list[Recorded]], None] | None = None, *, then_s: float = 0.0) -> None:
@@ -152,7 +138,7 @@ def device_in_words(progress: Progress) -> str:
 
 def fits_beside(job: Job, recorded: Sequence[Recorded]) -> int:
     """Fits of a training that come after the ones that are counted now: without a switch, or on permuted labels."""
-    if job.kind != "train":
+    if "ensemble" not in job.request:
         return 0
     progress, finished = progress_of(recorded), sum(isinstance(one.event, FitFinished) for one in recorded)
     left_now = progress.total - int(progress.done) if progress.unit == "fit" else 0
@@ -166,7 +152,8 @@ def fits_beside(job: Job, recorded: Sequence[Recorded]) -> int:
 def _show_progress(job: Job, state: str, recorded: list[Recorded], then_s: float) -> None:
     progress = progress_of(recorded)
     spent_s = time.time() - next((one.at for one in recorded if isinstance(one.event, JobStarted)), time.time())
-    verb, stage = _VERBS.get(job.kind, job.kind), progress.stage
+    kind, stage = job_kind(job.kind), progress.stage
+    verb = kind.verb
     if stage is not None:
         verb = stage[:1].upper() + stage[1:]
     extracted = progress.unit == "clip" and progress.done == progress.total
@@ -175,8 +162,8 @@ def _show_progress(job: Job, state: str, recorded: list[Recorded], then_s: float
         text, share = f"{verb} ...", 0.0
     elif state == QUEUED or not progress.unit:
         text, share = f"{verb}: getting ready ...", 0.0
-    elif job.kind in _AFTER_CLIPS and extracted:
-        text = f"{verb}: {_AFTER_CLIPS[job.kind]} ..."
+    elif kind.after_clips and extracted:
+        text = f"{verb}: {kind.after_clips} ..."
     elif progress.unit == "epoch":
         text = _epochs_in_words(verb, recorded, progress, spent_s)
     else:
@@ -193,8 +180,8 @@ def _steps_in_words(job: Job, verb: str, recorded: list[Recorded], progress: Pro
     """Progress of a job that counts clips, fits or parts."""
     unit, done, total = progress.unit, int(progress.done), progress.total
     rate = rate_per_s(recorded, _KINDS[unit], over_s=_RATE_OVER_S[unit])
-    if unit == "clip" and job.kind in ("train", "finetune"):  # what is missing is extracted first, then heard
-        verb = _VERBS["extract"] if sum(isinstance(one.event, ExtractionStarted) for one in recorded) < 2 else "Hearing"
+    if unit == "clip" and job_kind(job.kind).trains:  # what is missing is extracted first, then encoded
+        verb = job_kind("extract").verb if sum(isinstance(one.event, ExtractionStarted) for one in recorded) < 2 else "Encoding"
     parts = [f"{verb}: {done:,} of {count(total, unit)}"]
     if done == 0 and progress.compiling:
         parts.append("compiling for this machine, once, for about half a minute")

@@ -328,4 +328,13 @@ RUN = RunKind(
     models_note="Adapters and heads of all folds with the record of the run, as one zip; the encoders stay where they are.",
     why_not_explained="it trained encoders, which read sound and text, not features",
 )
-JOB = JobKind("finetune", run, result=("run_id", "stamp"), verb="Fine-tuning", noun="Fine-tuning", page="finetune", trains=True)
+JOB = JobKind(
+    "finetune",
+    run,
+    result=("run_id", "stamp"),
+    verb="Fine-tuning",
+    noun="Fine-tuning",
+    page="finetune",
+    trains=True,
+    after_clips="reading encoders, texts and groups",
+)

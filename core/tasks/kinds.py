@@ -43,6 +43,7 @@ class JobKind:
     noun : str, what it is: Training
     page : str, name of the page that shows it
     trains : bool, it leaves a run that has a page of its own
+    after_clips : str, what it does between the last clip and what is counted next; empty where nothing takes long
     in_passing : bool, a quick look that Home does not list as work
     """
 
@@ -53,6 +54,7 @@ class JobKind:
     noun: str
     page: str
     trains: bool = False
+    after_clips: str = ""
     in_passing: bool = False
 
 

@@ -182,4 +182,13 @@ RUN = RunKind(
     predict=predict,
     takes_copies=True,
 )
-JOB = JobKind("train", run, result=("run_id", "stamp"), verb="Training", noun="Training", page="train", trains=True)
+JOB = JobKind(
+    "train",
+    run,
+    result=("run_id", "stamp"),
+    verb="Training",
+    noun="Training",
+    page="train",
+    trains=True,
+    after_clips="looking for what ties clips together",
+)

@@ -347,7 +347,7 @@ def test_a_fine_tuning_at_work_is_drawn_step_by_step(ready, no_workers):
         ready.tell(job, ExtractionStarted(15, 0, 15), *(ClipExtracted(f"clip{number}", 0.1) for number in range(6)))
         assert "Extracting: 6 of 15 clips" in text(render("finetune"))
         ready.tell(job, ExtractionStarted(15, 0, 15), DeviceChosen("cpu", "processor"), ClipExtracted("clip0", 0.1))
-        assert "Hearing: 1 of 15 clips · PyTorch on cpu (processor)" in text(render("finetune"))
+        assert "Encoding: 1 of 15 clips · PyTorch on cpu (processor)" in text(render("finetune"))
         ready.tell(job, *(ClipExtracted(f"clip{number}", 0.1) for number in range(1, 15)))
         assert "reading encoders, texts and groups" in text(render("finetune"))
         ready.tell(job, Warned("a_text tells the label"), FinetuneStarted(2, 2, 900, 100_000))
@@ -526,7 +526,7 @@ def test_home_leads_to_a_fine_tuned_run_that_is_best(trained):
     assert ("A fine-tuned run is ready" if better else "Train another") in said
     assert "Explain it" not in said
     assert at.button(key="see_result").click().run().title[0].value == "Fine-tune"
-    assert session.page_of(run) == "finetune"
+    assert session.page_of(run) == run.kind.page
 
 
 def test_where_a_fold_goes_back_what_came_later_is_void():

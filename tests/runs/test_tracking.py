@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from core.errors import TrackingError
-from core.runs import BLEND, FINETUNE, tracking
+from core.runs import tracking
 from core.runs.tracking import mirror
 from core.workspace import Workspace
 from tests.conftest import ROOT, write_run
@@ -100,7 +100,7 @@ def test_the_copy_is_named_dated_and_labelled_as_the_run(mirrored):
 
 def test_a_copy_says_how_its_run_came_about(mirrored):
     _, run, _, _ = mirrored
-    blend, tuned = (replace(run, record=run.record.model_copy(update={"kind": kind})) for kind in (BLEND, FINETUNE))
+    blend, tuned = (replace(run, record=run.record.model_copy(update={"kind": kind})) for kind in ("blend", "finetune"))
     assert tracking._tags(blend)["mlflow.source.name"] == "earmark blend"
     assert "with the runs that it averages" in tracking._tags(blend)["mlflow.note.content"]
     assert tracking._tags(tuned)["mlflow.source.name"] == "earmark finetune"

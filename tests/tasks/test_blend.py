@@ -12,7 +12,7 @@ from core.ensemble import EnsembleSettings
 from core.errors import ParameterError, RunError
 from core.events import Warned
 from core.extraction.config import ExtractSettings
-from core.runs import BLEND, delete_run, find_run
+from core.runs import delete_run, find_run
 from core.runs.leaderboard import load_oof
 from core.scoring.oof import IN_SAMPLE, NESTED
 from core.tasks.blend import RUN, blend_runs
@@ -43,7 +43,7 @@ def test_a_blend_is_the_mean_clip_by_clip_and_a_run_like_any_other(world):
     np.testing.assert_array_equal(found.folds, one.folds)
     error = float(np.sqrt(np.mean((found.predictions[0] - found.labels) ** 2)))
     assert run.scores.oof_rmse == pytest.approx(error)
-    assert run.kind == BLEND
+    assert run.kind is RUN
     assert run.scores.blend == {runs[0].id: 0.5, runs[1].id: 0.5}
     assert run.scores.badges["oof_rmse"] == NESTED
     assert set(run.scores.verdicts) == {f"beside {of.id}" for of in runs}

@@ -59,7 +59,7 @@ def world(models, tmp_path_factory):
 
 def test_a_run_says_all_that_a_run_of_an_ensemble_says(world):
     _, _, run, told = world
-    assert run.is_finetuned
+    assert run.kind is RUN
     labels = load_oof(run).labels
     predictions = load_oof(run).predictions[0]
     assert run.scores.oof_rmse == pytest.approx(np.sqrt(np.mean((predictions - labels) ** 2)))
