@@ -221,7 +221,8 @@ class RunRecord(_Record):
     @classmethod
     def _is_a_kind(cls, value: str) -> str:
         if value not in RUN_KINDS:
-            raise PydanticCustomError("kind", "{kinds}", {"kinds": " or ".join(RUN_KINDS)})
+            *others, last = RUN_KINDS
+            raise PydanticCustomError("kind", "{kinds}", {"kinds": f"{', '.join(others)} or {last}"})
         return value
 
     @field_validator("created")
