@@ -378,6 +378,15 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Recorded], int]:
     return recorded, offset + len(whole)
 
 
+def unread_lines(path: Path) -> int:
+    """How many lines ``read_events`` leaves out."""
+    try:
+        data = path.read_bytes()
+    except _UNREADABLE:
+        return 0
+    return sum(_parse(line) is None for line in data[: data.rfind(b"\n") + 1].splitlines() if line)
+
+
 def last_job_event(path: Path) -> tuple[JobEvent | None, float]:
     """The last event of the job itself, and when any event was last written: seconds since 1970, 0 where there is none.
 

@@ -4,17 +4,19 @@ import os
 import platform
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from core import __version__, features, jobs
-from core.errors import EarmarkError
+from core.errors import EarmarkError, FileError
+from core.events import unread_lines
 from core.extraction.extract import is_current
 from core.runtime.cache import VectorCache
 from core.runtime.device import has_torch, probe
 from core.runtime.pool import cores
-from core.workspace import Workspace
+from core.workspace import Workspace, read_json
 
 LIBRARIES = (
     *("numpy", "scipy", "librosa", "numba", "soxr", "soundfile", "scikit-learn", "xgboost", "lightgbm", "catboost"),
@@ -111,7 +113,31 @@ def _workspace(workspace: Workspace) -> list[Finding]:
     states = [jobs.status(job) for job in jobs.list_jobs(workspace.jobs)]
     counts = {state: states.count(state) for state in sorted(set(states))}
     found.append(Finding("workspace", "jobs", ", ".join(f"{number} {state}" for state, number in counts.items()) or "none"))
-    return found
+    return [*found, *_damaged(workspace.jobs)]
+
+
+def _damaged(folder: Path) -> Iterator[Finding]:
+    """Files of jobs and runs that cannot be read; they cost nothing but themselves."""
+    from core.runs import ABOUT, RECORD, check_about, read_run
+
+    readers: dict[str, Callable[[Path], object]] = {
+        jobs.SPEC: lambda path: jobs.read_job(path.parent),
+        RECORD: lambda path: read_run(path.parent),
+        jobs.RESULT: read_json,
+        ABOUT: lambda path: check_about(path.parent),
+    }
+    for path in sorted(path for name in (*readers, jobs.EVENTS) for path in folder.glob(f"*/{name}")):
+        try:
+            if path.name in readers:
+                readers[path.name](path)
+            elif not path.is_file():
+                raise FileError(path, "expected a file, found a folder")
+            elif lines := unread_lines(path):  # such as one that a full disk cut off
+                yield Finding("workspace", path.parent.name, f"{path.name} has {lines} damaged lines, which are left out")
+        except FileNotFoundError:  # deleted at this moment
+            continue
+        except EarmarkError as error:
+            yield Finding("workspace", path.parent.name, f"{path.name} cannot be read", str(error))
 
 
 def size_text(count: float) -> str:

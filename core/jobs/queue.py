@@ -51,7 +51,7 @@ _ENDS: dict[type, str] = {JobDone: DONE, JobFailed: FAILED, JobCancelled: CANCEL
 SILENCE_S = 60.0  # without a heartbeat for so long, a held lock is not believed: file systems of networks differ
 START_S = 60.0  # a process that was started has so long to take its lock
 _SIGTERM_AFTER_S, _SIGKILL_AFTER_S = 2.5, 5.0
-_SPEC, RESULT = "spec.json", "result.json"
+SPEC, RESULT, EVENTS = "spec.json", "result.json", "events.jsonl"
 _REQUESTED: tuple[tuple[type, str, tuple[str, ...]], ...] = (  # in the request of any kind of job, where it is there
     (str, "a text", ("dataset", "run", "table", "encoder")),
     (list, "a list", ("clips", "runs")),
@@ -83,7 +83,7 @@ class Job:
 
     @property
     def events(self) -> Path:
-        return self.folder / "events.jsonl"
+        return self.folder / EVENTS
 
     @property
     def log(self) -> Path:
@@ -137,7 +137,7 @@ def claim(kind: str, request: dict[str, Any], jobs: Path) -> tuple[Job, bool]:
             make_folder(job.folder)
             try:
                 _queue(job)  # before it can be found: a job is never without a word
-                write_json(job.folder / _SPEC, {"job_id": job.id, "kind": kind, "created": job.created, "request": request})
+                write_json(job.folder / SPEC, {"job_id": job.id, "kind": kind, "created": job.created, "request": request})
             except OSError:
                 shutil.rmtree(job.folder, ignore_errors=True)
                 raise
@@ -236,7 +236,7 @@ def follow(job: Job, *, poll_s: float = 0.2) -> Iterator[Recorded]:
 
 def is_job(folder: Path) -> bool:
     """Whether a job was asked for there; a run that a script made is none."""
-    return (folder / _SPEC).exists()
+    return (folder / SPEC).exists()
 
 
 def read_job(folder: Path) -> Job:
@@ -247,11 +247,11 @@ def read_job(folder: Path) -> Job:
     JobError
         There is no spec.json, or it is damaged.
     """
-    path = folder / _SPEC
+    path = folder / SPEC
     try:
         spec = read_json(path)
     except FileNotFoundError:
-        raise JobError(f"{folder}: no job ({_SPEC} is missing)") from None
+        raise JobError(f"{folder}: no job ({SPEC} is missing)") from None
     except FileError as error:
         raise JobError(f"{error.path}: not the description of a job ({error.reason})") from None
     if problem := next(_problems(spec), None):
@@ -285,7 +285,7 @@ def _problems(spec: Any) -> Iterator[str]:
 def list_jobs(jobs: Path) -> list[Job]:
     """Jobs of a workspace, the one that was asked for last first; a damaged one is left out."""
     found = []
-    for spec in jobs.glob(f"*/{_SPEC}"):
+    for spec in jobs.glob(f"*/{SPEC}"):
         try:
             found.append(read_job(spec.parent))
         except JobError:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Run as Run,
         best_run as best_run,
         blends_of as blends_of,
+        check_about as check_about,
         delete_run as delete_run,
         describe_run as describe_run,
         find_run as find_run,

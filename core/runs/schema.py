@@ -181,6 +181,13 @@ class PredictionsRecord(_Record):
     filled_with_training_median: list[str] = []
 
 
+class AboutRecord(_Record):
+    """The content of about.json: what people call a run."""
+
+    name: str = ""
+    notes: str = ""
+
+
 class RunRecord(_Record):
     """The content of run.json."""
 

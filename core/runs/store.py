@@ -28,7 +28,7 @@ from core.errors import FileError, ParameterError, RunError
 from core.extraction.matrix import Matrix, load_matrix
 from core.jobs import ACTIVE, list_jobs, status
 from core.runs.kinds import RunKind, run_kind
-from core.runs.schema import RunRecord, Scores, expected
+from core.runs.schema import AboutRecord, RunRecord, Scores, expected
 from core.runtime.cache import content_hash
 from core.workspace import read_json, to_json, write_json
 
@@ -175,6 +175,24 @@ def write_record(folder: Path, record: Mapping[str, object]) -> None:
     except ValidationError as error:
         raise RunError(f"{folder / RECORD}: not written, expected {expected(error)}") from None
     write_json(folder / RECORD, values)
+
+
+def check_about(folder: Path) -> None:
+    """Read the name and the notes of a run strictly; for everything else, damaged ones are as good as none.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nobody gave any.
+    RunError
+        They are damaged.
+    """
+    try:
+        AboutRecord.model_validate(read_json(folder / ABOUT))
+    except FileError as error:
+        raise RunError(f"{error}; give the run its name again") from None
+    except ValidationError as error:
+        raise RunError(f"{folder / ABOUT}: expected {expected(error)}; give the run its name again") from None
 
 
 def model_hashes(models: Path) -> dict[str, str]:
