@@ -322,12 +322,14 @@ def doubts(one: dict[str, Any]) -> list[str]:
     >>> doubts({"warnings": ["silent: nothing is heard"], "trained_on": ["a"]})
     ['The run was trained on this very clip, as a: new clips will be predicted worse.', 'Silent: nothing is heard.']
     """
-    found = []
+    sentences = []
     if one.get("trained_on"):
-        found.append(f"The run was trained on this very clip, as {listed(one['trained_on'])}: new clips will be predicted worse.")
+        sentences.append(
+            f"The run was trained on this very clip, as {listed(one['trained_on'])}: new clips will be predicted worse."
+        )
     around = neighbourhood(one)
-    found += [f"{why[:1].upper()}{why[1:]}." for why in (*one["warnings"], *(around.doubts() if around else ()))]
-    return found
+    sentences += [f"{why[:1].upper()}{why[1:]}." for why in (*one["warnings"], *(around.doubts() if around else ()))]
+    return sentences
 
 
 def as_table(scored: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -122,22 +122,22 @@ def propose_groups(
     n = len(filenames)
     if (contents is not None and len(contents) != n) or (X is not None and len(X) != n):
         raise DataError(
-            f"expected contents and features of {n} clips, received {[len(of) for of in (contents, X) if of is not None]}"
+            f"expected contents and features of {n} clips, received {[len(rows) for rows in (contents, X) if rows is not None]}"
         )
-    found = []
+    proposals = []
     if contents is not None:
         first: dict[str, str] = {}
         groups = tuple(first.setdefault(content, name) for name, content in zip(filenames, contents, strict=True))
-        found.append(_proposal(IDENTICAL_AUDIO, groups, "the same bytes as another clip's"))
+        proposals.append(_proposal(IDENTICAL_AUDIO, groups, "the same bytes as another clip's"))
     if X is not None:
         groups = _components(filenames, np.array(near_pairs(X), int).reshape(-1, 2))
-        found.append(_proposal(NEAR_IDENTICAL, groups, "features that are all but another clip's"))
+        proposals.append(_proposal(NEAR_IDENTICAL, groups, "features that are all but another clip's"))
     if voices is not None:
-        found.append(_proposal(VOICES, tuple(voices), "a voice that another clip has too"))
+        proposals.append(_proposal(VOICES, tuple(voices), "a voice that another clip has too"))
     stems = name_stems(filenames)
     if stems is not None:
-        found.append(_proposal(NAME_STEM, stems, "names that begin like another's, as {example}"))
-    return [one for one in found if one.tied]
+        proposals.append(_proposal(NAME_STEM, stems, "names that begin like another's, as {example}"))
+    return [proposal for proposal in proposals if proposal.tied]
 
 
 def name_stems(filenames: Sequence[str]) -> tuple[str, ...] | None:

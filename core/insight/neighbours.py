@@ -1,4 +1,4 @@
-"""A run's training matrix and new rows in, where these stand out: columns outside of what was trained on, nearest clips.
+"""A run's training matrix and new rows in, how these differ from it out: columns outside its range, nearest clips, novelty.
 
 A column is taken as robust scaling gives it to a model: what is missing is the median, the quartiles are 1 apart, what lies further
 than 3 from the median is brought to 3. Columns that do not vary in training, or equal an earlier one, are left out.
@@ -101,9 +101,9 @@ class Neighbourhood:
         if self.outside_count > self.outside_usual:
             named = [far.column for far in self.outside[:_NAMED_DOUBTS]]
             more = self.outside_count - len(named)
-            some = ", ".join(named) + (f" and {more} more" if more else "")
+            columns = ", ".join(named) + (f" and {more} more" if more else "")
             doubts.append(
-                f"{self.outside_count:,} of {self.columns:,} features are outside the training range: {some}; "
+                f"{self.outside_count:,} of {self.columns:,} features are outside the training range: {columns}; "
                 "the models have not seen such a clip"
             )
         if self.novelty > _USUAL:
@@ -124,9 +124,9 @@ class TrainingReference:
     def __init__(self, training: Matrix):
         self.training = training
         X = training.X.astype(np.float64)
-        there = np.isfinite(X)
-        self.low = np.where(there, X, np.inf).min(axis=0)
-        self.high = np.where(there, X, -np.inf).max(axis=0)
+        finite = np.isfinite(X)
+        self.low = np.where(finite, X, np.inf).min(axis=0)
+        self.high = np.where(finite, X, -np.inf).max(axis=0)
         self.columns = distinct_columns(training.X)
         known = X[:, self.columns]
         self.centre = np.nanmedian(known, axis=0) if len(self.columns) else np.zeros(0)
