@@ -12,27 +12,16 @@ from core.ensemble.checks import PERMUTATIONS
 from core.ensemble.members import parse_member, parse_members
 from core.ensemble.models import CATALOGUE, PRESETS
 from core.errors import DataError, ParameterError
-from core.extraction.config import FEATURE_SETS, ExtractSettings
+from core.extraction.config import ExtractSettings
 from core.extraction.matrix import group_labels, table_values
 from core.extraction.speed import Speed
-from core.features import DEVICE_SETS, parse_set, width
+from core.features import named_sets, parse_set, width
 from core.grouping import ties
 from core.runs import Run
 from core.runtime.device import DEVICES, probe
 from core.runtime.pool import cores
 from core.tasks.forecast import Forecast, forecast
 
-_SETS = {
-    "ultra": "energy, pauses, spectrum, voice, rhythm, harmony, quality",
-    "mfcc": "20 cepstral coefficients with their changes",
-    "metadata": "length, rate, channels and size of the file",
-    "torch200": "cepstra, spectrum, mel bands, voice, rhythm and level by PyTorch, on a GPU where there is one",
-    "voice256": "what a speaker encoder hears of a voice",
-    "wav2vec2": "Wav2Vec2 base, layers 7 and 8",
-    "hubert": "HuBERT base, layers 7 and 8",
-    "wavlm": "WavLM base, layers 7 and 8; of grading speech mostly the best",
-}
-_CHOICES = (*FEATURE_SETS, *DEVICE_SETS)
 _ENCODER_COLUMNS = 1536  # of a base model, mean and standard deviation of 768 units
 _SCALES = ("ultra@5s", "mfcc@5s", "ultra@2s")
 _PRESETS = {"fast": "Fast", "classic": "Classic"}
@@ -50,18 +39,19 @@ def set_label(name: str) -> str:
 
 def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSettings | None:
     """Feature sets and length of analysis, ``usual`` at first, or None where they make no sense: then the page has said why."""
+    choices = named_sets()
     sets = st.pills(
         "Feature sets",
-        _CHOICES,
+        list(choices),
         selection_mode="multi",
-        default=[name for name in usual.features if name in _CHOICES],
+        default=[name for name in usual.features if name in choices],
         format_func=set_label,
         key="extract_features",
         persist_state="session",
-        help="  \n".join(f"**{name}**: {_SETS[name]}" for name in _CHOICES),
+        help="  \n".join(f"**{name}**: {title}" for name, title in choices.items()),
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        further = [name for name in usual.features if name not in _CHOICES]
+        further = [name for name in usual.features if name not in choices]
         more = st.multiselect(
             "Further sets",
             list(dict.fromkeys([*_SCALES, *numeric_columns(dataset), *text_columns(dataset), *further])),
@@ -76,7 +66,8 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             "**encoder:MODEL**: a pretrained encoder by its folder or its id of the Hugging Face hub; **wavlm@L5-6**: the mean of "
             "its layers 5 and 6. All layers are kept, so others cost nothing.  \n"
             "**transcript:column=NAME**: words, rate, fillers and repetitions of a text of the tables; "
-            "**transcript:whisper=MODEL**: of what a Whisper hears; **transcript:describe**: of a description of the sound.  \n"
+            "**transcript:whisper=MODEL**: of what a Whisper hears, **MODEL@en**: in a language that it is told; "
+            "**transcript:describe**: of a description of the sound.  \n"
             "**table:NAME**: the numeric column NAME of the tables. A clip without its table then has no value there.",
         )
         seconds = st.number_input(
@@ -102,7 +93,7 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
                     help=f"Where PyTorch computes. Auto takes the GPU ({plain(probe().name)}).",
                 )
             )
-    names = tuple(dict.fromkeys([*(name for name in _CHOICES if name in (sets or ())), *more]))
+    names = tuple(dict.fromkeys([*(name for name in choices if name in (sets or ())), *more]))
     if not names:
         refuse("Choose at least one feature set.")
         return None

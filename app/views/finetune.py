@@ -12,9 +12,11 @@ from app import forms, resources, session
 from app.words import about, count, errors_in_words, plain
 from core.cli.doctor import size_text
 from core.data.dataset import Dataset
+from core.encoders.encoder_sets import ENCODERS
+from core.encoders.transcript_sets import split_language
+from core.encoders.transcripts import require_language
 from core.errors import ParameterError
 from core.extraction.config import ExtractSettings
-from core.features.sets import ENCODERS
 from core.multimodal.config import (
     AUDIO,
     COLUMN,
@@ -128,6 +130,8 @@ def _look(part: str, name: str, settings: FinetuneSettings) -> Model:
             lora_targets(found)
         if part == _WORDS:
             weights.require_recogniser(found)
+            if language := split_language(settings.text)[1]:
+                require_language(found, language)
     except ParameterError as error:
         return Model(part, name, found, str(error))
     return Model(part, name, found, "")
@@ -331,7 +335,7 @@ def _text(dataset: Dataset, usual: FinetuneSettings) -> dict[str, str]:
         width=270,
         help="What is read beside what is heard. A column that says the label, or was written by who gave it, leaks it.",
     )
-    recogniser = usual.recogniser or _RECOGNISER
+    recogniser = usual.text.removeprefix(RECOGNISED) if usual.recogniser else _RECOGNISER
     if source == RECOGNISED:
         recogniser = st.text_input(
             "Recogniser",
@@ -339,10 +343,11 @@ def _text(dataset: Dataset, usual: FinetuneSettings) -> dict[str, str]:
             key="finetune_recogniser",
             persist_state="session",
             width=270,
-            help="A Whisper: an id of the Hugging Face hub, or a folder.",
+            help="A Whisper: an id of the Hugging Face hub, or a folder. With @en behind it, it is told the language.",
         )
     text_model = _model("Text encoder", _TEXT_MODELS, usual.text_model, key="finetune_text_model")
-    heard = RECOGNISED + session.model_folder(recogniser)
+    model, language = split_language(recogniser.strip())
+    heard = RECOGNISED + session.model_folder(model) + (f"@{language}" if language else "")
     return {"text": heard if source == RECOGNISED else source, "text_model": text_model}
 
 

@@ -1,23 +1,22 @@
-"""Clips as a decode worker prepares them in, vectors of the sets that PyTorch computes out: batch by batch, in this process.
+"""What workers prepare of clips in, what a model makes of them out: batch by batch, in this process.
 
-The three kinds of sets (``torch200``, ``voice256`` and encoders) have one shape: ``prepare_clip`` runs in a worker, without
-PyTorch, and an ``Extractor`` is loaded once and takes what was prepared of several clips at a time.
+What the work is says a ``BatchWork``: a model is loaded once and takes what was prepared of several clips at a time. ``SetWork`` is
+that of a feature set.
 """
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from core.data.audio import Clip
-from core.encoders import pretrained, transcripts, voices
+from core.encoders.registry import SOURCES, source_of
+from core.encoders.source import Extractor, Load, VectorWithText
 from core.errors import AudioError, EarmarkError, JobError, ParameterError
 from core.events import BatchHalved, Notify, ignore
 from core.features import chooser, columns, extract, parse_set
-from core.features.sets import ENCODER, NEVER, TORCH200, TRANSCRIPT, VOICE256
-from core.runtime import weights
+from core.features.sets import NEVER
 from core.runtime.device import Device, free_memory, in_batches, require_torch, use_all_cores
 
 Key = TypeVar("Key", bound=Hashable)
@@ -36,17 +35,10 @@ def check_installed(sets: Sequence[str]) -> None:
         One sentence that says what to install, or which files to bring and where to put them.
     """
     for name in sets:
-        of = parse_set(name)
-        if not of.on_device:
-            continue
-        require_torch(name)
-        if of.base == ENCODER:
-            weights.encoder_shape(weights.fetch(of.model))
-            columns(name)
-        elif of.base == TRANSCRIPT:
-            weights.fetch(of.model)
-        elif of.base == VOICE256:
-            _module(of.base).check_installed()
+        feature_set = parse_set(name)
+        if feature_set.on_device:
+            require_torch(name)
+            source_of(name).check(feature_set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,61 +57,66 @@ class SetState:
 
 def state_of(set_name: str) -> SetState:
     """Whether what a set needs is here; the network is not asked, and PyTorch is not imported."""
-    of = parse_set(set_name)
-    if not of.on_device:
+    feature_set = parse_set(set_name)
+    if not feature_set.on_device:
         return SetState(True, "needs no weights")
     try:
         require_torch(set_name)
-        if of.base == ENCODER:
-            found = weights.find(of.model)
-            columns(set_name)
-            return SetState(True, f"weights in {found.folder}")
-        if of.base == TRANSCRIPT:
-            return SetState(True, f"weights in {weights.find(of.model).folder}")
-        if of.base == VOICE256:
-            _module(of.base).check_installed()
-            return SetState(True, "weights of the package Resemblyzer")
+        return SetState(True, source_of(set_name).state(feature_set))
     except ParameterError as error:
         return SetState(False, str(error))
-    return SetState(True, "needs no weights")
 
 
-def definition(set_name: str, *, device: Device) -> dict[str, Any]:
-    """What the numbers of a set depend on besides the audio and the way it is decoded.
+class BatchWork(Protocol):
+    """What is computed in batches.
 
-    Raises
-    ------
-    ParameterError
-        The weights of the set are not on this machine.
+    Attributes
+    ----------
+    name : str, in events
+    cuts_windows : bool, as of a ``FeatureSource``
     """
-    of = parse_set(set_name)
-    if of.base == ENCODER:
-        return pretrained.definition(weights.find(of.model), precision=device.precision)
-    if of.base == TRANSCRIPT:
-        return transcripts.definition(weights.find(of.model), precision=device.precision)
-    listed = [(column.name, column.unit, column.definition, column.nan_when) for column in columns(set_name)]
-    return {"set": set_name, "version": _module(of.base).VERSION, "columns": listed, "torch": _minor("torch")}
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def cuts_windows(self) -> bool: ...
+
+    def load(self, how: Load) -> Extractor:
+        """The model, ready."""
+        ...
+
+    def flaw(self, value: np.ndarray) -> str | None:
+        """Why what came of a clip cannot be used, or None."""
+        ...
 
 
-def prepare(clip: Clip, set_name: str) -> Any:
-    """What the extractor of a set reads of a clip; runs in a decode worker.
+class SetWork:
+    """The vectors of a set that PyTorch computes."""
 
-    Raises
-    ------
-    AudioError
-        The clip cannot be used.
-    """
-    of = parse_set(set_name)
-    if of.base == ENCODER:
-        return pretrained.prepare_clip(clip, weights.find(of.model))
-    if of.base == TRANSCRIPT:
-        return transcripts.prepare_clip(clip)
-    return _module(of.base).prepare_clip(clip)
+    def __init__(self, name: str):
+        self.name = name
+        self._always = np.array([column.nan_when == NEVER for column in columns(name)])
+
+    @property
+    def cuts_windows(self) -> bool:
+        return source_of(self.name).cuts_windows
+
+    def load(self, how: Load) -> Extractor:
+        return source_of(self.name).load(parse_set(self.name), how)
+
+    def flaw(self, value: np.ndarray) -> str | None:
+        """A value that is always defined must be finite: no vector is better than a wrong one."""
+        bad = np.isinf(value)
+        bad |= np.isnan(value) & self._always if len(value) == len(self._always) else np.isnan(value)  # the latter of all layers
+        if not bad.any():
+            return None
+        return f"{self.name}: {int(bad.sum())} of {len(value)} values are not finite, which they always should be"
 
 
 @dataclass(frozen=True, slots=True)
 class Computed(Generic[Key]):
-    """What came of a prepared clip: a vector, or a reason why there is none; of a transcript also its timed words, as JSON."""
+    """What came of a prepared clip: a vector, or a reason why there is none; of some also the text that it was made of."""
 
     key: Key
     vector: np.ndarray | None
@@ -142,12 +139,14 @@ class OneByOne:
     """
 
     def __init__(self, set_name: str, *, device: Device):
+        if parse_set(set_name).of_text:
+            raise ParameterError(f"{set_name!r} is of a text of the table, not of a clip")
         check_installed([set_name])
         self.set_name = set_name
         self._choose = chooser(set_name)
         self._batches: Batches[int] | None = None
         if parse_set(set_name).on_device:
-            self._batches = Batches(parse_set(set_name).stored, device=device, batch=1, notify=ignore)
+            self._batches = Batches(SetWork(parse_set(set_name).stored), device=device, batch=1, notify=ignore)
 
     def __call__(self, clip: Clip) -> np.ndarray:
         """The columns of a clip.
@@ -157,44 +156,47 @@ class OneByOne:
         AudioError
             The clip cannot be used.
         """
-        if self._batches is None:
+        feature_set = parse_set(self.set_name)
+        if feature_set.base not in SOURCES:
             return extract(clip, (self.set_name,))[self.set_name]
-        done = self._batches.add(0, prepare(clip, self.set_name)) or self._batches.flush()
-        if done[0].vector is None:
-            raise AudioError(clip.path, done[0].error or "no reason was given")
-        return self._choose(done[0].vector)
+        prepared = source_of(self.set_name).prepare(clip, feature_set)
+        if self._batches is None:
+            return np.asarray(prepared)
+        [computed] = self._batches.add(0, prepared) or self._batches.flush()
+        if computed.vector is None:
+            raise AudioError(clip.path, computed.error or "no reason was given")
+        return self._choose(computed.vector)
 
 
 class Batches(Generic[Key]):
-    """Collects what workers prepare for one set, and computes it when there is enough.
+    """Collects what workers prepare for one model, and computes it when there is enough.
 
     Parameters
     ----------
-    set_name : str, of a set that PyTorch computes
+    work : BatchWork
     device : Device
     batch : int >= 1, pieces at once: windows of 10 s for an encoder, clips for the others; None takes what the device should bear
     notify : called with BatchHalved
     """
 
-    def __init__(self, set_name: str, *, device: Device, batch: int | None, notify: Notify):
-        self.set_name = set_name
+    def __init__(self, work: BatchWork, *, device: Device, batch: int | None, notify: Notify):
+        self.work = work
         self._device, self._batch, self._notify = device, batch, notify
         self._waiting: list[tuple[Key, Any]] = []
         self._seconds = 0.0
-        self._extractor: Any = None
-        self._defined = np.array([column.nan_when == NEVER for column in columns(set_name)])
+        self._extractor: Extractor | None = None
 
-    def load(self) -> None:
+    def load(self) -> Extractor:
         """Have the model ready: it takes seconds, and no clip is to be charged with them."""
         if self._extractor is None:
             use_all_cores()
-            self._extractor = self._load()
+            self._extractor = self.work.load(Load(self._device, self._batch, self._halved))
+        return self._extractor
 
     def add(self, key: Key, prepared: Any) -> list[Computed[Key]]:
         """Take a prepared clip; what is computed meanwhile comes back."""
-        self.load()
         self._waiting.append((key, prepared))
-        self._seconds += self._extractor.seconds(prepared)
+        self._seconds += self.load().seconds(prepared)
         return self.flush() if self._is_full() else []
 
     def flush(self) -> list[Computed[Key]]:
@@ -204,12 +206,12 @@ class Batches(Generic[Key]):
             return []
         keys, items = zip(*waiting, strict=True)
         try:
-            vectors = self._compute(items)
+            values = self._compute(items)
         except JobError:  # memory
             raise
         except EarmarkError:  # one of the clips: each is tried on its own
             return [self._alone(key, item) for key, item in waiting]
-        return [self._checked(key, vector) for key, vector in zip(keys, vectors, strict=True)]
+        return [self._checked(key, value) for key, value in zip(keys, values, strict=True)]
 
     def close(self) -> None:
         """Let go of the model and of the memory that it takes."""
@@ -218,90 +220,32 @@ class Batches(Generic[Key]):
             free_memory()
 
     def _is_full(self) -> bool:
-        if not parse_set(self.set_name).model and self._batch is not None:
+        if self._batch is not None and not self.work.cuts_windows:
             return len(self._waiting) >= self._batch
         enough = _GPU_BATCH_S if self._device.kind == "cuda" else _CPU_BATCH_S
         return self._seconds >= (enough if self._batch is None else self._batch * _WINDOW_S)
 
-    def _load(self) -> Any:
-        of = parse_set(self.set_name)
-        if of.base == ENCODER:
-            return pretrained.Extractor(
-                weights.find(of.model),
-                device=self._device.kind,
-                precision=self._device.precision,
-                batch=self._batch,
-                halved=self._halved,
-            )
-        if of.base == TRANSCRIPT:
-            return _Transcriber(
-                transcripts.Recogniser(
-                    weights.find(of.model),
-                    device=self._device.kind,
-                    precision=self._device.precision,
-                    batch=self._batch,
-                    halved=self._halved,
-                )
-            )
-        return _module(of.base).Extractor(device=self._device.kind)
-
     def _compute(self, items: Sequence[Any]) -> Sequence[Any]:
-        if parse_set(self.set_name).model:  # makes batches of its own, of windows
-            return self._extractor(items)
-        most = self._batch or len(items)
-        return in_batches(self._extractor, items, batch=most, halved=self._halved)
+        extractor = self.load()
+        if self.work.cuts_windows:
+            return extractor(items)
+        return in_batches(extractor, items, batch=self._batch or len(items), halved=self._halved)
 
     def _halved(self, batch: int) -> None:
         self._batch = batch
-        self._notify(BatchHalved(self.set_name, batch))
+        self._notify(BatchHalved(self.work.name, batch))
 
     def _alone(self, key: Key, item: Any) -> Computed[Key]:
         try:
-            [vector] = self._compute([item])
+            [value] = self._compute([item])
         except JobError:
             raise
         except EarmarkError as error:
             return Computed(key, None, error.reason if isinstance(error, AudioError) else str(error))
-        return self._checked(key, vector)
+        return self._checked(key, value)
 
-    def _checked(self, key: Key, found: Any) -> Computed[Key]:
-        """A value that is always defined must be one: no vector is better than a wrong one."""
-        vector, text = found if isinstance(found, tuple) else (found, None)
-        bad = np.isinf(vector)
-        if len(vector) == len(self._defined):
-            bad |= np.isnan(vector) & self._defined
-        else:  # all layers of an encoder
-            bad |= np.isnan(vector)
-        if bad.any():
-            return Computed(
-                key, None, f"{self.set_name}: {int(bad.sum())} of {len(vector)} values are not finite, which they always should be"
-            )
+    def _checked(self, key: Key, value: Any) -> Computed[Key]:
+        vector, text = value if isinstance(value, VectorWithText) else (value, None)
+        if flaw := self.work.flaw(vector):
+            return Computed(key, None, flaw)
         return Computed(key, vector, None, text)
-
-
-class _Transcriber:
-    """A recogniser as an extractor: of each clip the columns of its words, and the words themselves."""
-
-    def __init__(self, recogniser: transcripts.Recogniser):
-        self._recogniser = recogniser
-        self.seconds = recogniser.seconds
-
-    def __call__(self, items: Sequence[np.ndarray]) -> list[tuple[np.ndarray, str]]:
-        said = self._recogniser(items)
-        return [
-            (
-                transcripts.text_columns(transcripts.text_of(words), seconds=self.seconds(item)),
-                transcripts.words_as_json(words),
-            )
-            for item, words in zip(items, said, strict=True)
-        ]
-
-
-def _module(base: str) -> Any:
-    from core.encoders import torch200
-
-    return torch200 if base == TORCH200 else voices
-
-
-def _minor(library: str) -> str:
-    return ".".join(version(library).split(".")[:2])

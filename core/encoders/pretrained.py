@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from core.data.audio import Clip
+from core.encoders.source import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ, Load, WindowModel, library_versions, to_16_khz
 from core.errors import AudioError, ParameterError
-from core.runtime.device import in_batches, in_memory, require_torch
+from core.runtime.device import in_memory, require_torch
 from core.runtime.weights import PREPROCESSOR, WHISPER, Checkpoint, encoder_shape, loading
 
 # Raise it whenever windows, normalisation or pooling change: stored vectors are then computed anew.
 VERSION = 1
-SAMPLE_RATE_HZ = 16_000
 WINDOW_S = 10.0
 WHISPER_WINDOW_S = 30.0
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -52,9 +52,6 @@ class Window:
 
 def definition(checkpoint: Checkpoint, *, precision: str) -> dict[str, Any]:
     """Everything besides the audio that the numbers depend on."""
-    from importlib.metadata import version
-
-    libraries = {name: ".".join(version(name).split(".")[:2]) for name in ("torch", "transformers")}
     return {
         "encoder": VERSION,
         "revision": checkpoint.revision,
@@ -62,7 +59,7 @@ def definition(checkpoint: Checkpoint, *, precision: str) -> dict[str, Any]:
         "window_s": _window_s(checkpoint),
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "normalised": _normalises(checkpoint),
-        "libraries": libraries,
+        "libraries": library_versions(),
     }
 
 
@@ -83,9 +80,7 @@ def prepare_clip(clip: Clip, checkpoint: Checkpoint) -> np.ndarray:
     AudioError
         The clip is shorter than one frame of the encoder.
     """
-    import librosa
-
-    y = librosa.resample(clip.mono, orig_sr=clip.sample_rate_hz, target_sr=SAMPLE_RATE_HZ, res_type="soxr_hq")
+    y = to_16_khz(clip)
     least = 1 if checkpoint.architecture == WHISPER else _receptive_field(checkpoint)[0]
     if len(y) < least:
         raise AudioError(clip.path, f"{len(y)} samples at 16 kHz; {checkpoint.model} reads frames of {least}")
@@ -148,7 +143,7 @@ def normalise(y: np.ndarray) -> np.ndarray:
     return ((wide - wide.mean()) / np.sqrt(wide.var() + _NORM_FLOOR)).astype(np.float32)
 
 
-class Extractor:
+class Extractor(WindowModel):
     """A loaded encoder.
 
     Parameters
@@ -184,12 +179,7 @@ class Extractor:
         self._is_whisper = checkpoint.architecture == WHISPER
         self._model = load_encoder(checkpoint, device, self.precision)
         self._features = whisper_features(checkpoint) if self._is_whisper else None
-        self._halved = halved
-        self.batch = batch or _fitting_batch(checkpoint, device, self.precision)
-
-    def seconds(self, item: np.ndarray) -> float:
-        """Length of an item."""
-        return len(item) / SAMPLE_RATE_HZ
+        super().__init__(batch or _fitting_batch(checkpoint, device, self.precision), halved)
 
     def __call__(self, items: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Pooled layers of clips.
@@ -236,14 +226,10 @@ class Extractor:
                 alike[self._samples(window)].append(window)
         parts: dict[int, list[tuple[int, Value]]] = defaultdict(list)
         for same in alike.values():
-            values = in_batches(lambda some: function(items, some), same, batch=self.batch, halved=self._shrink)
+            values = self.in_batches(lambda some: function(items, some), same)
             for window, value in zip(same, values, strict=True):
                 parts[window.clip].append((window.start, value))
         return parts
-
-    def _shrink(self, batch: int) -> None:
-        self.batch = batch
-        self._halved(batch)
 
     def _samples(self, window: Window) -> int:
         """Length of what the model reads: windows of one length share a batch."""
@@ -283,6 +269,11 @@ class Extractor:
             else:
                 read = torch.from_numpy(np.stack(sounds))
             return self._model(read.to(self.device, _dtype(self.precision)), output_hidden_states=True).hidden_states
+
+
+def load(checkpoint: Checkpoint, how: Load) -> Extractor:
+    """An encoder in the precision of its device."""
+    return Extractor(checkpoint, device=how.device.kind, precision=how.device.precision, batch=how.batch, halved=how.halved)
 
 
 def _join(parts: Sequence[tuple[float, np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -5,18 +5,19 @@ A worker measures what is of the waveform (voice, level); the spectra of clips o
 with zeros and masked: what a clip's values are does not depend on its neighbours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import scipy.fft
 
 from core.data.audio import ANALYSIS_RATE_HZ, Clip
+from core.encoders.source import FeatureSource, Load
 from core.errors import AudioError
 from core.features import prepare
-from core.features.sets import NEVER, TORCH200, columns
+from core.features.sets import NEVER, TORCH200, Column, FeatureSet, columns, read_columns
 from core.runtime.device import require_torch
 
 if TYPE_CHECKING:
@@ -43,6 +44,30 @@ class Prepared:
     y: np.ndarray
     is_silent: bool
     values: dict[str, float]
+
+
+class Torch200(FeatureSource):
+    """The set ``torch200``."""
+
+    base = TORCH200
+    titles: ClassVar[Mapping[str, str]] = {
+        TORCH200: "cepstra, spectrum, mel bands, voice, rhythm and level by PyTorch, on a GPU where there is one"
+    }
+
+    def parse(self, name: str) -> FeatureSet | None:
+        return FeatureSet(name, TORCH200, on_device=True, is_compiled=True) if name == TORCH200 else None
+
+    def columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
+        return read_columns("TORCH200.csv", TORCH200)
+
+    def version(self, feature_set: FeatureSet) -> int:
+        return VERSION
+
+    def prepare(self, clip: Clip, feature_set: FeatureSet) -> Prepared:
+        return prepare_clip(clip)
+
+    def load(self, feature_set: FeatureSet, how: Load) -> "Extractor":
+        return Extractor(device=how.device.kind)
 
 
 def prepare_clip(clip: Clip) -> Prepared:

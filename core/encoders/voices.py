@@ -6,21 +6,23 @@ spectrograms, trained with the generalised end-to-end loss (Wan et al. 2018). Wh
 mel bands each 10 ms, parts of 1.6 s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from core.data.audio import Clip
+from core.encoders.source import SAMPLE_RATE_HZ, FeatureSource, Load, to_16_khz
 from core.errors import ParameterError
+from core.features.sets import NEVER, VOICE256, Column, FeatureSet
 from core.runtime.device import require_torch
 
 # Raise it whenever what is heard or how it is pooled changes: stored vectors are then computed anew.
 VERSION = 1
-SAMPLE_RATE_HZ = 16_000
 UNITS = 256
 
 _TARGET_DBFS = -30.0
@@ -42,6 +44,44 @@ class Prepared:
 
     mels: np.ndarray
     seconds: float
+
+
+class Voices(FeatureSource):
+    """The set ``voice256``."""
+
+    base = VOICE256
+    titles: ClassVar[Mapping[str, str]] = {VOICE256: "what a speaker encoder hears of a voice"}
+
+    def parse(self, name: str) -> FeatureSet | None:
+        return FeatureSet(name, VOICE256, on_device=True) if name == VOICE256 else None
+
+    def columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
+        return _columns()
+
+    def version(self, feature_set: FeatureSet) -> int:
+        return VERSION
+
+    def check(self, feature_set: FeatureSet) -> None:
+        check_installed()
+
+    def state(self, feature_set: FeatureSet) -> str:
+        check_installed()
+        return "weights of the package Resemblyzer"
+
+    def prepare(self, clip: Clip, feature_set: FeatureSet) -> Prepared:
+        return prepare_clip(clip)
+
+    def load(self, feature_set: FeatureSet, how: Load) -> "Extractor":
+        return Extractor(device=how.device.kind)
+
+
+@cache
+def _columns() -> tuple[Column, ...]:
+    definition = "unit {} of the speaker encoder, mean over parts of 1.6 s, scaled to length 1"
+    reference = "Wan et al. 2018, as trained in Resemblyzer 0.1.4"
+    return tuple(
+        Column(VOICE256, unit, VOICE256, f"voice{unit}", "1", definition.format(unit), NEVER, reference) for unit in range(UNITS)
+    )
 
 
 def is_installed() -> bool:
@@ -74,7 +114,7 @@ def prepare_clip(clip: Clip) -> Prepared:
     check_installed()
     import librosa
 
-    y = librosa.resample(clip.mono, orig_sr=clip.sample_rate_hz, target_sr=SAMPLE_RATE_HZ, res_type="soxr_hq")
+    y = to_16_khz(clip)
     raised = raise_level(y)
     voiced = raised[voiced_samples(raised)]
     heard = voiced if len(voiced) else raised

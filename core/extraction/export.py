@@ -10,8 +10,7 @@ import numpy as np
 
 from core.errors import DataError
 from core.extraction.matrix import Matrix, export_name
-from core.features import Column, columns, parse_set, set_of, width
-from core.features.sets import encoder_columns
+from core.features import Column, parse_set, possible_columns, set_of
 
 _AGAIN = "extract again, what is cached is not computed again"
 _DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -37,7 +36,7 @@ def read_exported(files: Sequence[str | Path], sets: Sequence[str], split: str, 
         A file is gone, damaged, of another version, or does not belong to the others.
     """
     by_name = {Path(file).name: Path(file) for file in files}
-    paths = [by_name[name] for name in (export_name(one).replace("{split}", split) for one in sets) if name in by_name]
+    paths = [by_name[name] for name in (export_name(set_name).replace("{split}", split) for set_name in sets) if name in by_name]
     if not paths:
         return None
     parts = [_read(path) for path in paths]
@@ -60,13 +59,7 @@ def definitions(sets: Sequence[str]) -> dict[str, Column]:
 
     An encoder that is not on this machine any more cannot say how many units it has: it counts with more than any has.
     """
-    return {f"{parse_set(set_name).prefix}.{column.name}": column for set_name in sets for column in _columns(set_name)}
-
-
-def _columns(set_name: str) -> tuple[Column, ...]:
-    if width(set_name) is None:
-        return encoder_columns(parse_set(set_name))
-    return columns(set_name)
+    return {f"{parse_set(set_name).prefix}.{column.name}": column for set_name in sets for column in possible_columns(set_name)}
 
 
 def as_npz(matrix: Matrix) -> bytes:

@@ -1,19 +1,13 @@
 """Clips in, feature vectors out: what is stored is read, what is not is computed once and stored before it is reported.
 
-A worker process decodes a clip once: it computes the
-handcrafted sets, and prepares what PyTorch then computes in this process, in batches. Of a clip there can also be varied copies,
-numbered from 1: their vectors are stored like its own.
+A worker process decodes a clip once: it computes the handcrafted sets, and prepares what PyTorch then computes in this process, in
+batches. Of a clip there can also be varied copies, numbered from 1: their vectors are stored like its own.
 """
 
 import hashlib
-import json
-import os
-import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +15,31 @@ import numpy as np
 
 from core import features
 from core.data import augment
-from core.data.audio import (
-    ANALYSIS_RATE_HZ,
-    MIN_SAMPLES,
-    Clip,
-    clip_deadline_s,
-    read_clip,
-    to_analysis_rate,
-)
-from core.encoders import batches, transcripts
+from core.data.audio import ANALYSIS_RATE_HZ, Clip, read_clip, to_analysis_rate
+from core.encoders.batches import BatchWork, SetWork, check_installed
+from core.encoders.registry import SOURCES, source_of
 from core.errors import AudioError, DataError, ParameterError
-from core.events import (
-    BatchComputed,
-    ClipExtracted,
-    ClipSetAside,
-    CompilingStarted,
-    DeviceChosen,
-    ExtractionStarted,
-    Notify,
-    ignore,
-)
+from core.events import CompilingStarted, DeviceChosen, Notify, ignore
 from core.extraction.config import ExtractSettings
-from core.runtime.cache import Stored, VectorCache, content_hash, file_state, is_settled, vector_key
-from core.runtime.device import CPU, Device
-from core.runtime.pool import cores, map_batches
-from core.runtime.weights import is_here
+from core.extraction.contents import hash_files
+from core.extraction.definitions import definition_hash, definitions_of, is_current, stored_name
+from core.extraction.machine import Decoded, Finished, Part, Production, Task, make, read_contents
+from core.runtime.cache import VectorCache, content_hash, vector_key
+from core.runtime.device import Device
+
+__all__ = [
+    "Extraction",
+    "column_names",
+    "definition_hash",
+    "definitions_of",
+    "extract_clips",
+    "find_cached",
+    "hash_files",
+    "is_current",
+    "stored_texts",
+]
 
 OF_THE_FILE = "metadata"  # a copy is no other file: what describes the file is the clip's own
-_COPY = ", copy "
-_NUMERIC_LIBRARIES = ("numpy", "scipy", "librosa", "soxr", "soundfile", "numba")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,205 +105,84 @@ def extract_clips(
     extraction : Extraction; a clip of which a copy fails is among the failures
     """
     paths = list(dict.fromkeys(paths))
-    of_path = {path: copies if isinstance(copies, int) else copies.get(path, 0) for path in paths}
-    batches.check_installed(settings.on_device)
-    device = settings.choose_device()
+    count = {path: copies if isinstance(copies, int) else copies.get(path, 0) for path in paths}
+    check_installed(settings.on_device)
+    how = Production(settings.choose_device(), settings.max_seconds, settings.workers, settings.batch, settings.rehash, now_ns)
     with VectorCache(cache_path) as store:
-        # A file that cannot be read has no content yet: the worker tries again and gives the reason.
-        contents = dict.fromkeys(paths, b"") | hash_files(paths, store, rehash=settings.rehash, now_ns=now_ns)
+        contents = read_contents(paths, store, how)
         most: dict[bytes, int] = {}  # copies of a content, which two files may share
         for path in paths:
-            most[contents[path]] = max(most.get(contents[path], 0), of_path[path])
-        definitions = _definitions(settings, max(most.values(), default=0), device)
-        wanted = {content: _keys(content, definitions, count) for content, count in most.items()}
-        stored = store.get(key for content, keys in wanted.items() if content for key in keys.values())
-
-        to_do: dict[bytes, list[Path]] = {}
-        for path in paths:
-            if not contents[path]:
-                to_do[os.fsencode(path)] = [path]
-            elif any(key not in stored for key in wanted[contents[path]].values()):
-                to_do.setdefault(contents[path], []).append(path)
-        left = sum(len(same) for same in to_do.values())
-        notify(ExtractionStarted(clips=len(paths), cached=len(paths) - left, to_do=left))
-        tasks = []
-        for same in to_do.values():
-            content = contents[same[0]]
-            missing = tuple(what for what, key in wanted[content].items() if key not in stored)
-            tasks.append(_Task(tuple(same), content, missing, settings.max_seconds))
-        failures: dict[Path, str] = {}
-        if tasks:
-            for copy, name in {what for task in tasks for what in task.wanted}:
-                store.put_definition(definitions[copy, name], f"{name}{_COPY}{copy}" if copy else name, settings.max_seconds)
-            if (
-                any(features.parse_set(name).is_compiled for task in tasks for _, name in task.wanted)
-                and not features.is_compiled()
-            ):
-                notify(CompilingStarted())
-            if any(name in settings.on_device for task in tasks for _, name in task.wanted):
-                notify(DeviceChosen(device.kind, device.name))
-        for finished in _run(tasks, settings, device, notify):
-            fresh = {wanted[one.task.content][what]: vector for one in finished for what, vector in one.vectors.items()}
-            store.put_texts({wanted[one.task.content][what]: text for one in finished for what, text in one.texts.items()})
-            store.put(fresh)
-            stored |= fresh
-            store.forget(_states(path for one in finished if one.error for path in one.task.paths).values())
-            for one in finished:
-                for path in one.task.paths:
-                    if one.error:
-                        failures[path] = one.error
-                        notify(ClipSetAside(path.name, one.error))
-                    elif one.is_last:
-                        notify(ClipExtracted(path.name, one.seconds))
-
-    takes = [(name, features.parse_set(name).stored, features.chooser(name)) for name in settings.of_audio]
-
-    def vectors(path: Path, copy: int) -> dict[str, np.ndarray]:
-        keys = wanted[contents[path]]
-        return {name: take(stored[keys.get((copy, kept), keys[0, kept])]) for name, kept, take in takes}
-
-    whole = [path for path in paths if path not in failures]
+            most[contents[path]] = max(most.get(contents[path], 0), count[path])
+        vectors = _Vectors(settings, how.device, most, store, notify)
+        made = make(contents, vectors, store, how, notify)
+    whole = [path for path in paths if path not in made.failures]
     return Extraction(
-        {path: vectors(path, 0) for path in whole},
+        {path: vectors.read(contents[path], 0) for path in whole},
         {path: content.hex() for path, content in contents.items()},
-        failures,
-        left - len(failures),
-        {path: tuple(vectors(path, 1 + copy) for copy in range(of_path[path])) for path in whole if of_path[path]},
+        made.failures,
+        made.computed,
+        {path: tuple(vectors.read(contents[path], 1 + copy) for copy in range(count[path])) for path in whole if count[path]},
     )
 
 
-@dataclass(slots=True)
-class _Finished:
-    """Vectors of a clip that are ready to be stored, or the reason why there are none; ``is_last`` when no more will come."""
-
-    task: "_Task"
-    vectors: dict[tuple[int, str], np.ndarray]
-    texts: dict[tuple[int, str], str] = field(default_factory=dict)
-    error: str | None = None
-    seconds: float = 0.0
-    is_last: bool = True
-
-
-def _run(tasks: Sequence["_Task"], settings: ExtractSettings, device: Device, notify: Notify) -> Iterator[list[_Finished]]:
-    """Decode clips side by side, and compute in batches here what PyTorch computes; the models go when the work is done."""
-    running: dict[str, batches.Batches[tuple[_Task, int]]] = {
-        name: batches.Batches(name, device=device, batch=settings.batch, notify=notify)
-        for name in settings.on_device
-        if any(name == wanted for task in tasks for _, wanted in task.wanted)
-    }
-    side_by_side = max(1, cores() if settings.workers is None else settings.workers)
-    open_parts: dict[_Task, int] = {}  # parts of a clip that wait for their batch
-    seconds: dict[_Task, float] = {}
-
-    def finish(name: str, computed: Sequence[batches.Computed[tuple[_Task, int]]], took_s: float) -> list[_Finished]:
-        done = []
-        notify(BatchComputed(name, len(computed), took_s))
-        for one in computed:
-            task, copy = one.key
-            if task not in open_parts:  # another part of it has failed
-                continue
-            seconds[task] += took_s / len(computed) * side_by_side  # of the time of all processes together
-            open_parts[task] -= 1
-            if one.vector is None:
-                del open_parts[task]
-                done.append(_Finished(task, {}, error=one.error))
-                continue
-            texts = {} if one.text is None else {(copy, name): one.text}
-            done.append(_Finished(task, {(copy, name): one.vector}, texts, seconds=seconds[task], is_last=open_parts[task] == 0))
-        return done
-
-    try:
-        for outcomes in map_batches(
-            _compute,
-            tasks,
-            workers=settings.workers,
-            deadline_s=_deadline_s,
-            prepare=features.prepare if any(task.is_compiled for task in tasks) else None,
-        ):
-            ready = []
-            for outcome in outcomes:
-                if outcome.value is None:
-                    ready.append(_Finished(outcome.item, {}, error=outcome.error or "no reason was given"))
-                    continue
-                vectors, prepared = outcome.value
-                ready.append(_Finished(outcome.item, vectors, seconds=outcome.seconds, is_last=not prepared))
-                open_parts[outcome.item], seconds[outcome.item] = len(prepared), outcome.seconds
-            yield ready
-            for outcome in outcomes:
-                for (copy, name), part in (outcome.value[1] if outcome.value else {}).items():
-                    running[name].load()
-                    began = time.perf_counter()
-                    if computed := running[name].add((outcome.item, copy), part):
-                        yield finish(name, computed, time.perf_counter() - began)
-        for name, batch in running.items():
-            began = time.perf_counter()
-            if computed := batch.flush():
-                yield finish(name, computed, time.perf_counter() - began)
-    finally:
-        for batch in running.values():
-            batch.close()
-
-
-def _definitions(settings: ExtractSettings, copies: int, device: Device) -> dict[tuple[int, str], bytes]:
-    """Definition of each vector, by number of the copy, 0 for the clip itself, and what is stored."""
-    return {
-        (copy, name): definition_hash(name, settings.max_seconds, copy, device=device)
-        for copy in range(1 + copies)
-        for name in settings.stored
-        if copy == 0 or name != OF_THE_FILE
-    }
-
-
-def _keys(content: bytes, definitions: Mapping[tuple[int, str], bytes], copies: int) -> dict[tuple[int, str], bytes]:
-    """Key of each vector of a content that has so many copies."""
-    return {what: vector_key(content, definition) for what, definition in definitions.items() if what[0] <= copies}
-
-
-def hash_files(
-    paths: Sequence[Path], store: VectorCache, *, rehash: bool = False, now_ns: Callable[[], int] = time.time_ns
-) -> dict[Path, bytes]:
-    """Content hashes of files; one that is in a state in which it was hashed before is not read.
+class _Vectors:
+    """Vectors as a product: kept in the cache, by content and definition.
 
     Parameters
     ----------
-    paths : of files
-    store : VectorCache, which keeps the hashes
-    rehash : bool, read every file
-    now_ns : the clock, in nanoseconds since 1970
-
-    Returns
-    -------
-    contents : dict of path to hash; what is no regular file or cannot be read is not in it
+    settings : ExtractSettings
+    device : Device
+    copies : dict of content to the number of copies
+    store : VectorCache
+    notify : called with CompilingStarted and DeviceChosen
     """
-    states = _states(paths)
-    known = {} if rehash else store.contents(set(states.values()))
-    contents, learnt = {}, {}
-    for path, state in states.items():
-        try:
-            if state in known:
-                contents[path] = known[state]
-                continue
-            settled = is_settled(path.stat(), now_ns())
-            contents[path] = content_hash(path)
-            if settled and file_state(path.stat()) == state:
-                learnt[state] = contents[path]
-        except OSError:
-            continue
-    store.put_contents(learnt)
-    return contents
 
+    def __init__(self, settings: ExtractSettings, device: Device, copies: Mapping[bytes, int], store: VectorCache, notify: Notify):
+        self._settings, self._device, self._store, self._notify = settings, device, store, notify
+        self._definitions: dict[Part, bytes] = {
+            (copy, name): definition_hash(name, settings.max_seconds, copy, device=device)
+            for copy in range(1 + max(copies.values(), default=0))
+            for name in settings.stored
+            if copy == 0 or name != OF_THE_FILE
+        }
+        self._keys = {content: self._keys_of(content, number) for content, number in copies.items()}
+        self._stored = store.get(key for content, keys in self._keys.items() if content for key in keys.values())
+        self._takes = [(name, features.parse_set(name).stored, features.chooser(name)) for name in settings.of_audio]
 
-def _states(paths: Iterable[Path]) -> dict[Path, bytes]:
-    """State of each regular file that is there."""
-    states = {}
-    for path in paths:
-        try:
-            status = path.stat()
-        except (OSError, ValueError):
-            continue
-        if stat.S_ISREG(status.st_mode):
-            states[path] = file_state(status)
-    return states
+    def missing(self, content: bytes) -> tuple[Part, ...]:
+        return tuple(part for part, key in self._keys[content].items() if key not in self._stored)
+
+    def begin(self, tasks: Sequence[Task]) -> Callable[[bool], None] | None:
+        parts = {part for task in tasks for part in task.wanted}
+        for copy, name in parts:
+            self._store.put_definition(self._definitions[copy, name], stored_name(name, copy), self._settings.max_seconds)
+        compiled = any(features.parse_set(name).is_compiled for _, name in parts)
+        if compiled and not features.is_compiled():
+            self._notify(CompilingStarted())
+        if any(name in self._settings.on_device for _, name in parts):
+            self._notify(DeviceChosen(self._device.kind, self._device.name))
+        return features.prepare if compiled else None
+
+    @property
+    def decode(self) -> Callable[[Task], Decoded]:
+        return _decode
+
+    def works(self, names: set[str]) -> dict[str, BatchWork]:
+        return {name: SetWork(name) for name in self._settings.on_device if name in names}
+
+    def keep(self, finished: Sequence[Finished]) -> None:
+        fresh = {self._keys[part.task.content][what]: vector for part in finished for what, vector in part.arrays.items()}
+        self._store.put_texts({self._keys[part.task.content][what]: text for part in finished for what, text in part.texts.items()})
+        self._store.put(fresh)
+        self._stored |= fresh
+
+    def read(self, content: bytes, copy: int) -> dict[str, np.ndarray]:
+        """Vectors of a clip by the name of their set, or of one of its copies; what describes the file is the clip's own."""
+        keys = self._keys[content]
+        return {name: take(self._stored[keys.get((copy, stored), keys[0, stored])]) for name, stored, take in self._takes}
+
+    def _keys_of(self, content: bytes, copies: int) -> dict[Part, bytes]:
+        return {part: vector_key(content, definition) for part, definition in self._definitions.items() if part[0] <= copies}
 
 
 def stored_texts(
@@ -329,10 +198,10 @@ def stored_texts(
     definition = definition_hash(set_name, settings.max_seconds, device=settings.choose_device())
     keys = {path: vector_key(bytes.fromhex(extraction.contents[path]), definition) for path in paths}
     with VectorCache(cache_path) as store:
-        found = store.get_texts(set(keys.values()))
-    if lost := [path.name for path, key in keys.items() if key not in found]:
+        texts = store.get_texts(set(keys.values()))
+    if lost := [path.name for path, key in keys.items() if key not in texts]:
         raise DataError(f"{cache_path}: the words of {len(lost)} clips are missing (first: {lost[0]}); run: earmark cache prune")
-    return {path: found[key] for path, key in keys.items()}
+    return {path: texts[key] for path, key in keys.items()}
 
 
 def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path: Path) -> set[Path]:
@@ -360,139 +229,29 @@ def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
             return set()
         contents = hash_files(paths, store)
         stored = store.present({vector_key(content, definition) for content in contents.values() for definition in definitions})
-    return {path for path, content in contents.items() if all(vector_key(content, one) in stored for one in definitions)}
-
-
-def definition_hash(set_name: str, max_seconds: float, copy: int = 0, *, device: Device = CPU) -> bytes:
-    """Hash of everything that a set's numbers depend on besides the audio [16 bytes].
-
-    Columns with their definitions, the version of the set's code, the parameters of decoding, and the versions of the libraries
-    that compute; over windows also their length and how they are pooled, for a copy of the clip also its number and how
-    copies are made; of an encoder its weights, the precision of the device, and how clips are cut and normalised, but not which of
-    its layers are chosen. A set of the table depends on its name alone.
-
-    Raises
-    ------
-    ParameterError
-        The weights of an encoder are not on this machine.
-    """
-    of = features.parse_set(set_name)
-    if not of.on_device:
-        return _definition_hash(of.stored, max_seconds, copy)
-    return _hash(decoding(max_seconds, copy) | {"torch": batches.definition(of.stored, device=device)})
-
-
-def decoding(max_seconds: float, copy: int = 0) -> dict[str, Any]:
-    """What a waveform depends on besides the bytes of the file."""
-    return _common(max_seconds, copy, ("soxr", "soundfile", "librosa"))
-
-
-def definitions_of(settings: ExtractSettings) -> dict[str, str]:
-    """Definition hash of each feature set, in hexadecimal: equal while numbers that were extracted are what this version computes.
-
-    A set whose weights are not on this machine has none (an empty text).
-    """
-    device = settings.choose_device()
-    found = {}
-    for name in settings.features:
-        try:
-            found[name] = definition_hash(name, settings.max_seconds, device=device).hex()
-        except ParameterError:
-            found[name] = ""
-    return found
-
-
-@cache
-def _definition_hash(set_name: str, max_seconds: float, copy: int) -> bytes:
-    of = features.parse_set(set_name)
-    if not of.of_audio:
-        return hashlib.blake2b(set_name.encode(errors="surrogateescape"), digest_size=16).digest()
-    described = {"ultra": features.SET_VERSIONS["ultra"], "words": transcripts.VERSION}
-    definition = {
-        "set": set_name,
-        "version": features.SET_VERSIONS.get(of.base, described),
-        "columns": [(column.name, column.unit, column.definition, column.nan_when) for column in features.columns(set_name)],
-    } | _common(max_seconds, copy, _NUMERIC_LIBRARIES)
-    if of.window_s is not None:
-        definition["windows"] = {"version": features.WINDOWS_VERSION, "seconds": of.window_s}
-    return _hash(definition)
-
-
-def _common(max_seconds: float, copy: int, libraries: Sequence[str]) -> dict[str, Any]:
-    """What all numbers of audio depend on."""
-    import soundfile
-
-    definition: dict[str, Any] = {
-        "analysis_rate_hz": ANALYSIS_RATE_HZ,
-        "max_seconds": max_seconds,
-        "min_samples": MIN_SAMPLES,
-        "libraries": {name: version(name) for name in libraries} | {"libsndfile": soundfile.__libsndfile_version__},
+    return {
+        path for path, content in contents.items() if all(vector_key(content, definition) in stored for definition in definitions)
     }
-    if copy:
-        definition["copy"] = {"number": copy, **augment.definition()}
-    return definition
 
 
-def _hash(definition: Mapping[str, Any]) -> bytes:
-    return hashlib.blake2b(json.dumps(definition, sort_keys=True).encode(), digest_size=16).digest()
-
-
-def is_current(stored: Stored) -> bool:
-    """Whether vectors would be used by this version: what they are of is defined as it was when they were computed.
-
-    What an encoder said stays, however it was computed, while its weights are not at hand to tell.
-    """
-    name, _, copy = stored.set_name.partition(_COPY)
-    try:
-        of = features.parse_set(name)
-    except ParameterError:  # of a version that has other sets
-        return False
-    if of.model and not is_here(of.model):
-        return True
-    devices = [CPU, replace(CPU, precision="bf16")] if of.model else [CPU]
-    try:
-        number = int(copy or 0)
-    except ValueError:
-        return False
-    return any(definition_hash(name, stored.max_seconds, number, device=device) == stored.definition for device in devices)
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    paths: tuple[Path, ...]  # files of one content
-    content: bytes
-    wanted: tuple[tuple[int, str], ...]  # number of the copy, 0 for the clip itself, and set
-    max_seconds: float
-
-    @property
-    def is_compiled(self) -> bool:
-        return any(features.parse_set(name).is_compiled for _, name in self.wanted)
-
-
-def _deadline_s(task: _Task) -> float:
-    return len({0, *(copy for copy, _ in task.wanted)}) * clip_deadline_s(task.paths[0], max_seconds=task.max_seconds)
-
-
-def _compute(task: _Task) -> tuple[dict[tuple[int, str], np.ndarray], dict[tuple[int, str], Any]]:
+def _decode(task: Task) -> Decoded:
     """Vectors of a clip, and what was prepared of it for the sets that PyTorch computes."""
     path = task.paths[0]
     clip = read_clip(path, max_seconds=task.max_seconds)
-    vectors: dict[tuple[int, str], np.ndarray] = {}
-    prepared: dict[tuple[int, str], Any] = {}
-    for copy in sorted({copy for copy, _ in task.wanted}):
-        sets = [name for number, name in task.wanted if number == copy]
+    vectors: dict[Part, np.ndarray] = {}
+    prepared: dict[Part, Any] = {}
+    for copy in task.copies:
+        names = [name for number, name in task.wanted if number == copy]
         try:
-            heard = _copy(clip, task.content, copy) if copy else clip
-            of = {name: features.parse_set(name) for name in sets}
-            here = tuple(name for name in sets if of[name].base in features.SET_VERSIONS)
-            if here:
-                vectors |= {(copy, name): vector for name, vector in features.extract(heard, here).items()}
-            for name in sets:
-                if of[name].on_device:
-                    prepared[copy, name] = batches.prepare(heard, name)
-                elif name not in here:
-                    text = transcripts.describe_clip(heard)
-                    vectors[copy, name] = transcripts.text_columns(text, seconds=heard.seconds)
+            sound = _copy(clip, task.content, copy) if copy else clip
+            handcrafted = tuple(name for name in names if features.parse_set(name).base not in SOURCES)
+            if handcrafted:
+                vectors |= {(copy, name): vector for name, vector in features.extract(sound, handcrafted).items()}
+            for name in names:
+                if name not in handcrafted:
+                    feature_set = features.parse_set(name)
+                    parts = prepared if feature_set.on_device else vectors
+                    parts[copy, name] = source_of(name).prepare(sound, feature_set)
         except AudioError as error:
             raise AudioError(path, f"copy {copy}: {error.reason}" if copy else error.reason) from None
     if content_hash(path) != task.content:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from core.data.dataset import MAX_LABEL, Dataset, Row, further_columns
-from core.encoders.transcripts import text_columns
+from core.encoders.words import text_columns
 from core.errors import DataError, ParameterError
 from core.extraction.config import FEATURE_SETS, ExtractSettings
-from core.extraction.extract import Extraction, column_names, definition_hash
+from core.extraction.definitions import definition_hash
+from core.extraction.extract import Extraction, column_names
 from core.features import names, parse_set
 from core.workspace import write_whole
 

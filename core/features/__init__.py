@@ -26,8 +26,6 @@ from threadpoolctl import ThreadpoolController
 from core.data.audio import ANALYSIS_RATE_HZ, Clip
 from core.errors import AudioError, JobError
 from core.features.sets import (
-    DEVICE_SETS,
-    ENCODERS,
     NEVER,
     SET_VERSIONS,
     Column,
@@ -35,17 +33,16 @@ from core.features.sets import (
     canonical,
     chooser,
     columns,
-    encoder_layers,
+    named_sets,
     names,
     parse_set,
+    possible_columns,
     set_of,
     width,
 )
 from core.features.windows import WINDOWS_VERSION, cut, pool
 
 __all__ = [
-    "DEVICE_SETS",
-    "ENCODERS",
     "SET_VERSIONS",
     "WINDOWS_VERSION",
     "Column",
@@ -54,11 +51,12 @@ __all__ = [
     "canonical",
     "chooser",
     "columns",
-    "encoder_layers",
     "extract",
     "is_compiled",
+    "named_sets",
     "names",
     "parse_set",
+    "possible_columns",
     "prepare",
     "set_of",
     "trace",

@@ -1,56 +1,41 @@
 """Name of a feature set in, what it holds out: its columns in order, how they are called in a matrix, what each one says.
 
-``ultra``, ``mfcc`` and ``metadata`` are of a whole clip, ``ultra@5s`` is ``ultra`` over windows of 5 s, and ``table:age`` is the
-column ``age`` of the table beside the clips. PyTorch computes ``torch200``, ``voice256`` and what pretrained encoders say:
-``wav2vec2``, ``hubert``, ``wavlm`` and ``encoder:MODEL``, of the usual layers or of others, as in ``wavlm@L7-8``. ``parse_set``
-alone decides which names there are.
+``ultra``, ``mfcc`` and ``metadata`` describe a whole clip, ``ultra@5s`` is ``ultra`` over windows of 5 s, and ``table:age`` is the
+column ``age`` of the table beside the clips. These kinds are defined here. The kinds that PyTorch computes (``torch200``,
+``voice256``, pretrained encoders, transcripts) each have a module in ``core.encoders``, and are known from its registry. A name is
+parsed from its text alone: only the columns of an encoder depend on weights.
 """
 
 import csv
 import dataclasses
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from core.errors import ParameterError
-from core.runtime.weights import encoder_shape, find
 
 # Raise the number of a set whenever its code changes what a column holds: stored vectors of that set are then computed anew.
 SET_VERSIONS = {"ultra": 4, "mfcc": 2, "metadata": 2}
 WINDOWED = ("ultra", "mfcc")  # of the sound; ``metadata`` is of the file, which has no windows
-TABLE, METADATA = "table", "metadata"
 NEVER = "never"
+TABLE, METADATA = "table", "metadata"
 TORCH200, VOICE256, ENCODER, TRANSCRIPT = "torch200", "voice256", "encoder", "transcript"
-ENCODERS = {"wav2vec2": "facebook/wav2vec2-base", "hubert": "facebook/hubert-base-ls960", "wavlm": "microsoft/wavlm-base"}
-DEVICE_SETS = (TORCH200, VOICE256, *ENCODERS)  # PyTorch computes them; ``encoder:MODEL`` too
 MIN_WINDOW_S = 1.0
 MAX_WINDOW_S = 3600.0
+_REGISTRY = (
+    "core.encoders.registry"  # by name, because it stands above this module: a kind that PyTorch computes is known from there
+)
 
-_OF_LAYERS = re.compile(r"(.+)@L([0-9]+)(?:-([0-9]+))?", re.DOTALL)
-_USUAL_LAYERS = (7 / 12, 8 / 12)  # of the depth; of a base model layers 7 and 8 grade speech best
-_VOICE_COLUMNS = 256
-MAX_UNITS = 4096  # no layer of an encoder has more
 _WINDOWED = re.compile(r"([a-z]+)@([0-9]+(?:\.[0-9]+)?)s")
 _WINDOWED_PREFIX = re.compile(r"([a-z]+)_([0-9]+)(?:_([0-9]+))?s")
-
-
-_NO_WORDS = "no words"
-_OF_WORDS = (  # name, unit, definition and NaN rule of each column of a text
-    ("n_words", "1", "words of the text", NEVER),
-    ("words_per_s", "1/s", "words over the length of what was said", NEVER),
-    ("type_token_ratio", "1", "different words over words", _NO_WORDS),
-    ("n_fillers", "1", "um, uh, er and their like, and you know, I mean, sort of, kind of", NEVER),
-    ("fillers_per_word", "1", "fillers over words", _NO_WORDS),
-    ("n_repetitions", "1", "words, or two in a row, that are said again at once", NEVER),
-    ("n_characters", "1", "characters of the text, runs of blanks counted once", NEVER),
-    ("mean_word_length", "1", "characters of words over words", _NO_WORDS),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +54,25 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
-    """What the name of a feature set says.
+    """What the name of a feature set says; its kind fills this in when it parses the name.
 
     Attributes
     ----------
     name : str, the only spelling of it
-    base : str, the set of FEATURES.csv that it rests on; "table" for a column of the table, "encoder" for a pretrained one
+    base : str, the kind: the set of FEATURES.csv that it rests on, "table", or a key of the registry of ``core.encoders``
     window_s : float, length of the windows; None where the clip is analysed as a whole
     column : str, of the table; empty for a set that is computed from the audio
     model : str, folder or hub id of an encoder, or of a recogniser
     layers : (int, int), first and last of an encoder, whose mean the columns are; None for the usual ones
+    language : str, code of the language that a recogniser is told; empty where it finds out by itself
+    of_audio : bool, computed from the clip
+    on_device : bool, PyTorch computes it, in batches
+    of_text : bool, computed from a text of the table, beside the length of the clip
+    has_layers : bool, hidden layers of an encoder, which can be chosen
+    is_compiled : bool, its code is compiled on the machine before the first clip
+    stored : str, name of what is stored; by default its own. An encoder's vector holds all layers, so that choosing others costs
+        nothing
+    prefix : str, what stands before the point in the names of a matrix; by default its name
     """
 
     name: str
@@ -87,50 +81,150 @@ class FeatureSet:
     column: str = ""
     model: str = ""
     layers: tuple[int, int] | None = None
+    language: str = ""
+    of_audio: bool = dataclasses.field(default=True, repr=False)
+    on_device: bool = dataclasses.field(default=False, repr=False)
+    of_text: bool = dataclasses.field(default=False, repr=False)
+    has_layers: bool = dataclasses.field(default=False, repr=False)
+    is_compiled: bool = dataclasses.field(default=False, repr=False)
+    stored: str = dataclasses.field(default="", repr=False)
+    prefix: str = dataclasses.field(default="", repr=False)
 
-    @property
-    def of_audio(self) -> bool:
-        """Whether it is computed from the clip."""
-        return self.base != TABLE
+    def __post_init__(self) -> None:
+        for default in ("stored", "prefix"):
+            if not getattr(self, default):
+                object.__setattr__(self, default, self.name)
 
-    @property
-    def on_device(self) -> bool:
-        """Whether PyTorch computes it, in batches."""
-        return self.base in (TORCH200, VOICE256, ENCODER) or (self.base == TRANSCRIPT and bool(self.model))
 
-    @property
-    def of_text(self) -> bool:
-        """Whether it is computed from a text of the table, beside the length of the clip."""
-        return self.base == TRANSCRIPT and bool(self.column)
+class SetKind(Protocol):
+    """A kind of feature set: how its sets are named, and what their columns are.
 
-    @property
-    def is_compiled(self) -> bool:
-        """Whether its code is compiled on the machine before the first clip."""
-        return self.of_audio and (not self.on_device or self.base == TORCH200)
+    Attributes
+    ----------
+    base : str, by which a ``FeatureSet`` names its kind
+    titles : mapping of the sets that have a name of their own to a line about each, for people
+    usage : str, how the others are named, for the error about a name that no kind knows; may be empty
+    """
 
-    @property
-    def stored(self) -> str:
-        """Name of what is stored: an encoder's vector holds all layers, so that choosing others costs nothing."""
-        if self.of_text:  # the length of the clip is in it
-            return METADATA
-        return self.name if self.base != ENCODER or self.layers is None else self.name.rpartition("@L")[0]
+    base: str
+    titles: ClassVar[Mapping[str, str]] = {}
+    usage: ClassVar[str] = ""
 
-    @property
-    def prefix(self) -> str:
-        """What stands before the point in the names of a matrix: ``ultra_5s`` for ``ultra@5s``, ``mfcc_2_5s`` for ``mfcc@2.5s``."""
-        if self.base in (ENCODER, TRANSCRIPT):
-            return self.name
-        return self.base if self.window_s is None else self.name.replace("@", "_").replace(".", "_")
+    def parse(self, name: str) -> FeatureSet | None:
+        """The set of a name, or None where the name is of another kind.
+
+        Raises
+        ------
+        ParameterError
+            It is of this kind, but misspelt.
+        """
+        ...
+
+    def columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
+        """The columns of a set, in order.
+
+        Raises
+        ------
+        ParameterError
+            They depend on weights that are not on this machine.
+        """
+        ...
+
+    def canonical(self, name: str) -> str:
+        """The one spelling of a name; a name of another kind stays as it is."""
+        return name
+
+    def version(self, feature_set: FeatureSet) -> Any:
+        """Number of the code that computes a set: stored vectors of another one are computed anew."""
+        return 1
+
+    def chooser(self, feature_set: FeatureSet) -> Callable[[np.ndarray], np.ndarray]:
+        """What a set takes of its stored vector: by default all of it."""
+        return lambda vector: vector
+
+    def possible_columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
+        """Columns that a set may have, where ``columns`` cannot tell how many there are."""
+        return ()
+
+
+class Handcrafted(SetKind):
+    """The sets of FEATURES.csv, of a whole clip or over windows."""
+
+    titles: ClassVar[Mapping[str, str]] = {
+        "ultra": "energy, pauses, spectrum, voice, rhythm, harmony, quality",
+        "mfcc": "20 cepstral coefficients with their changes",
+        "metadata": "length, rate, channels and size of the file",
+    }
+    usage = f"{' and '.join(WINDOWED)} are also computed over windows, as in {WINDOWED[0]}@5s"
+
+    def __init__(self, base: str):
+        self.base = base
+
+    def parse(self, name: str) -> FeatureSet | None:
+        if name == self.base:
+            return FeatureSet(name, name, is_compiled=True)
+        if not (match := _WINDOWED.fullmatch(name)) or match[1] != self.base:
+            return None
+        window_s = float(match[2])
+        if self.base not in WINDOWED:
+            raise ParameterError(f"feature set {name!r}: {self.base} describes the file, which has no windows; write {self.base!r}")
+        if not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S:
+            raise ParameterError(f"feature set {name!r}: windows last {MIN_WINDOW_S:g} to {MAX_WINDOW_S:g} s")
+        spelt = f"{self.base}@{window_s:g}s"
+        if spelt != name:
+            raise ParameterError(f"feature set {name!r}: write {spelt!r}")
+        return FeatureSet(name, self.base, window_s, is_compiled=True, prefix=name.replace("@", "_").replace(".", "_"))
+
+    def columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
+        return _handcrafted_columns(feature_set)
+
+    def version(self, feature_set: FeatureSet) -> int:
+        return SET_VERSIONS[self.base]
+
+
+class OfTable(SetKind):
+    """A numeric column of the table: ``table:age``."""
+
+    base = TABLE
+    usage = f"{TABLE}:NAME is the numeric column NAME of the table"
+
+    def parse(self, name: str) -> FeatureSet | None:
+        kind, _, column = name.partition(":")
+        if kind != TABLE or not column:
+            return None
+        if column != column.strip():
+            raise ParameterError(
+                f"feature set {name!r}: columns are named without blanks around them; write '{TABLE}:{column.strip()}'"
+            )
+        return FeatureSet(name, TABLE, column=column, of_audio=False, prefix=TABLE)
+
+    def columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
+        column = feature_set.column
+        return (Column(feature_set.name, 0, TABLE, column, "1", f"column {column!r} of the table", "empty cell", ""),)
+
+
+_HANDCRAFTED: dict[str, SetKind] = {base: Handcrafted(base) for base in SET_VERSIONS}
+_OF_TABLE: dict[str, SetKind] = {TABLE: OfTable()}
+
+
+def kinds() -> dict[str, SetKind]:
+    """Every kind of set by its base: those of this module and those that PyTorch computes."""
+    return _HANDCRAFTED | import_module(_REGISTRY).SOURCES | _OF_TABLE
+
+
+def named_sets() -> dict[str, str]:
+    """The sets with a name of their own, with a line about each: the choice that a form offers."""
+    return {name: title for kind in kinds().values() for name, title in kind.titles.items()}
 
 
 @cache
 def parse_set(name: str) -> FeatureSet:
-    """The feature set of a name.
+    """The feature set of a name; no file is read for it.
 
     Examples
     --------
     >>> parse_set("ultra@5s")
-    FeatureSet(name='ultra@5s', base='ultra', window_s=5.0, column='', model='', layers=None)
+    FeatureSet(name='ultra@5s', base='ultra', window_s=5.0, column='', model='', layers=None, language='')
     >>> parse_set("wavlm@L7-8").model
     'microsoft/wavlm-base'
 
@@ -139,27 +233,11 @@ def parse_set(name: str) -> FeatureSet:
     ParameterError
         There is no such set, or its name is spelt another way: one set has one name, so that it is stored once.
     """
-    if name in SET_VERSIONS or (name in DEVICE_SETS and name not in ENCODERS):
-        return FeatureSet(name, name)
-    kind, _, column = name.partition(":")
-    if kind == TRANSCRIPT:
-        return _transcript(name, column)
-    if kind == ENCODER or (_OF_LAYERS.fullmatch(name) or [name, name])[1] in ENCODERS:
-        return _encoder(name)
-    if kind == TABLE and column:
-        if column != column.strip():
-            raise ParameterError(
-                f"feature set {name!r}: columns are named without blanks around them; write '{TABLE}:{column.strip()}'"
-            )
-        return FeatureSet(name, TABLE, column=column)
-    if (match := _WINDOWED.fullmatch(name)) and match[1] in SET_VERSIONS:
-        return _windowed(name, match[1], float(match[2]))
-    raise ParameterError(
-        f"feature set {name!r} is not among {', '.join((*SET_VERSIONS, *DEVICE_SETS))}; {' and '.join(WINDOWED)} are also computed "
-        f"over windows, as in {WINDOWED[0]}@5s, {ENCODER}:MODEL is an encoder by its folder or hub id (wavlm@L7-8: its layers 7 to "
-        f"8), {TRANSCRIPT}:column=NAME, {TRANSCRIPT}:whisper=MODEL and {TRANSCRIPT}:describe are of words, "
-        f"and {TABLE}:NAME is the numeric column NAME of the table"
-    )
+    for kind in kinds().values():
+        if (feature_set := kind.parse(name)) is not None:
+            return feature_set
+    *usages, last = dict.fromkeys(kind.usage for kind in kinds().values() if kind.usage)
+    raise ParameterError(f"feature set {name!r} is not among {', '.join(named_sets())}; {', '.join(usages)}, and {last}")
 
 
 def canonical(name: str) -> str:
@@ -170,14 +248,9 @@ def canonical(name: str) -> str:
     >>> canonical("encoder:/models/./tiny/@L2")
     'encoder:/models/tiny@L2'
     """
-    if name.startswith(f"{TRANSCRIPT}:whisper="):
-        way, _, model = name.partition("=")
-        return f"{way}={absolute_folder(model)}"
-    if not name.startswith(f"{ENCODER}:"):
-        return name
-    match = _OF_LAYERS.fullmatch(name)
-    whole, layers = (match[1], name[match.end(1) :]) if match else (name, "")
-    return f"{ENCODER}:{absolute_folder(whole.partition(':')[2])}{layers}"
+    for kind in kinds().values():
+        name = kind.canonical(name)
+    return name
 
 
 def absolute_folder(model: str) -> str:
@@ -186,41 +259,10 @@ def absolute_folder(model: str) -> str:
     return os.path.abspath(path) if model and (path.is_absolute() or path.is_dir()) else model
 
 
-def encoder_layers(of: FeatureSet, layers: int) -> tuple[int, int]:
-    """First and last layer of a set of an encoder that has so many, layer 0 included.
-
-    Examples
-    --------
-    >>> encoder_layers(parse_set("wavlm"), 13), encoder_layers(parse_set("wavlm@L3"), 13)
-    ((7, 8), (3, 3))
-
-    Raises
-    ------
-    ParameterError
-        The encoder has no such layer.
-    """
-    if of.layers is None:
-        first, last = (round(share * (layers - 1)) for share in _USUAL_LAYERS)
-        return first, last
-    if of.layers[1] >= layers:
-        raise ParameterError(f"feature set {of.name!r}: {of.model} has layers 0 to {layers - 1}")
-    return of.layers
-
-
 def chooser(set_name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """What a set takes of a stored vector: of an encoder the mean of its layers, of any other set all of it.
-
-    Returns
-    -------
-    choose : function of np.ndarray [shape=(layers * 2 * width,)], of each layer first all means, then all standard deviations;
-        gives np.ndarray [shape=(2 * width,)], float32
-    """
-    of = parse_set(set_name)
-    if of.base != ENCODER:
-        return lambda vector: vector
-    layers, width = encoder_shape(find(of.model))
-    first, last = encoder_layers(of, layers)
-    return lambda vector: vector.reshape(layers, 2 * width)[first : last + 1].mean(axis=0, dtype=np.float64).astype(np.float32)
+    """What a set takes of a stored vector: of an encoder the mean of its layers, of any other set all of it."""
+    feature_set = parse_set(set_name)
+    return kinds()[feature_set.base].chooser(feature_set)
 
 
 def set_of(column: str) -> str:
@@ -234,10 +276,8 @@ def set_of(column: str) -> str:
     prefix, _, name = column.partition(".")
     if prefix == TABLE:
         return f"{TABLE}:{name}"
-    if (whole := column.rpartition(".")[0]).startswith(
-        (f"{ENCODER}:", f"{TRANSCRIPT}:")
-    ):  # names of folders and models have points
-        return whole
+    if ":" in prefix or "@" in prefix:  # names of folders and models have points
+        return column.rpartition(".")[0]
     if match := _WINDOWED_PREFIX.fullmatch(prefix):
         return f"{match[1]}@{match[2]}{'.' + match[3] if match[3] else ''}s"
     return prefix
@@ -251,31 +291,18 @@ def columns(set_name: str) -> tuple[Column, ...]:
     ParameterError
         There is no such set, or its encoder is not on this machine.
     """
-    of = parse_set(set_name)
-    if of.base == ENCODER:
-        layers, width = encoder_shape(find(of.model))
-        return encoder_columns(of, encoder_layers(of, layers), width)
-    return _columns(of)
+    feature_set = parse_set(set_name)
+    return kinds()[feature_set.base].columns(feature_set)
 
 
-@cache
-def _columns(of: FeatureSet) -> tuple[Column, ...]:
-    if not of.of_audio:
-        return (Column(of.name, 0, TABLE, of.column, "1", f"column {of.column!r} of the table", "empty cell", ""),)
-    if of.base == TRANSCRIPT:
-        return tuple(Column(of.name, at, TRANSCRIPT, *words, "") for at, words in enumerate(_OF_WORDS))
-    if of.base == VOICE256:
-        said = "unit {} of the speaker encoder, mean over parts of 1.6 s, scaled to length 1"
-        reference = "Wan et al. 2018, as trained in Resemblyzer 0.1.4"
-        return tuple(
-            Column(VOICE256, unit, VOICE256, f"voice{unit}", "1", said.format(unit), NEVER, reference)
-            for unit in range(_VOICE_COLUMNS)
-        )
-    whole = tuple(column for column in _table("TORCH200.csv" if of.base == TORCH200 else "FEATURES.csv") if column.set == of.base)
-    if of.window_s is None:
-        return whole
-    pools = [(column, pool) for pool in ("mean", "std") for column in whole]
-    return tuple(_pooled(of, index, column, pool) for index, (column, pool) in enumerate(pools))
+def possible_columns(set_name: str) -> tuple[Column, ...]:
+    """The columns of a set; of an encoder that is not on this machine as many as any has."""
+    feature_set = parse_set(set_name)
+    kind = kinds()[feature_set.base]
+    try:
+        return kind.columns(feature_set)
+    except ParameterError:
+        return kind.possible_columns(feature_set)
 
 
 def width(set_name: str) -> int | None:
@@ -292,93 +319,32 @@ def names(set_name: str) -> tuple[str, ...]:
     return tuple(column.name for column in columns(set_name))
 
 
-def _transcript(name: str, source: str) -> FeatureSet:
-    way, _, of = source.partition("=")
-    if source == "describe":
-        return FeatureSet(name, TRANSCRIPT)
-    if of and of == of.strip() and way == "column":
-        return FeatureSet(name, TRANSCRIPT, column=of)
-    if of and of == of.strip() and way == "whisper":
-        return FeatureSet(name, TRANSCRIPT, model=of)
-    raise ParameterError(
-        f"feature set {name!r}: write {TRANSCRIPT}:column=NAME for a text of the table, {TRANSCRIPT}:whisper=MODEL for a "
-        f"recogniser by its folder or hub id, or {TRANSCRIPT}:describe for a description of the sound"
-    )
-
-
-def _encoder(name: str) -> FeatureSet:
-    match = _OF_LAYERS.fullmatch(name)
-    whole = match[1] if match else name
-    kind, _, model = whole.partition(":")
-    layers = (int(match[2]), int(match[3] or match[2])) if match else None
-    if layers:
-        spelt = f"{whole}@L{layers[0]}" + (f"-{layers[1]}" if layers[1] > layers[0] else "")
-        if spelt != name or layers[1] < layers[0]:
-            raise ParameterError(
-                f"feature set {name!r}: layers are named from the first to the last, as in {whole}@L7-8 or {whole}@L7"
-            )
-    if kind == ENCODER and (not model or model != model.strip()):
-        raise ParameterError(f"feature set {name!r}: write {ENCODER}:MODEL, a folder or an id of the Hugging Face hub")
-    return FeatureSet(name, ENCODER, model=ENCODERS.get(whole, model), layers=layers)
+@cache
+def read_columns(table: str, set_name: str) -> tuple[Column, ...]:
+    """The columns of a set as a table beside this module lists them: FEATURES.csv, TORCH200.csv."""
+    lines = files(__package__).joinpath(table).read_text(encoding="utf-8").splitlines()
+    texts = [field.name for field in dataclasses.fields(Column) if field.name != "index"]
+    rows = (Column(index=int(row["index"]), **{name: row[name] for name in texts}) for row in csv.DictReader(lines))
+    return tuple(column for column in rows if column.set == set_name)
 
 
 @cache
-def encoder_columns(of: FeatureSet, layers: tuple[int, int] | None = None, width: int = MAX_UNITS) -> tuple[Column, ...]:
-    """Columns of a set of an encoder, first all means, then all standard deviations.
-
-    Parameters
-    ----------
-    of : FeatureSet
-    layers : first and last, None where that is not known
-    width : int, units of a layer
-    """
-    first, last = layers or of.layers or (None, None)
-    where = f"layer {first}" if first == last else f"layers {first} to {last}, whose mean is taken,"
-    where = "the usual layers" if first is None else where
-    family = of.stored if of.stored in ENCODERS else ENCODER
-    reference = f"hidden states of {of.model}"
-    pools = [(pool, words, unit) for pool, words in (("mean", "mean"), ("std", "standard deviation")) for unit in range(width)]
-    return tuple(
-        Column(
-            of.name,
-            index,
-            family,
-            f"{pool}{unit}",
-            "1",
-            f"{words} over frames of unit {unit} of {where} of {of.model}",
-            NEVER,
-            reference,
-        )
-        for index, (pool, words, unit) in enumerate(pools)
-    )
+def _handcrafted_columns(feature_set: FeatureSet) -> tuple[Column, ...]:
+    whole = read_columns("FEATURES.csv", feature_set.base)
+    if feature_set.window_s is None:
+        return whole
+    pools = [(column, pool) for pool in ("mean", "std") for column in whole]
+    return tuple(_pooled(feature_set, index, column, pool) for index, (column, pool) in enumerate(pools))
 
 
-def _windowed(name: str, base: str, window_s: float) -> FeatureSet:
-    if base not in WINDOWED:
-        raise ParameterError(f"feature set {name!r}: {base} describes the file, which has no windows; write {base!r}")
-    if not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S:
-        raise ParameterError(f"feature set {name!r}: windows last {MIN_WINDOW_S:g} to {MAX_WINDOW_S:g} s")
-    spelt = f"{base}@{window_s:g}s"
-    if spelt != name:
-        raise ParameterError(f"feature set {name!r}: write {spelt!r}")
-    return FeatureSet(name, base, window_s)
-
-
-def _pooled(of: FeatureSet, index: int, column: Column, pool: str) -> Column:
-    words = {"mean": "mean", "std": "standard deviation"}[pool] + f" over windows of {of.window_s:g} s of: "
+def _pooled(feature_set: FeatureSet, index: int, column: Column, pool: str) -> Column:
+    words = {"mean": "mean", "std": "standard deviation"}[pool] + f" over windows of {feature_set.window_s:g} s of: "
     return dataclasses.replace(
         column,
-        set=of.name,
+        set=feature_set.name,
         index=index,
         name=f"{column.name}_{pool}",
         definition=words + column.definition,
         nan_when=column.nan_when if column.nan_when == NEVER else f"{column.nan_when}, in each window",
         reference=words + column.reference if column.reference else "",
     )
-
-
-@cache
-def _table(name: str) -> tuple[Column, ...]:
-    lines = files(__package__).joinpath(name).read_text(encoding="utf-8").splitlines()
-    texts = [field.name for field in dataclasses.fields(Column) if field.name != "index"]
-    return tuple(Column(index=int(row["index"]), **{name: row[name] for name in texts}) for row in csv.DictReader(lines))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import ParameterError
-from core.features.sets import absolute_folder
+from core.features.sets import TRANSCRIPT, absolute_folder, canonical, parse_set
 from core.runtime.device import DEVICES
 from core.runtime.weights import WHISPER, Checkpoint
 from core.scoring.folds import Fold, make_folds
@@ -40,8 +40,8 @@ class FinetuneSettings:
     Attributes
     ----------
     audio_model, text_model : str, id of the Hugging Face hub or folder
-    text : str, what is read beside what is heard: column=NAME of the table, whisper=MODEL for what a recogniser hears, describe for
-        the clip's acoustics in words, none
+    text : str, what is read beside what is heard: column=NAME of the table, whisper=MODEL for what a recogniser hears (MODEL@en in
+        a language that it is told), describe for the clip's acoustics in words, none
     audio : str, frozen (frames of the encoder are computed once), lora (adapters in it are trained), none
     layer : int >= 0 or None, layer of the audio encoder whose frames are read; None takes the last
     fusion : str, attention, gated or concat
@@ -94,7 +94,7 @@ class FinetuneSettings:
         for name in ("audio_model", "text_model"):
             object.__setattr__(self, name, absolute_folder(getattr(self, name)))
         if self.text.startswith(RECOGNISED):
-            object.__setattr__(self, "text", RECOGNISED + absolute_folder(self.text.removeprefix(RECOGNISED)))
+            object.__setattr__(self, "text", canonical(f"{TRANSCRIPT}:{self.text}").removeprefix(f"{TRANSCRIPT}:"))
         for name, known in (("audio", AUDIO), ("fusion", FUSIONS), ("loss", LOSSES), ("device", DEVICES)):
             if getattr(self, name) not in known:
                 raise ParameterError(f"{name}={getattr(self, name)!r} not among {', '.join(known)}")
@@ -102,6 +102,8 @@ class FinetuneSettings:
             self.text.startswith(way) and len(self.text) > len(way) for way in (COLUMN, RECOGNISED)
         ):
             raise ParameterError(f"text={self.text!r} must be column=NAME, whisper=MODEL, describe or none")
+        if self.transcript is not None:
+            parse_set(self.transcript)  # it may tell a language that there is not
         if self.audio == NONE and self.text == NONE:
             raise ParameterError("audio='none' and text='none' leave nothing to learn from; take one of them")
         if self.groups is not None and not self.groups.strip():
@@ -144,7 +146,12 @@ class FinetuneSettings:
     @property
     def recogniser(self) -> str | None:
         """The model that hears the text, or None."""
-        return self.text.removeprefix(RECOGNISED) if self.text.startswith(RECOGNISED) else None
+        return None if self.transcript is None else parse_set(self.transcript).model
+
+    @property
+    def transcript(self) -> str | None:
+        """The feature set with whose words the text is read, or None; a language of the recogniser stands in it."""
+        return f"{TRANSCRIPT}:{self.text}" if self.text.startswith(RECOGNISED) else None
 
     def plans(self, labels: np.ndarray, groups: Sequence[str] | None) -> list[list[Fold]]:
         """The folds, as one plan: that of the first repeat of an ensemble with the same settings.

@@ -1,30 +1,32 @@
 """Clips in, what is heard in them out, on the disk: frames of an encoder in half precision, or waveforms at 16 kHz.
 
 A file a clip, ``cache/audio_<hash>.npy`` in the workspace, named by the content of the clip and by what was made of it. It is
-written once, whole, and then read as a memory map: an epoch decodes and encodes nothing.
+written once, whole, and then read as a memory map: an epoch decodes and encodes nothing. ``core.extraction.machine`` makes them.
 """
 
 import hashlib
-import json
 import os
 import shutil
 import time
 import tokenize
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.data.audio import clip_deadline_s, header_seconds, read_clip
+from core.data.audio import header_seconds, read_clip
 from core.encoders import pretrained
+from core.encoders.batches import BatchWork
+from core.encoders.source import Load
 from core.errors import AudioError, DataError
-from core.events import BatchHalved, ClipExtracted, ClipSetAside, DeviceChosen, ExtractionStarted, Notify, ignore
-from core.extraction.extract import decoding, hash_files
+from core.events import DeviceChosen, Notify, ignore
+from core.extraction.definitions import decoding, digest
+from core.extraction.machine import Decoded, Finished, Part, Production, Task, make, read_contents
 from core.runtime.cache import VectorCache, content_hash
-from core.runtime.device import Device, use_all_cores
-from core.runtime.pool import map_unordered
+from core.runtime.device import Device
 from core.runtime.weights import Checkpoint, encoder_shape
 from core.workspace import Workspace, write_whole
 
@@ -34,7 +36,8 @@ _FRAMES_PER_S = 50
 _DIGEST_BYTES = 16
 _TORN_AFTER_S = 3600.0
 _SPARE_BYTES = 1 << 28  # that a disk is to have left
-_CPU_BATCH_S, _GPU_BATCH_S = 40.0, 1200.0
+_FRAMES: Part = (0, "frames")
+_NOT_FINITE = "the encoder says what is not finite of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,53 +93,94 @@ def hear_clips(
     DataError
         The disk has no room for it.
     """
-    paths = list(dict.fromkeys(paths))
+    how = Production(device, max_seconds, workers, batch)
     definition = definition_hash(checkpoint, device=device, layer=layer, encode=encode, max_seconds=max_seconds)
+    files = _FrameFiles(_FrameWork(checkpoint, layer), workspace.frames, definition, encode, partial(_announce, device, notify))
     with VectorCache(workspace.cache) as store:
-        contents = dict.fromkeys(paths, b"") | hash_files(paths, store)
-    targets = {path: workspace.frames / f"audio_{_name(content, definition)}.npy" for path, content in contents.items()}
-    there = {path for path in paths if contents[path] and is_whole(targets[path])}
-    to_do: dict[bytes, _Task] = {}
-    for path in paths:
-        if path not in there:
-            content = contents[path] or str(path).encode(errors="surrogateescape")
-            same = to_do[content].paths if content in to_do else ()
-            to_do[content] = _Task((*same, path), contents[path], checkpoint, max_seconds)
-    notify(ExtractionStarted(clips=len(paths), cached=len(there), to_do=len(paths) - len(there)))
-    if to_do:
-        lengths = (header_seconds(task.paths[0]) for task in to_do.values())
-        seconds = sum(max_seconds if length is None else min(length, max_seconds) for length in lengths)
-        check_room(seconds, checkpoint, workspace.frames, encode=encode)
-        notify(DeviceChosen(device.kind, device.name))
-    failures: dict[Path, str] = {}
-    writer = _Writer(checkpoint, device, layer, batch, notify) if encode and to_do else None
+        contents = read_contents(list(dict.fromkeys(paths)), store, how)
+        made = make(contents, files, store, how, notify)
+    whole = {path: files.path(content) for path, content in contents.items() if path not in made.failures}
+    return Heard(whole, made.failures, made.computed)
 
-    def write(task: _Task, array: np.ndarray, seconds: float) -> None:
-        if not np.isfinite(array).all():
-            refuse(task, "the encoder says what is not finite of it")
-            return
-        write_frames(targets[task.paths[0]], array)
-        for path in task.paths:
-            notify(ClipExtracted(path.name, seconds))
 
-    def refuse(task: _Task, reason: str) -> None:
-        for path in task.paths:
-            failures[path] = reason
-            notify(ClipSetAside(path.name, reason))
+def _announce(device: Device, notify: Notify) -> None:
+    notify(DeviceChosen(device.kind, device.name))
 
-    for outcome in map_unordered(_prepare, list(to_do.values()), workers=workers, deadline_s=_deadline_s):
-        task = outcome.item
-        if outcome.value is None:
-            refuse(task, outcome.error or "no reason was given")
-        elif writer is None:
-            write(task, outcome.value, outcome.seconds)
-        else:
-            for done, array in writer.add(task, outcome.value):
-                write(done, array, outcome.seconds)
-    for done, array in writer.flush() if writer else ():
-        write(done, array, 0.0)
-    whole = {path: targets[path] for path in paths if path not in failures}
-    return Heard(whole, failures, len(paths) - len(there) - len(failures))
+
+@dataclass(frozen=True, slots=True)
+class _FrameWork:
+    """Frames of a layer of an encoder, in half precision, as work in batches."""
+
+    checkpoint: Checkpoint
+    layer: int | None
+    cuts_windows: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.checkpoint.model
+
+    def load(self, how: Load) -> "_FrameExtractor":
+        return _FrameExtractor(pretrained.load(self.checkpoint, how), self.layer)
+
+    def flaw(self, value: np.ndarray) -> str | None:
+        return None if np.isfinite(value).all() else _NOT_FINITE
+
+
+class _FrameExtractor:
+    def __init__(self, encoder: pretrained.Extractor, layer: int | None):
+        self._encoder, self._layer = encoder, layer
+        self.seconds = encoder.seconds
+
+    def __call__(self, items: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with np.errstate(over="ignore"):  # what does not fit is infinite, and is seen as such
+            return [frames.astype(np.float16) for frames in self._encoder.frames(items, layer=self._layer)]
+
+
+class _FrameFiles:
+    """Frames or waveforms as a product: a file for each content."""
+
+    def __init__(self, work: _FrameWork, folder: Path, definition: bytes, encode: bool, announce: Callable[[], None]):
+        self._work, self._folder, self._definition, self._encode = work, folder, definition, encode
+        self._announce = announce
+
+    def path(self, content: bytes) -> Path:
+        """File of a content."""
+        return self._folder / f"audio_{hashlib.blake2b(content + self._definition, digest_size=16).hexdigest()}.npy"
+
+    def missing(self, content: bytes) -> tuple[Part, ...]:
+        return () if content and is_whole(self.path(content)) else (_FRAMES,)
+
+    def begin(self, tasks: Sequence[Task]) -> None:
+        lengths = (header_seconds(task.paths[0]) for task in tasks)
+        limits = (task.max_seconds for task in tasks)
+        seconds = sum(limit if length is None else min(length, limit) for length, limit in zip(lengths, limits, strict=True))
+        check_room(seconds, self._work.checkpoint, self._folder, encode=self._encode)
+        self._announce()
+
+    @property
+    def decode(self) -> Callable[[Task], Decoded]:
+        return partial(_decode, checkpoint=self._work.checkpoint, encode=self._encode)
+
+    def works(self, names: set[str]) -> Mapping[str, BatchWork]:
+        return {_FRAMES[1]: self._work} if self._encode else {}
+
+    def keep(self, finished: Sequence[Finished]) -> None:
+        for part in finished:
+            for array in part.arrays.values():
+                write_frames(self.path(part.task.content), array)
+
+
+def _decode(task: Task, *, checkpoint: Checkpoint, encode: bool) -> Decoded:
+    """Waveform of a clip at 16 kHz, as it is kept or as the encoder reads it; runs in a decode worker."""
+    path = task.paths[0]
+    y = pretrained.prepare_clip(read_clip(path, max_seconds=task.max_seconds), checkpoint)
+    if content_hash(path) != task.content:
+        raise AudioError(path, "the file changed while it was read; run again")
+    if encode:
+        return {}, {_FRAMES: y}
+    if not np.isfinite(y).all():
+        raise AudioError(path, _NOT_FINITE)
+    return {_FRAMES: y}, {}
 
 
 def definition_hash(checkpoint: Checkpoint, *, device: Device, layer: int | None, encode: bool, max_seconds: float) -> bytes:
@@ -144,8 +188,7 @@ def definition_hash(checkpoint: Checkpoint, *, device: Device, layer: int | None
     read = pretrained.definition(checkpoint, precision=device.precision if encode else "fp32")
     if not encode:
         read = {name: read[name] for name in ("encoder", "sample_rate_hz", "normalised")}
-    said = {"frames": VERSION, "layer": layer, "encoded": encode} | read | decoding(max_seconds)
-    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16).digest()
+    return digest({"frames": VERSION, "layer": layer, "encoded": encode} | read | decoding(max_seconds))
 
 
 def write_frames(path: Path, array: np.ndarray) -> None:
@@ -211,65 +254,5 @@ def check_room(seconds: float, checkpoint: Checkpoint, folder: Path, *, encode: 
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    paths: tuple[Path, ...]  # files of one content
-    content: bytes
-    checkpoint: Checkpoint
-    max_seconds: float
-
-    def __hash__(self) -> int:
-        return hash(self.paths)
-
-
-class _Writer:
-    """Collects waveforms, and encodes them when there are enough."""
-
-    def __init__(self, checkpoint: Checkpoint, device: Device, layer: int | None, batch: int | None, notify: Notify):
-        def halved(batch: int) -> None:
-            notify(BatchHalved(checkpoint.model, batch))
-
-        self._make: Callable[[], Any] = lambda: pretrained.Extractor(
-            checkpoint, device=device.kind, precision=device.precision, batch=batch, halved=halved
-        )
-        self._extractor: Any = None
-        self._layer = layer
-        self._enough_s = _GPU_BATCH_S if device.kind == "cuda" else _CPU_BATCH_S
-        self._waiting: list[tuple[_Task, np.ndarray]] = []
-
-    def add(self, task: _Task, y: np.ndarray) -> list[tuple[_Task, np.ndarray]]:
-        self._waiting.append((task, y))
-        seconds = sum(len(one) for _, one in self._waiting) / pretrained.SAMPLE_RATE_HZ
-        return self.flush() if seconds >= self._enough_s else []
-
-    def flush(self) -> list[tuple[_Task, np.ndarray]]:
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
-            return []
-        if self._extractor is None:
-            use_all_cores()
-            self._extractor = self._make()
-        found = self._extractor.frames([y for _, y in waiting], layer=self._layer)
-        with np.errstate(over="ignore"):  # what does not fit is infinite, and is seen as such
-            return [(task, frames.astype(np.float16)) for (task, _), frames in zip(waiting, found, strict=True)]
-
-
 def _digest(array: np.ndarray) -> bytes:
     return hashlib.blake2b(array.data, digest_size=_DIGEST_BYTES).digest()
-
-
-def _name(content: bytes, definition: bytes) -> str:
-    return hashlib.blake2b(content + definition, digest_size=16).hexdigest()
-
-
-def _deadline_s(task: _Task) -> float:
-    return clip_deadline_s(task.paths[0], max_seconds=task.max_seconds)
-
-
-def _prepare(task: _Task) -> np.ndarray:
-    """Waveform of a clip at 16 kHz; runs in a decode worker."""
-    path = task.paths[0]
-    y = pretrained.prepare_clip(read_clip(path, max_seconds=task.max_seconds), task.checkpoint)
-    if content_hash(path) != task.content:
-        raise AudioError(path, "the file changed while it was read; run again")
-    return y

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.data.dataset import Row
-from core.encoders import transcripts
+from core.encoders.descriptions import describe
+from core.encoders.words import text_of, words_from_json
 from core.extraction.config import FEATURE_SETS, ExtractSettings
 from core.extraction.extract import Extraction, extract_clips, find_cached, stored_texts
 from core.features import names
@@ -16,8 +17,8 @@ _SEARCHED = 40  # clips among which a preview looks for extracted ones
 
 def features_for(settings: FinetuneSettings, extract: ExtractSettings) -> ExtractSettings:
     """The feature sets that groups are found by and clips are described from; with a recogniser also its transcript."""
-    heard = () if settings.recogniser is None else (f"transcript:whisper={settings.recogniser}",)
-    return replace(extract, features=(*FEATURE_SETS, *heard), device=settings.device)
+    words = () if settings.transcript is None else (settings.transcript,)
+    return replace(extract, features=(*FEATURE_SETS, *words), device=settings.device)
 
 
 def read_texts(
@@ -35,14 +36,11 @@ def read_texts(
     """
     if settings.column is not None:
         return [" ".join(row.columns.get(settings.column, "").split()) for row in rows]
-    if settings.recogniser is not None:
-        said = stored_texts([row.path for row in rows], extract.features[-1], extract, extraction, cache_path=workspace.cache)
-        return [transcripts.text_of(transcripts.words_from_json(said[row.path])) for row in rows]
+    if settings.transcript is not None:
+        said = stored_texts([row.path for row in rows], settings.transcript, extract, extraction, cache_path=workspace.cache)
+        return [text_of(words_from_json(said[row.path])) for row in rows]
     if settings.reads:
-        return [
-            transcripts.describe(dict(zip(names("ultra"), extraction.vectors[row.path]["ultra"].tolist(), strict=True)))
-            for row in rows
-        ]
+        return [describe(dict(zip(names("ultra"), extraction.vectors[row.path]["ultra"].tolist(), strict=True))) for row in rows]
     return [""] * len(rows)
 
 

@@ -12,7 +12,6 @@ from core.extraction.config import ExtractSettings
 from core.extraction.extract import extract_clips
 from core.extraction.matrix import build_matrix
 from core.features import parse_set
-from core.features.sets import ENCODER
 from core.grouping.ties import tie_rows
 from core.insight.layers import propose_band, score_layers
 from core.jobs import Job
@@ -52,7 +51,7 @@ def look_at_layers(
     """
     [name] = settings.features
     encoder = parse_set(name)
-    if encoder.base != ENCODER:
+    if not encoder.has_layers:
         raise ParameterError(f"{name!r} is no encoder; name wav2vec2, hubert, wavlm or encoder:MODEL")
     check_labels(dataset)
     batches.check_installed(settings.on_device)

@@ -15,7 +15,6 @@ import pytest
 
 from core import features
 from core.cli.commands import main
-from core.extraction.extract import _definition_hash
 from tests.conftest import ROOT, tone, write_clip, write_table
 
 
@@ -360,11 +359,9 @@ def test_the_cache_says_what_it_holds_and_loses_only_what_is_of_no_use(earmark, 
     assert out.startswith(f"{broken} of 30 vectors are damaged")
 
     monkeypatch.setitem(features.SET_VERSIONS, "mfcc", 99)
-    _definition_hash.cache_clear()
     assert "mfcc of the first 45 s (of an earlier definition" in earmark("cache", "info")[1]
     assert earmark("cache", "prune")[1].startswith(f"{15 + broken} vectors removed")
     monkeypatch.undo()
-    _definition_hash.cache_clear()
     monkeypatch.setenv("EARMARK_WORKSPACE", str(tmp_path / "workspace"))
     assert earmark("cache", "verify") == (0, f"{15 - broken} vectors, all whole\n", "")
 

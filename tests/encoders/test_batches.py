@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.encoders import voices
-from core.encoders.batches import Batches
+from core.encoders.batches import Batches, SetWork
 from core.errors import AudioError, JobError, ParameterError
 from core.events import BatchHalved, ClipExtracted, ClipSetAside, DeviceChosen, ExtractionStarted
 from core.extraction.config import ExtractSettings
@@ -220,7 +220,7 @@ def test_one_clip_that_fails_in_a_batch_costs_no_other(encoder):
                 raise AudioError("odd.wav", "odd")
             return [np.full(32, item, np.float32) for item in items]
 
-    batches = Batches(encoder, device=CPU, batch=None, notify=lambda event: None)
+    batches = Batches(SetWork(encoder), device=CPU, batch=None, notify=lambda event: None)
     batches._extractor = Odd()
     assert [batches.add(key, key) for key in (1, -1, np.inf)] == [[], [], []]
     done = {one.key: one for one in batches.flush()}

@@ -8,11 +8,13 @@ import pytest
 from core.data.audio import read_clip
 from core.data.dataset import read_dataset
 from core.encoders import transcripts
-from core.encoders.transcripts import (
+from core.encoders.alignment import first_frames, word_edges
+from core.encoders.batches import state_of
+from core.encoders.descriptions import describe, describe_clip
+from core.encoders.transcript_sets import LANGUAGES
+from core.encoders.words import (
     Heard,
     Word,
-    describe,
-    first_frames,
     join_words,
     repetitions,
     split_words,
@@ -20,13 +22,13 @@ from core.encoders.transcripts import (
     text_columns,
     text_of,
     token_words,
-    word_edges,
+    words_from_json,
 )
 from core.errors import ParameterError
 from core.extraction.config import ExtractSettings
-from core.extraction.extract import definition_hash, extract_clips
+from core.extraction.extract import column_names, definition_hash, extract_clips, is_current
 from core.extraction.matrix import build_matrix, export_name
-from core.features import columns, set_of
+from core.features import canonical, columns, parse_set, set_of
 from core.runtime.cache import VectorCache, vector_key
 from core.runtime.weights import find
 from tests.conftest import tone, write_clip, write_table
@@ -286,7 +288,7 @@ def test_a_text_of_the_table_is_a_set(tmp_path):
 def test_a_description_is_a_set(tmp_path):
     path = write_clip(tmp_path / "a.wav", tone(200, seconds=2.0))
     done = extract_clips([path], ExtractSettings(("transcript:describe",), workers=0), cache_path=tmp_path / "c.sqlite")
-    text = transcripts.describe_clip(read_clip(path))
+    text = describe_clip(read_clip(path))
     assert text.startswith("2.0 s, mean pitch 200 Hz")
     np.testing.assert_array_equal(done.vectors[path]["transcript:describe"], text_columns(text, seconds=2.0))
 
@@ -305,6 +307,8 @@ def test_sets_of_words_have_file_names():
 
 torch = pytest.importorskip("torch")
 
+from transformers import WhisperTokenizer  # noqa: E402
+
 
 @pytest.fixture(scope="module")
 def recogniser(tmp_path_factory):
@@ -319,6 +323,19 @@ def changed(recogniser, folder, **settings):
         json.dumps({name: value for name, value in (json.loads(path.read_text()) | settings).items() if value != "gone"})
     )
     return folder
+
+
+def multilingual(recogniser, folder):
+    """The same weights as a checkpoint that knows English and German."""
+    number = WhisperTokenizer.from_pretrained(recogniser).convert_tokens_to_ids
+    return changed(
+        recogniser,
+        folder,
+        is_multilingual=True,
+        lang_to_id={"<|en|>": number("<|en|>"), "<|de|>": number("<|startoflm|>")},
+        task_to_id={"transcribe": number("<|transcribe|>"), "translate": number("<|translate|>")},
+        alignment_heads=[[1, 0]],
+    )
 
 
 @pytest.mark.parametrize("heads", [None, [[0, 0], [1, 1]]])
@@ -361,21 +378,14 @@ def test_heads_of_a_larger_model_are_not_used(recogniser, tmp_path):
 
 
 def test_a_language_that_is_given_is_one_that_the_checkpoint_knows(recogniser, tmp_path):
-    with pytest.raises(ParameterError, match=r"language='en'.*only the one language"):
-        transcripts.Recogniser(find(str(recogniser)), device="cpu", language="en")
+    with pytest.raises(ParameterError, match=r"language='de'.*only the one language"):
+        transcripts.Recogniser(find(str(recogniser)), device="cpu", language="german")
+    english = transcripts.Recogniser(find(str(recogniser)), device="cpu", language="en")  # what it was made for
+    assert english([voice(3.0)]) == transcripts.Recogniser(find(str(recogniser)), device="cpu")([voice(3.0)])
     mute = changed(recogniser, tmp_path / "old", no_timestamps_token_id="gone")
     with pytest.raises(ParameterError, match=r"generation_config\.json lacks no_timestamps_token_id"):
         transcripts.Recogniser(find(str(mute)), device="cpu")
-    tokens = transcripts.Recogniser(find(str(recogniser)), device="cpu")._tokenizer
-    number = tokens.convert_tokens_to_ids
-    several = changed(
-        recogniser,
-        tmp_path / "several",
-        is_multilingual=True,
-        lang_to_id={"<|en|>": number("<|en|>"), "<|de|>": number("<|startoflm|>")},
-        task_to_id={"transcribe": number("<|transcribe|>"), "translate": number("<|translate|>")},
-        alignment_heads=[[1, 0]],
-    )
+    several = multilingual(recogniser, tmp_path / "several")
     checkpoint = find(str(several))
     with pytest.raises(ParameterError, match=r"language='fr'.*knows de, en"):
         transcripts.Recogniser(checkpoint, device="cpu", language="fr")
@@ -389,6 +399,64 @@ def test_a_language_that_is_given_is_one_that_the_checkpoint_knows(recogniser, t
     assert len(named(clips)) == 2
     told = transcripts.definition(checkpoint, precision="fp32", language="de")
     assert told != transcripts.definition(checkpoint, precision="fp32")
+
+
+def test_a_language_behind_the_model_is_told_to_the_recogniser(recogniser, tmp_path):
+    path = write_clip(tmp_path / "a.wav", voice(3.0), sr=16000)
+    folder = multilingual(recogniser, tmp_path / "several")
+    name = f"transcript:whisper={folder}"
+    sets = (f"{name}@de", f"{name}@en", name)
+    done = extract_clips([path], ExtractSettings(sets, workers=0), cache_path=tmp_path / "c.sqlite")
+    with VectorCache(tmp_path / "c.sqlite") as store:
+        assert {stored.set_name for stored in store.stored()} == set(sets)
+        assert all(is_current(stored) for stored in store.stored())
+        keys = {of: vector_key(bytes.fromhex(done.contents[path]), definition_hash(of, 45.0)) for of in sets}
+        texts = store.get_texts(keys.values())
+    hear = transcripts.Recogniser(find(str(folder)), device="cpu", language="de")
+    y = transcripts.prepare_clip(read_clip(path, max_seconds=45.0))
+    assert words_from_json(texts[keys[f"{name}@de"]]) == hear([y])[0]
+    assert {set_of(column) for of in sets for column in column_names((of,))} == set(sets)
+
+
+def test_a_language_that_a_checkpoint_does_not_know_is_refused_before_any_clip_is_read(recogniser, tmp_path, monkeypatch):
+    monkeypatch.setattr("core.extraction.extract.read_clip", lambda *args, **options: pytest.fail("a clip was read"))
+    several = multilingual(recogniser, tmp_path / "several")
+    for folder, message in ((several, "knows de, en"), (recogniser, "knows only the one language it was made for")):
+        name = f"transcript:whisper={folder}@fr"
+        state = state_of(name)
+        assert not state.is_ready
+        assert state.words == f"language='fr': {folder} {message}"
+        with pytest.raises(ParameterError, match=message):
+            extract_clips([tmp_path / "a.wav"], ExtractSettings((name,), workers=0), cache_path=tmp_path / "c.sqlite")
+    assert state_of(f"transcript:whisper={recogniser}@en").is_ready  # what it was made for
+
+
+def test_languages_are_those_of_whisper_and_have_one_spelling(tmp_path, monkeypatch):
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES as OF_WHISPER
+
+    assert {code: name for code, name in OF_WHISPER.items() if code != "ht"} | {"ht": "haitian"} == LANGUAGES
+    assert canonical("transcript:whisper=openai/whisper-tiny@German") == "transcript:whisper=openai/whisper-tiny@de"
+    (tmp_path / "models/tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert canonical("transcript:whisper=models/tiny/@yue") == f"transcript:whisper={tmp_path}/models/tiny@yue"
+    assert parse_set("transcript:whisper=openai/whisper-tiny.en").language == ""
+    with pytest.raises(ParameterError, match=r"Whisper knows no language 'xx'; it knows af, am, ar"):
+        parse_set("transcript:whisper=openai/whisper-tiny@xx")
+    with pytest.raises(ParameterError, match=r"write transcript:whisper=openai/whisper-tiny@de"):
+        parse_set("transcript:whisper=openai/whisper-tiny@German")
+
+
+def test_the_command_takes_a_language_by_code_or_name(recogniser, make_dataset, tmp_path, capsys):
+    from core.cli.commands import main
+
+    folder = multilingual(recogniser, tmp_path / "several")
+    options = ["--workspace", str(tmp_path / "w"), "--workers", "0"]
+    root = str(make_dataset(4, test=0))
+    assert main(["extract", root, "--features", f"transcript:whisper={folder}@German", *options]) == 0
+    assert main(["extract", root, "--features", f"transcript:whisper={folder}@fr", *options]) == 1
+    assert "knows de, en" in capsys.readouterr().err
+    with VectorCache(tmp_path / "w/cache.sqlite") as store:
+        assert [stored.set_name for stored in store.stored()] == [f"transcript:whisper={folder}@de"]
 
 
 def test_windows_reach_the_end_of_the_clip_and_no_further_than_needed():
@@ -407,8 +475,8 @@ def test_what_is_heard_is_stored_with_its_words(recogniser, tmp_path):
     key = vector_key(bytes.fromhex(done.contents[path]), definition_hash(name, 45.0))
     with VectorCache(tmp_path / "c.sqlite") as store:
         [text] = store.get_texts([key]).values()
-    words = transcripts.words_from_json(text)
-    expected = text_columns(transcripts.text_of(words), seconds=3.0)
+    words = words_from_json(text)
+    expected = text_columns(text_of(words), seconds=3.0)
     np.testing.assert_array_equal(done.vectors[path][name], expected)
     again = extract_clips([path], settings, cache_path=tmp_path / "c.sqlite")
     assert again.computed == 0

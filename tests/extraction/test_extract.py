@@ -14,7 +14,7 @@ from core.errors import AudioError, ParameterError
 from core.events import ClipExtracted, ClipSetAside, ExtractionStarted
 from core.extraction import extract as module
 from core.extraction.config import ExtractSettings
-from core.extraction.extract import _definition_hash, column_names, definition_hash, extract_clips, find_cached, is_current
+from core.extraction.extract import column_names, definition_hash, extract_clips, find_cached, is_current
 from core.runtime.cache import VectorCache, content_hash
 from tests.conftest import ROOT, tone, write_clip
 
@@ -76,9 +76,7 @@ def test_another_definition_is_another_vector(monkeypatch):
     assert before != definition_hash("mfcc", 45.0)
     assert before != definition_hash("ultra", 30.0)
     monkeypatch.setitem(features.SET_VERSIONS, "ultra", 99)
-    _definition_hash.cache_clear()
     assert before != definition_hash("ultra", 45.0)
-    _definition_hash.cache_clear()
 
 
 def test_a_set_over_windows_is_of_another_definition_when_its_base_or_its_windows_are(monkeypatch):
@@ -89,10 +87,8 @@ def test_a_set_over_windows_is_of_another_definition_when_its_base_or_its_window
         lambda: monkeypatch.setattr(features, "WINDOWS_VERSION", 99),
     ):
         change()
-        _definition_hash.cache_clear()
         assert before != definition_hash("ultra@5s", 45.0)
         monkeypatch.undo()
-    _definition_hash.cache_clear()
     assert before == definition_hash("ultra@5s", 45.0)
 
 
@@ -185,9 +181,7 @@ def test_copies_are_of_another_definition_when_they_are_made_in_another_way(monk
     before = definition_hash("mfcc", 45.0, 1)
     assert len({before, definition_hash("mfcc", 45.0), definition_hash("mfcc", 45.0, 2)}) == 3
     monkeypatch.setattr(augment, "AUGMENT_VERSION", 99)
-    _definition_hash.cache_clear()
     assert before != definition_hash("mfcc", 45.0, 1)
-    _definition_hash.cache_clear()
 
 
 def test_stored_copies_are_known_as_current(run, clips, tmp_path):

@@ -1,0 +1,127 @@
+"""A feature set in, the hash of everything that its numbers depend on besides the audio out: by it stored vectors stay in use."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from core import features
+from core.data import augment
+from core.data.audio import ANALYSIS_RATE_HZ, MIN_SAMPLES
+from core.encoders.registry import source_of
+from core.errors import ParameterError
+from core.extraction.config import ExtractSettings
+from core.features.sets import kinds
+from core.runtime.cache import Stored
+from core.runtime.device import CPU, Device
+from core.runtime.weights import is_here
+
+_COPY = ", copy "
+_NUMERIC_LIBRARIES = ("numpy", "scipy", "librosa", "soxr", "soundfile", "numba")
+_DECODING_LIBRARIES = ("soxr", "soundfile", "librosa")
+
+
+def definition_hash(set_name: str, max_seconds: float, copy: int = 0, *, device: Device = CPU) -> bytes:
+    """Hash of everything that a set's numbers depend on besides the audio [16 bytes].
+
+    Columns with their definitions, the version of the set's code, the parameters of decoding, and the versions of the libraries
+    that compute; over windows also their length and how they are pooled, for a copy of the clip also its number and how
+    copies are made; of an encoder its weights, the precision of the device, and how clips are cut and normalised, but not which of
+    its layers are chosen. A set of the table depends on its name alone.
+
+    Raises
+    ------
+    ParameterError
+        The weights of an encoder are not on this machine.
+    """
+    feature_set = features.parse_set(features.parse_set(set_name).stored)
+    if feature_set.on_device:
+        source = source_of(feature_set.name)
+        return digest(decoding(max_seconds, copy) | {"torch": source.definition(feature_set, device=device)})
+    if not feature_set.of_audio:
+        return hashlib.blake2b(set_name.encode(errors="surrogateescape"), digest_size=16).digest()
+    definition = {
+        "set": feature_set.name,
+        "version": kinds()[feature_set.base].version(feature_set),
+        "columns": _described_columns(feature_set.name),
+    } | _common(max_seconds, copy, _NUMERIC_LIBRARIES)
+    if feature_set.window_s is not None:
+        definition["windows"] = {"version": features.WINDOWS_VERSION, "seconds": feature_set.window_s}
+    return digest(definition)
+
+
+def decoding(max_seconds: float, copy: int = 0) -> dict[str, Any]:
+    """What a waveform depends on besides the bytes of the file."""
+    return _common(max_seconds, copy, _DECODING_LIBRARIES)
+
+
+def digest(definition: Mapping[str, Any]) -> bytes:
+    """Hash of a definition [16 bytes]."""
+    return hashlib.blake2b(json.dumps(definition, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def definitions_of(settings: ExtractSettings) -> dict[str, str]:
+    """Definition hash of each feature set, in hexadecimal: equal while numbers that were extracted are what this version computes.
+
+    A set whose weights are not on this machine has none (an empty text).
+    """
+    device = settings.choose_device()
+    hashes = {}
+    for name in settings.features:
+        try:
+            hashes[name] = definition_hash(name, settings.max_seconds, device=device).hex()
+        except ParameterError:
+            hashes[name] = ""
+    return hashes
+
+
+def stored_name(set_name: str, copy: int) -> str:
+    """Under which name the definition of a set is noted, for the clip itself or for a copy."""
+    return f"{set_name}{_COPY}{copy}" if copy else set_name
+
+
+def is_current(stored: Stored) -> bool:
+    """Whether vectors would be used by this version: what they are of is defined as it was when they were computed.
+
+    What an encoder said stays, however it was computed, while its weights are not at hand to tell.
+    """
+    name, _, copy = stored.set_name.partition(_COPY)
+    try:
+        feature_set = features.parse_set(name)
+    except ParameterError:  # of a version that has other sets
+        return False
+    if feature_set.model and not is_here(feature_set.model):
+        return True
+    devices = [CPU, replace(CPU, precision="bf16")] if feature_set.model else [CPU]
+    try:
+        number = int(copy or 0)
+    except ValueError:
+        return False
+    return any(definition_hash(name, stored.max_seconds, number, device=device) == stored.definition for device in devices)
+
+
+def _described_columns(set_name: str) -> list[tuple[str, str, str, str]]:
+    return [(column.name, column.unit, column.definition, column.nan_when) for column in features.columns(set_name)]
+
+
+def _common(max_seconds: float, copy: int, libraries: Sequence[str]) -> dict[str, Any]:
+    """What all numbers of audio depend on."""
+    import soundfile
+
+    definition: dict[str, Any] = {
+        "analysis_rate_hz": ANALYSIS_RATE_HZ,
+        "max_seconds": max_seconds,
+        "min_samples": MIN_SAMPLES,
+        "libraries": {name: _version(name) for name in libraries} | {"libsndfile": soundfile.__libsndfile_version__},
+    }
+    if copy:
+        definition["copy"] = {"number": copy, **augment.definition()}
+    return definition
+
+
+@cache
+def _version(library: str) -> str:
+    return version(library)
