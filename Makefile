@@ -21,7 +21,7 @@ run: $(INSTALLED)
 	.venv/bin/earmark app
 
 test: $(INSTALLED) $(OFFLINE)
-	.venv/bin/python -m pytest -m "not slow" -n auto --dist loadfile
+	.venv/bin/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED) $(OFFLINE)
 	.venv/bin/python -m pytest -m slow

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ def _one_core_for_each_test_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if "PYTEST_XDIST_WORKER" in os.environ:
             patch.setattr("core.runtime.device.cores", lambda: 1)
+        yield
+
+
+@contextmanager
+def without_processes() -> Iterator[None]:
+    """Run here what would take a process for each core: these start in seconds, and read clips of tests in milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.runtime.pool.cores", lambda: 0)
         yield
 
 

@@ -33,7 +33,7 @@ from core.extraction.config import ExtractSettings
 from core.jobs.runner import perform
 from core.tasks.kinds import work
 from core.workspace import to_json, write_json
-from tests.conftest import ROOT, write_dataset
+from tests.conftest import ROOT, without_processes, write_dataset
 
 PAGES = {
     "home": "0_home",
@@ -67,8 +67,9 @@ class Place:
         return jobs.claim(kind, {**self.request, **settings[kind]}, self.root / "jobs")[0]
 
     def do(self, *kinds: str) -> None:
-        for kind in kinds:
-            perform(self.claim(kind), work)
+        with without_processes():  # fixtures of the session too, which stand before those of this package
+            for kind in kinds:
+                perform(self.claim(kind), work)
 
     def measured(self, settings: ExtractSettings, **speed: float) -> jobs.Job:
         """An estimate that is done, with a speed that a test can reckon with."""
@@ -116,6 +117,12 @@ class Place:
     def end(self, job: jobs.Job, event: JobDone | JobFailed | JobCancelled) -> None:
         with EventLog(job.events) as log:
             log.append(event)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _without_processes() -> Iterator[None]:
+    with without_processes():
+        yield
 
 
 @pytest.fixture
