@@ -132,7 +132,7 @@ def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSett
             help="How often the folds are drawn anew. The score is the mean; it depends less on the luck of one draw, "
             "and the time grows as much.",
         )
-        groups = choose_groups(dataset, usual.groups, key="train_groups")
+        groups = choose_groups(dataset, usual.group_by, key="train_groups")
     options = _more_settings(usual)
     switches = _switches(dataset, usual)
     if members is None:
@@ -142,7 +142,7 @@ def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSett
         preset=str(preset),
         folds=int(folds),
         repeats=int(repeats),
-        groups=groups,
+        group_by=groups,
         **options,  # type: ignore[arg-type]
         **switches,  # type: ignore[arg-type]
     )

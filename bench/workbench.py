@@ -83,7 +83,7 @@ def prepare(source: Path, folder: Path) -> tuple[Path, Path]:
             name = f"clip_{number:05d}{clip.suffix}"
             (many / "audios" / "train" / name).symlink_to(clip)
             rows.writerow((name, f"{rng.normal(3, 1):.2f}", f"speaker{number % 97}"))
-    extract = ExtractSettings(("mfcc", "metadata"))
+    extract = ExtractSettings(features=("mfcc", "metadata"))
     ensemble = EnsembleSettings(members=("lightgbm", "ridge"), folds=3)
     sets = {"extract": extract}
     asked: list = [(many, "check", {}), (many, "extract", sets), (BUNDLED, "check", {}), (BUNDLED, "extract", sets)]

@@ -27,7 +27,11 @@ def open_typed() -> None:
     try:
         if not typed["path"]:
             raise ParameterError("the path is empty; name the folder of a data set, or a CSV beside its clips")
-        layout = Layout(typed["filename_column"] or "filename", typed["label_column"] or "label", typed["audio"] or None)
+        layout = Layout(
+            filename_column=typed["filename_column"] or "filename",
+            label_column=typed["label_column"] or "label",
+            audio=typed["audio"] or None,
+        )
         open_choice(session.Choice(session.absolute(typed["path"]), layout))
     except EarmarkError as error:
         session.say("dataset", str(error))

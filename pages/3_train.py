@@ -68,7 +68,7 @@ if ensemble is not None and extraction is not None:
 
 if job is not None and active:
     plan = job.request["ensemble"]
-    runs = session.runs_like(plan.get("groups"))
+    runs = session.runs_like(plan.get("group_by"))
     best = best_run(runs) if runs else None
     asked = session.usual(job, EnsembleSettings, "ensemble"), session.usual(job, ExtractSettings, "extract")
     then_s = forms.time_ahead(*asked, len(dataset.train), resources.known_fits(ws.jobs)).seconds

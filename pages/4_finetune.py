@@ -68,7 +68,7 @@ else:
 
 if job is not None and active:
     asked = session.usual(job, FinetuneSettings, "finetune")
-    runs = session.runs_like(asked.groups)
+    runs = session.runs_like(asked.group_by)
     best = best_run(runs).scores.oof_rmse if runs else None
     device = finetune_view.device_of(asked) or CPU
     live.show_job(job, partial(epochs.draw_finetuning, settings=job.request["finetune"], best=best, device=device))

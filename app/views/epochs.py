@@ -33,7 +33,7 @@ def draw_finetuning(recorded: list[Recorded], settings: dict[str, Any], best: fl
             st.warning(plain(event.text), icon=":material/warning:")
     leak = next((event for event in ours if isinstance(event, LeakGapFound)), None)
     if leak is not None:
-        leak_words(leak.random_rmse, leak.grouped_rmse, leak.groups, chosen=settings["groups"] is not None)
+        leak_words(leak.random_rmse, leak.grouped_rmse, leak.groups, chosen=settings["group_by"] is not None)
     began = next((event for event in ours if isinstance(event, FinetuneStarted)), None)
     if began is None:
         return
@@ -153,7 +153,7 @@ def _fold_words(now: StepDone | None) -> str:
 
 
 def _whose(settings: dict[str, Any]) -> str:
-    if settings["text"] == "none" and settings["audio"] != "lora":  # no encoder has adapters
+    if settings["text"] == "none" and settings["audio_encoder"] != "lora":  # no encoder has adapters
         return "For pooling, fusion and head."
     return (
         f"For the adapters; that of pooling, fusion and head follows the same schedule, up to {settings['head_learning_rate']:g}."

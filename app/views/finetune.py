@@ -37,7 +37,7 @@ from core.runtime.weights import Checkpoint
 from core.tasks.forecast import alike, finetuning_seconds
 from core.workspace import Workspace
 
-CLASSIC = ("batch", "learning_rate", "epochs", "rank", "alpha", "dropout", "warmup", "weight_decay")  # of the preset
+CLASSIC = ("batch_clips", "learning_rate", "epochs", "rank", "alpha", "dropout", "warmup", "weight_decay")  # of the preset
 _AUDIO = {"frozen": "Frozen", "lora": "Adapters", NONE: "Not heard"}
 _LOSSES = {"huber": "Huber", "mse": "Squared error"}
 _TEXT_MODELS = (TEXT_MODEL, "sentence-transformers/all-MiniLM-L6-v2", "microsoft/deberta-v3-base", "FacebookAI/roberta-base")
@@ -103,13 +103,13 @@ def finetune_settings(
     except ParameterError as error:
         forms.refuse(str(error))
         return extraction, None
-    return extraction, settings if forms.folds_fit(dataset, settings.folds, settings.groups) else None
+    return extraction, settings if forms.folds_fit(dataset, settings.folds, settings.group_by) else None
 
 
 def models_of(settings: FinetuneSettings) -> list[Model]:
     """The models that settings name, as they are on this machine; the network is not asked, and PyTorch is not imported."""
-    wanted = [(_SOUND, settings.audio_model)] if settings.hears else []
-    wanted += [(_TEXT, settings.text_model)] if settings.reads else []
+    wanted = [(_SOUND, settings.audio_model)] if settings.uses_audio else []
+    wanted += [(_TEXT, settings.text_model)] if settings.uses_text else []
     wanted += [(_WORDS, settings.recogniser)] if settings.recogniser else []
     return [_look(part, name, settings) for part, name in wanted]
 
@@ -126,7 +126,7 @@ def _look(part: str, name: str, settings: FinetuneSettings) -> Model:
                 raise ParameterError(f"layer={settings.layer}: {name} has layers 0 to {layers - 1}")
         if part == _TEXT:
             weights.text_shape(found)
-        if part == _TEXT or (part == _SOUND and settings.audio == "lora"):
+        if part == _TEXT or (part == _SOUND and settings.audio_encoder == "lora"):
             lora_targets(found)
         if part == _WORDS:
             weights.require_recogniser(found)
@@ -185,7 +185,7 @@ def show_texts(
     dataset: Dataset, settings: FinetuneSettings, extract: ExtractSettings, workspace: Workspace, *, unfolded: bool
 ) -> None:
     """A few clips with what is read of them."""
-    if not settings.reads:
+    if not settings.uses_text:
         return
     with (
         st.expander("What is read of a few clips", icon=":material/notes:", expanded=unfolded),
@@ -199,7 +199,7 @@ def show_texts(
             st.caption("Texts are made when the clips are extracted, which the fine-tuning does first.")
         if settings.column is not None:
             empty = sum(not row.columns.get(settings.column, "").strip() for row in dataset.train)
-            alone = "of those only the sound is heard" if settings.hears else "of those nothing is known"
+            alone = "of those only the sound is heard" if settings.uses_audio else "of those nothing is known"
             told = f"{count(empty, 'clip')} to train on without a text: {alone}." if empty else ""
             st.caption(told or "Every clip to train on has one.")
 
@@ -222,8 +222,8 @@ def work_ahead(settings: FinetuneSettings, extract: ExtractSettings, dataset: Da
     if heard is not None:
         clips = len({row.path for row in (*dataset.train, *dataset.test)})
         seconds = resources.mean_seconds(dataset, extract.max_seconds)
-        what = "frames" if settings.audio == "frozen" else "waveforms"
-        taken = bytes_of(clips * seconds, heard, encode=settings.audio == "frozen")
+        what = "frames" if settings.audio_encoder == "frozen" else "waveforms"
+        taken = bytes_of(clips * seconds, heard, encode=settings.audio_encoder == "frozen")
         said.append(f"{what} of all clips take about {size_text(taken)} on the disk")
     return " · ".join(said)
 
@@ -266,10 +266,10 @@ def _sound(usual: FinetuneSettings) -> dict[str, Any]:
     audio = st.segmented_control(
         "Sound",
         AUDIO,
-        default=usual.audio,
+        default=usual.audio_encoder,
         required=True,
         format_func=lambda name: _AUDIO.get(name, name),
-        key="finetune_audio",
+        key="finetune_audio_encoder",
         persist_state="session",
         width="content",
         help="Frozen: what the encoder says is computed once, the rest learns from it. Adapters: small additions inside the "
@@ -287,7 +287,7 @@ def _sound(usual: FinetuneSettings) -> dict[str, Any]:
         disabled=audio == NONE,
         help="Of the audio encoder, whose frames are read. Explain can score the layers of an encoder one by one.",
     )
-    return {"audio": str(audio), "audio_model": audio_model, "layer": layer}
+    return {"audio_encoder": str(audio), "audio_model": audio_model, "layer": layer}
 
 
 def _device(usual: str) -> str:
@@ -363,9 +363,11 @@ def _plan(dataset: Dataset, usual: FinetuneSettings) -> dict[str, Any]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         folds = _number("Folds", "folds", usual, 2, 50, help="As of an ensemble: the same groups and seed make the same folds.")
         epochs = _number("Epochs", "epochs", usual, 1, 1000, help="At most; the best one on rows that are set apart is taken.")
-        batch = _number("Batch", "batch", usual, 1, 1024, help="Clips at once; where memory does not hold them, fewer are taken.")
-        groups = forms.choose_groups(dataset, usual.groups, key="finetune_groups")
-    return {"folds": folds, "epochs": epochs, "batch": batch, "groups": groups}
+        batch = _number(
+            "Batch", "batch_clips", usual, 1, 1024, help="Clips at once; where memory does not hold them, fewer are taken."
+        )
+        groups = forms.choose_groups(dataset, usual.group_by, key="finetune_groups")
+    return {"folds": folds, "epochs": epochs, "batch_clips": batch, "group_by": groups}
 
 
 def _rates(usual: FinetuneSettings) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def show_layers(run: Run) -> None:
     """For each encoder of a run: its layers scored one by one, or the button that starts it."""
     settings = run.record.settings
     encoders = [of.stored for of in map(parse_set, settings.extract.features) if of.has_layers]
-    if settings.finetune is not None and settings.finetune["audio"] != "none":
+    if settings.finetune is not None and settings.finetune["audio_encoder"] != "none":
         encoders.append(f"{ENCODER}:{settings.finetune['audio_model']}")
     for encoder in dict.fromkeys(encoders):
         with st.expander(plain(f"Layers of {encoder}"), icon=":material/layers:", expanded=True):

@@ -157,14 +157,15 @@ def network_words(settings: dict[str, Any]) -> str:
 
     Examples
     --------
-    >>> chosen = {"audio": "frozen", "audio_model": "a/b", "layer": 7, "text": "describe", "text_model": "c/d", "fusion": "gated"}
+    >>> chosen = {"audio_encoder": "frozen", "audio_model": "a/b", "layer": 7, "fusion": "gated"}
+    >>> chosen |= {"text": "describe", "text_model": "c/d"}
     >>> network_words(chosen)
     'Audio input: a/b (frozen, layer 7). Text input: c/d on a description of the acoustics. Fusion: gated.'
     >>> network_words(chosen | {"text": "none"})
     'Audio input: a/b (frozen, layer 7). No text input.'
     """
     layer = "last layer" if settings["layer"] is None else f"layer {settings['layer']}"
-    training = {"frozen": f"frozen, {layer}", "lora": f"with adapters, {layer}"}.get(settings["audio"])
+    training = {"frozen": f"frozen, {layer}", "lora": f"with adapters, {layer}"}.get(settings["audio_encoder"])
     audio = f"Audio input: {settings['audio_model']} ({training})." if training else "No audio input."
     if settings["text"] == "none":
         return f"{audio} No text input."
@@ -188,7 +189,7 @@ def _warnings(run: Run, repeating: Sequence[str]) -> None:
             ),
             icon=":material/groups:",
         )
-    elif leak is None and repeating and not record["settings"]["ensemble"]["groups"]:
+    elif leak is None and repeating and not record["settings"]["ensemble"]["group_by"]:
         st.warning(
             f"Trained without groups, although several clips share a {plain(' or a '.join(repeating[:3]))}. On new clips from "
             "other groups, expect a larger error.",

@@ -443,7 +443,9 @@ def _layout(*, with_audio: bool) -> Layout | None:
                 "Folder with the clips", key="predict_audio", placeholder="the usual one", persist_state="session"
             )
     try:
-        return Layout(names.strip() or "filename", labels.strip() or "label", audio.strip() or None)
+        return Layout(
+            filename_column=names.strip() or "filename", label_column=labels.strip() or "label", audio=audio.strip() or None
+        )
     except ParameterError as error:
         st.error(plain(str(error)), icon=":material/table_view:")
         return None

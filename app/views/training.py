@@ -26,7 +26,7 @@ def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | 
     ours = [one.event for one in live.of_ensemble(recorded)]
     leak = next((event for event in ours if isinstance(event, LeakGapFound)), None)
     if leak is not None:
-        leak_words(leak.random_rmse, leak.grouped_rmse, leak.groups, chosen=plan.get("groups") is not None)
+        leak_words(leak.random_rmse, leak.grouped_rmse, leak.groups, chosen=plan.get("group_by") is not None)
     total = next((event.fits for event in ours if isinstance(event, TrainingStarted)), 0)
     if not total:
         return

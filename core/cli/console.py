@@ -187,7 +187,7 @@ def _headline(run: "Run") -> str:
     grouped = f"grouped by {plan.group_by}" if plan.group_by else "without groups"
     kind = "stratified folds" if plan.stratified else "folds"
     if finetune is not None:
-        how = f"audio {finetune['audio']}, text {finetune['text']}, fusion {finetune['fusion']}"
+        how = f"audio {finetune['audio_encoder']}, text {finetune['text']}, fusion {finetune['fusion']}"
     else:
         how = run.kind.label or f"{plan.preset} preset"
     return f"run {run.id}: {data.train_clips} clips of {data.name}, {plan.repeats} x {plan.folds} {kind} {grouped}, {how}"

@@ -20,11 +20,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from core.data.audio import SUFFIXES
 from core.errors import DataError, ParameterError
+from core.section import Flag, Section
 
 MIN_CLIPS = 5
 MAX_FILES = 200_000  # of a folder without a table; somebody may name the root of a disk
@@ -35,23 +38,32 @@ WARNING = "warning"
 _COPY = re.compile(r"^(?P<stem>.+?)(?:[ _-]?\(\d+\)|[ _-]copy(?:[ _-]?\d+)?|[_-]\d+)$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a folder is read.
+class Layout(Section):
+    """How a folder is read."""
 
-    Attributes
-    ----------
-    filename_column, label_column : str, names of the two columns that matter
-    audio : str, folder of the clips, absolute or in the data set; None takes audios/train and audios/test, or a plain folder itself
-    """
+    section: ClassVar[str] = "layout"
 
-    filename_column: str = "filename"
-    label_column: str = "label"
-    audio: str | None = None
+    filename_column: Annotated[
+        str, Flag(metavar="NAME"), Field(title="Column of the names", description="Column with the names of the clips.")
+    ] = "filename"
+    label_column: Annotated[
+        str, Flag(metavar="NAME"), Field(title="Column of the labels", description="Column with the labels.")
+    ] = "label"
+    audio: Annotated[
+        str | None,
+        Flag(metavar="DIR"),
+        Field(
+            title="Folder of the clips",
+            description="Folder with the clips, absolute or in the data set, where it is neither audios/train and audios/test nor "
+            "the folder itself.",
+        ),
+    ] = None
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _has_two_columns(self) -> Self:
         if self.filename_column == self.label_column:
             raise ParameterError(f"the column {self.label_column!r} cannot hold both names and labels; name two columns")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,4 +10,5 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    return getattr(import_module("core.ensemble.train"), name)
+    module = "core.ensemble.config" if name == "EnsembleSettings" else "core.ensemble.train"
+    return getattr(import_module(module), name)

@@ -90,8 +90,7 @@ def self_test(matrix: Matrix, settings: EnsembleSettings, train: Train, *, notif
     for number in range(PERMUTATIONS):
         notify(StageStarted(f"self-test {number + 1} of {PERMUTATIONS}"))
         permuted = replace(matrix, y=permute_labels(matrix.y, matrix.groups, seed=settings.seed + number))
-        result = train(permuted, replace(settings, repeats=1), f"self-test-{number}")
-        oof = result.oof
+        oof = train(permuted, settings.replace(repeats=1), f"self-test-{number}").oof
         rmse, baseline = (float(np.mean(oof.rmse_by_repeat(row))) for row in (oof.predictions, oof.baseline))
         ratios.append(rmse / baseline)
     return SelfTest(tuple(ratios))
@@ -128,7 +127,7 @@ def judge_switches(
             without, cost = result.plain, 0.0
         else:
             notify(StageStarted(f"without {switch.replace('_', '-')}, to compare"))
-            off = replace(settings, **{switch: type(getattr(settings, switch))()})
+            off = settings.replace(**{switch: type(getattr(settings, switch))()})
             plain = train(matrix, off, f"without-{switch}")
             without, cost = plain.oof.predictions, (result.seconds - plain.seconds) / workers
         verdicts[switch] = paired_verdict(matrix.y, without, result.oof.predictions, groups=matrix.groups, minutes=cost / 60)

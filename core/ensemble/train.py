@@ -8,7 +8,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -112,7 +112,7 @@ def train_ensemble(
 def with_sets_of(extract: ExtractSettings, ensemble: EnsembleSettings) -> ExtractSettings:
     """The feature sets that are asked for, and those that members name."""
     named = [name for member in parse_members(ensemble.members) for name in member.sets]
-    return replace(extract, features=tuple(dict.fromkeys([*extract.features, *named])))
+    return extract.replace(features=tuple(dict.fromkeys([*extract.features, *named])))
 
 
 def _fit_all(tasks: Sequence[FitTask], collector: Collector, settings: EnsembleSettings) -> None:

@@ -1,52 +1,73 @@
 """Settings of an extraction. Owns ``FEATURE_SETS``, what is extracted where nothing else is asked for."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import Field, Strict, field_validator
 
 from core import features
-from core.data.audio import MAX_SECONDS, check_max_seconds
+from core.data.audio import MAX_SECONDS
 from core.errors import ParameterError
+from core.features.sets import TRANSCRIPT
 from core.runtime.device import DEVICES, Device, choose
+from core.section import Choices, Flag, Section
 
 FEATURE_SETS = tuple(features.SET_VERSIONS)
+TEXT_COLUMNS = ("transcript", "transcription", "text", "words")
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractSettings:
-    """What is extracted from each clip.
+class ExtractSettings(Section):
+    """What is extracted from each clip."""
 
-    Attributes
-    ----------
-    features : tuple of str, names of feature sets as ``core.features.parse_set`` knows them: ultra, mfcc, metadata, over windows
-        as in ultra@5s, torch200, voice256, encoders such as wavlm or encoder:FOLDER, table:NAME for a column of the table
-    max_seconds : float >= 1, only the start of a longer clip is analysed
-    workers : int >= 0, processes; None takes one for each core, 0 works in this process
-    rehash : bool, read every file instead of trusting its size and times to tell whether it is known
-    device : str, where PyTorch computes: auto takes a GPU where there is one, cuda, cpu
-    batch : int >= 1, pieces that PyTorch computes at once (windows of an encoder, clips otherwise); None takes what should fit
-    """
+    section: ClassVar[str] = "extract"
 
-    features: tuple[str, ...] = FEATURE_SETS
-    max_seconds: float = MAX_SECONDS
-    workers: int | None = None
-    rehash: bool = False
-    device: str = "auto"
-    batch: int | None = None
+    features: Annotated[
+        tuple[str, ...],
+        Strict(False),
+        Flag(metavar="SETS"),
+        Field(
+            title="Feature sets",
+            description="Feature sets: ultra, mfcc, metadata, over windows as in ultra@5s, torch200, voice256, encoders such as "
+            "wavlm or encoder:MODEL, transcript, table:NAME for a column of the table.",
+        ),
+    ] = FEATURE_SETS
+    max_seconds: Annotated[
+        float,
+        Flag(metavar="S"),
+        Field(ge=1, title="Seconds analysed", description="Only the start of a longer clip is analysed."),
+    ] = MAX_SECONDS
+    workers: Annotated[
+        int | None,
+        Field(ge=0, title="Workers", description="Worker processes (default: one for each core; 0: this one)."),
+    ] = None
+    rehash: Annotated[
+        bool, Field(title="Read every file", description="Read every file anew instead of knowing it by its size and times.")
+    ] = False
+    device: Annotated[
+        str,
+        Choices(DEVICES, ("auto", "cuda", "cpu")),
+        Field(title="Device", description="Where PyTorch computes; auto takes a GPU where there is one."),
+    ] = "auto"
+    batch: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            title="Batch",
+            description="Pieces that PyTorch computes at once, windows of an encoder or clips (default: auto, what should fit).",
+        ),
+    ] = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "features", tuple(features.canonical(name) for name in self.features))
-        if not self.features:
+    @field_validator("features")
+    @classmethod
+    def _names_sets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(features.canonical(name) for name in names)
+        if not names:
             raise ParameterError(f"features='': name at least one of {', '.join(FEATURE_SETS)}")
-        for name in self.features:
+        for name in names:
             features.parse_set(name)
-        if len(set(self.features)) < len(self.features):
-            raise ParameterError(f"features={','.join(self.features)!r} names a set twice")
-        check_max_seconds(self.max_seconds)
-        if self.workers is not None and self.workers < 0:
-            raise ParameterError(f"workers={self.workers} must be 0 or more")
-        if self.device not in DEVICES:
-            raise ParameterError(f"device={self.device!r} not among {', '.join(DEVICES)}")
-        if self.batch is not None and self.batch < 1:
-            raise ParameterError(f"batch={self.batch} must be 1 or more")
+        if len(set(names)) < len(names):
+            raise ParameterError(f"features={','.join(names)!r} names a set twice")
+        return names
 
     @property
     def of_audio(self) -> tuple[str, ...]:
@@ -72,3 +93,28 @@ class ExtractSettings:
             There is no such device here.
         """
         return choose(self.device if self.on_device else "cpu")
+
+
+def resolve_features(names: Sequence[str], columns: Collection[str]) -> tuple[str, ...]:
+    """Feature sets, plain ``transcript`` among them as what the data set has: a column of that name, else a description.
+
+    Parameters
+    ----------
+    names : sequence of str
+    columns : of the training table
+
+    Examples
+    --------
+    >>> resolve_features(["ultra", "transcript"], ["speaker", "Words"])
+    ('ultra', 'transcript:column=Words')
+    >>> resolve_features(["transcript"], ["speaker"])
+    ('transcript:describe',)
+    """
+    column = text_column(columns)
+    source = f"{TRANSCRIPT}:describe" if column is None else f"{TRANSCRIPT}:column={column}"
+    return tuple(source if name == TRANSCRIPT else name for name in names)
+
+
+def text_column(columns: Collection[str]) -> str | None:
+    """The first column that is called as a transcript is, or None."""
+    return next((name for name in columns if name.casefold() in TEXT_COLUMNS), None)

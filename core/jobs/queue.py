@@ -42,6 +42,7 @@ from core.events import (
     last_job_event,
     read_events,
 )
+from core.renamed import rename_sections
 from core.workspace import make_folder, read_json, to_json, write_json
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED, LOST = "queued", "running", "done", "failed", "cancelled", "lost"
@@ -256,7 +257,7 @@ def read_job(folder: Path) -> Job:
         raise JobError(f"{error.path}: not the description of a job ({error.reason})") from None
     if problem := next(_problems(spec), None):
         raise JobError(f"{path}: not the description of a job (expected {problem})")
-    return Job(folder.absolute(), spec["kind"], spec["request"], float(spec["created"]))
+    return Job(folder.absolute(), spec["kind"], rename_sections(spec["request"]), float(spec["created"]))
 
 
 def _problems(spec: Any) -> Iterator[str]:

@@ -1,16 +1,17 @@
 """Settings of a fine-tuning, and which layers of an encoder have adapters."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from typing import Annotated, ClassVar, Self
 
-import numpy as np
+from pydantic import Field, field_validator, model_validator
 
 from core.errors import ParameterError
+from core.extraction.config import text_column
 from core.features.sets import TRANSCRIPT, absolute_folder, canonical, parse_set
 from core.runtime.device import DEVICES
 from core.runtime.weights import WHISPER, Checkpoint
-from core.scoring.folds import Fold, make_folds
-from core.scoring.oof import check_plan
+from core.scoring.folds import FoldSettings
+from core.section import Choices, Flag
 
 AUDIO_MODEL, TEXT_MODEL = "facebook/wav2vec2-base", "distilbert/distilbert-base-uncased"
 AUDIO = ("frozen", "lora", "none")
@@ -33,109 +34,149 @@ LORA_TARGETS: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FinetuneSettings:
-    """How an audio and a text encoder are trained together.
+class FinetuneSettings(FoldSettings):
+    """How an audio and a text encoder are trained together, on the folds of an ensemble with the same settings."""
 
-    Attributes
-    ----------
-    audio_model, text_model : str, id of the Hugging Face hub or folder
-    text : str, what is read beside what is heard: column=NAME of the table, whisper=MODEL for what a recogniser hears (MODEL@en in
-        a language that it is told), describe for the clip's acoustics in words, none
-    audio : str, frozen (frames of the encoder are computed once), lora (adapters in it are trained), none
-    layer : int >= 0 or None, layer of the audio encoder whose frames are read; None takes the last
-    fusion : str, attention, gated or concat
-    folds, groups, stratified, seed : as of an ensemble, so that both score the same rows in the same folds
-    epochs : int >= 1, at most; the best one on an inner split is taken
-    patience : int >= 1, epochs without a better one after which a fold ends
-    batch : int >= 1, clips at once
-    accumulation : int >= 1, batches whose gradients make one step
-    learning_rate : float > 0, of the adapters
-    head_learning_rate : float > 0, of what starts from nothing: pooling, fusion, head
-    warmup : float in [0, 1), share of the steps
-    weight_decay : float >= 0
-    clip_norm : float > 0, longest gradient
-    rank, alpha : int >= 1, of the adapters
-    dropout : float in [0, 1), in adapters and fusion
-    loss : str, huber or mse, of labels with mean 0 and variance 1
-    concordance : float >= 0, weight of 1 - the concordance coefficient (Lin 1989) of a batch beside it
-    level : float between 0 and 1, share of labels that an interval is to cover
-    device : str, auto, cuda or cpu
-    """
+    section: ClassVar[str] = "finetune"
 
-    audio_model: str = AUDIO_MODEL
-    text_model: str = TEXT_MODEL
-    text: str = DESCRIBE
-    audio: str = "frozen"
-    layer: int | None = None
-    fusion: str = "attention"
-    folds: int = 5
-    groups: str | None = None
-    stratified: bool = False
-    seed: int = 42
-    epochs: int = 15
-    patience: int = 4
-    batch: int = 4
-    accumulation: int = 1
-    learning_rate: float = 2e-5
-    head_learning_rate: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.1
-    loss: str = "huber"
-    concordance: float = 0.0
-    level: float = 0.9
-    device: str = "auto"
+    audio_model: Annotated[
+        str,
+        Flag(metavar="ID|DIR"),
+        Field(title="Audio encoder", description="Encoder of the Hugging Face hub, or a folder as transformers saves it."),
+    ] = AUDIO_MODEL
+    text_model: Annotated[
+        str,
+        Flag(metavar="ID|DIR"),
+        Field(title="Text encoder", description="Text encoder of the Hugging Face hub, or a folder as transformers saves it."),
+    ] = TEXT_MODEL
+    text: Annotated[
+        str,
+        Flag(metavar="SOURCE"),
+        Field(
+            title="Text",
+            description="Text input: column=NAME of the table, describe (the clip's acoustics in words), whisper=MODEL (what a "
+            "recogniser transcribes), or none; a bare name is a column, and transcript a column of that name, else describe. "
+            "A column that says the label, or was written by who gave it, leaks it.",
+        ),
+    ] = DESCRIBE
+    audio_encoder: Annotated[
+        str,
+        Choices(AUDIO, ("Frozen", "Adapters", "Not heard")),
+        Field(
+            title="Sound",
+            description="What is done with the audio encoder: its frames are computed once, adapters in it are trained, or there "
+            "is no audio input. Frozen: what the encoder says is computed once, the rest learns from it. Adapters: small "
+            "additions inside the encoder are trained too; slower, and more memory. Not heard: only the text counts.",
+        ),
+    ] = "frozen"
+    layer: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            title="Layer",
+            description="Layer of the audio encoder whose frames are used (default: the last). Explain can score the layers of an "
+            "encoder one by one.",
+        ),
+    ] = None
+    fusion: Annotated[
+        str,
+        Choices(FUSIONS),
+        Field(
+            title="Fusion",
+            description="How audio and text come together. Attention: each looks at the other. Gated: weighed. Concat: side by "
+            "side.",
+        ),
+    ] = "attention"
+    epochs: Annotated[
+        int,
+        Field(ge=1, title="Epochs", description="Epochs at most; the best one on the validation rows is taken."),
+    ] = 15
+    patience: Annotated[int, Field(ge=1, title="Patience", description="Epochs without a better one after which a fold ends.")] = 4
+    batch_clips: Annotated[
+        int,
+        Field(ge=1, title="Batch", description="Clips at once; where memory does not hold them, fewer are taken."),
+    ] = 4
+    accumulation: Annotated[int, Field(ge=1, title="Accumulation", description="Batches whose gradients make one step.")] = 1
+    learning_rate: Annotated[
+        float, Flag(metavar="R"), Field(gt=0, title="Learning rate", description="Learning rate of the adapters.")
+    ] = 2e-5
+    head_learning_rate: Annotated[
+        float,
+        Flag(metavar="R"),
+        Field(gt=0, title="Rate of the head", description="Learning rate of pooling, fusion and head, which start from nothing."),
+    ] = 1e-3
+    warmup: Annotated[
+        float,
+        Flag(metavar="P"),
+        Field(ge=0, lt=1, title="Warm-up", description="Share of the steps in which the learning rates rise."),
+    ] = 0.1
+    weight_decay: Annotated[
+        float, Flag(metavar="W"), Field(ge=0, title="Weight decay", description="Weight decay of all that is trained.")
+    ] = 0.01
+    clip_norm: Annotated[
+        float, Field(gt=0, title="Clip gradient at", description="Longest gradient; a longer one is shortened to it.")
+    ] = 1.0
+    rank: Annotated[int, Flag(metavar="R"), Field(ge=1, title="Rank", description="Rank of the adapters.")] = 8
+    alpha: Annotated[
+        int,
+        Flag(metavar="A"),
+        Field(ge=1, title="Alpha", description="Scale of the adapters: what they add is times alpha / rank."),
+    ] = 16
+    dropout: Annotated[
+        float, Flag(metavar="P"), Field(ge=0, lt=1, title="Dropout", description="Dropout in adapters and fusion.")
+    ] = 0.1
+    loss: Annotated[
+        str,
+        Choices(LOSSES, ("Huber", "Squared error")),
+        Field(title="Loss", description="Loss on standardised labels; huber forgives labels that stand out."),
+    ] = "huber"
+    concordance: Annotated[
+        float,
+        Flag(metavar="W"),
+        Field(
+            ge=0,
+            title="Concordance",
+            description="Weight of a concordance loss beside it (Lin 1989), 0 leaves it out. More also rewards predictions that "
+            "spread as widely as the labels do.",
+        ),
+    ] = 0.0
+    device: Annotated[
+        str,
+        Choices(DEVICES, ("auto", "cuda", "cpu")),
+        Field(title="Device", description="Where PyTorch computes; auto takes a GPU where there is one."),
+    ] = "auto"
 
-    def __post_init__(self) -> None:
-        for name in ("audio_model", "text_model"):
-            object.__setattr__(self, name, absolute_folder(getattr(self, name)))
-        if self.text.startswith(RECOGNISED):
-            object.__setattr__(self, "text", canonical(f"{TRANSCRIPT}:{self.text}").removeprefix(f"{TRANSCRIPT}:"))
-        for name, known in (("audio", AUDIO), ("fusion", FUSIONS), ("loss", LOSSES), ("device", DEVICES)):
-            if getattr(self, name) not in known:
-                raise ParameterError(f"{name}={getattr(self, name)!r} not among {', '.join(known)}")
-        if self.text not in (DESCRIBE, NONE) and not any(
-            self.text.startswith(way) and len(self.text) > len(way) for way in (COLUMN, RECOGNISED)
-        ):
-            raise ParameterError(f"text={self.text!r} must be column=NAME, whisper=MODEL, describe or none")
-        if self.transcript is not None:
-            parse_set(self.transcript)  # it may tell a language that there is not
-        if self.audio == NONE and self.text == NONE:
-            raise ParameterError("audio='none' and text='none' leave nothing to learn from; take one of them")
-        if self.groups is not None and not self.groups.strip():
-            raise ParameterError("groups='' names no column; leave the option out to train without groups")
-        least = {"folds": 2, "epochs": 1, "patience": 1, "batch": 1, "accumulation": 1, "rank": 1, "alpha": 1, "seed": 0}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise ParameterError(f"{name}={getattr(self, name)} must be {smallest} or more")
-        if self.layer is not None and self.layer < 0:
-            raise ParameterError(f"layer={self.layer} must be 0 or more")
-        if self.seed >= 2**31:
-            raise ParameterError(f"seed={self.seed} must be below 2147483648")
-        for name in ("learning_rate", "head_learning_rate", "clip_norm"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ParameterError(f"{name}={getattr(self, name)} must be above 0")
-        for name in ("weight_decay", "concordance"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ParameterError(f"{name}={getattr(self, name)} must be 0 or more")
-        for name in ("warmup", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ParameterError(f"{name}={getattr(self, name)} must be 0 or more and below 1")
-        if not 0 < self.level < 1:
-            raise ParameterError(f"level={self.level} must be above 0 and below 1")
+    @field_validator("audio_model", "text_model")
+    @classmethod
+    def _is_found_from_everywhere(cls, model: str) -> str:
+        return absolute_folder(model)
+
+    @field_validator("text")
+    @classmethod
+    def _is_a_source(cls, text: str) -> str:
+        if text.startswith(RECOGNISED):
+            text = canonical(f"{TRANSCRIPT}:{text}").removeprefix(f"{TRANSCRIPT}:")
+        named = any(text.startswith(way) and len(text) > len(way) for way in (COLUMN, RECOGNISED))
+        if text not in (DESCRIBE, NONE) and not named:
+            raise ParameterError(f"text={text!r} must be column=NAME, whisper=MODEL, describe or none")
+        if text.startswith(RECOGNISED):
+            parse_set(f"{TRANSCRIPT}:{text}")  # it may name a language that does not exist
+        return text
+
+    @model_validator(mode="after")
+    def _has_an_input(self) -> Self:
+        if self.audio_encoder == NONE and self.text == NONE:
+            raise ParameterError("audio_encoder='none' and text='none' leave nothing to learn from; take one of them")
+        return self
 
     @property
-    def hears(self) -> bool:
-        """Whether audio is read."""
-        return self.audio != NONE
+    def uses_audio(self) -> bool:
+        """Whether there is audio input."""
+        return self.audio_encoder != NONE
 
     @property
-    def reads(self) -> bool:
-        """Whether text is read."""
+    def uses_text(self) -> bool:
+        """Whether there is text input."""
         return self.text != NONE
 
     @property
@@ -145,27 +186,34 @@ class FinetuneSettings:
 
     @property
     def recogniser(self) -> str | None:
-        """The model that hears the text, or None."""
+        """The model that transcribes the text, or None."""
         return None if self.transcript is None else parse_set(self.transcript).model
 
     @property
     def transcript(self) -> str | None:
-        """The feature set with whose words the text is read, or None; a language of the recogniser stands in it."""
+        """The feature set whose words are the text, or None; a language of the recogniser is part of it."""
         return f"{TRANSCRIPT}:{self.text}" if self.text.startswith(RECOGNISED) else None
 
-    def plans(self, labels: np.ndarray, groups: Sequence[str] | None) -> list[list[Fold]]:
-        """The folds, as one plan: that of the first repeat of an ensemble with the same settings.
 
-        Raises
-        ------
-        ParameterError
-            There are fewer rows, or fewer groups, than folds.
-        DataError
-            The labels of a fold's training rows are all equal.
-        """
-        plan = make_folds(len(labels), folds=self.folds, seed=self.seed, groups=groups, labels=labels, stratified=self.stratified)
-        check_plan(plan, labels)
-        return [plan]
+def resolve_text(text: str, columns: Collection[str]) -> str:
+    """The text source that a short name means: a bare name is a column, ``transcript`` a column of that kind, else describe.
+
+    Parameters
+    ----------
+    text : str
+    columns : of the training table
+
+    Examples
+    --------
+    >>> resolve_text("said", ["said"]), resolve_text("transcript", ["said", "Words"]), resolve_text("transcript", ["said"])
+    ('column=said', 'column=Words', 'describe')
+    """
+    if text in (DESCRIBE, NONE) or text.startswith((COLUMN, RECOGNISED)):
+        return text
+    if text != TRANSCRIPT or TRANSCRIPT in columns:
+        return COLUMN + text
+    column = text_column(columns)
+    return DESCRIBE if column is None else COLUMN + column
 
 
 def lora_targets(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -69,14 +69,14 @@ def find_encoders(settings: FinetuneSettings) -> Encoders:
         One is nowhere, is no encoder of its kind, has no such layer, or no known place for adapters.
     """
     audio = text = tokenizer = None
-    if settings.hears:
+    if settings.uses_audio:
         audio = fetch(settings.audio_model)
         layers, _ = encoder_shape(audio)
         if settings.layer is not None and settings.layer >= layers:
             raise ParameterError(f"layer={settings.layer}: {audio.model} has layers 0 to {layers - 1}")
-        if settings.audio == "lora":
+        if settings.audio_encoder == "lora":
             lora_targets(audio)
-    if settings.reads:
+    if settings.uses_text:
         text = fetch(settings.text_model)
         text_shape(text)
         lora_targets(text)
@@ -87,7 +87,7 @@ def find_encoders(settings: FinetuneSettings) -> Encoders:
 def build_network(settings: FinetuneSettings, labels: Labels, encoders: Encoders) -> AudioTextRegressor:
     """A network as it is before training; what starts from nothing is drawn from torch's generator."""
     audio_encoder, text_encoder = None, None
-    if encoders.audio is not None and settings.audio == "lora":
+    if encoders.audio is not None and settings.audio_encoder == "lora":
         adapted = add_adapters(load_encoder(encoders.audio, "cpu", "fp32"), encoders.audio, settings)
         audio_encoder = AudioEncoder(encoders.audio, settings.layer, adapted)
     if encoders.text is not None:
@@ -107,7 +107,7 @@ def count_parameters(settings: FinetuneSettings, encoders: Encoders) -> tuple[in
     network = build_network(settings, Labels(0.0, 1.0, 0.0, 1.0), encoders)
     trained = sum(one.numel() for one in network.parameters() if one.requires_grad)
     total = sum(one.numel() for one in network.parameters())
-    if encoders.audio is not None and settings.audio == "frozen":
+    if encoders.audio is not None and settings.audio_encoder == "frozen":
         total += _size(encoders.audio)
     return trained, total
 
@@ -247,7 +247,7 @@ class FineTuned:
         -------
         value, low, high : np.ndarray [shape=(n,)]
         """
-        collator = Collator(waveforms=self.settings.audio == "lora", pad_token=encoders.pad_token)
+        collator = Collator(waveforms=self.settings.audio_encoder == "lora", pad_token=encoders.pad_token)
         network = build_network(self.settings, self.folds[0], encoders)
         by_fold = []
         for number, labels in enumerate(self.folds):
@@ -317,7 +317,7 @@ def score_rows(
             workspace,
             device=device,
             layer=settings.layer,
-            encode=settings.audio == "frozen",
+            encode=settings.audio_encoder == "frozen",
             max_seconds=extract.max_seconds,
             notify=notify,
         )

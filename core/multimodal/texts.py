@@ -1,7 +1,6 @@
 """Rows of a table in, what is read of each out: a cell, what a recogniser heard, or the clip's acoustics in words."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from core.data.dataset import Row
 from core.encoders.descriptions import describe
@@ -18,7 +17,7 @@ _SEARCHED = 40  # clips among which a preview looks for extracted ones
 def features_for(settings: FinetuneSettings, extract: ExtractSettings) -> ExtractSettings:
     """The feature sets that groups are found by and clips are described from; with a recogniser also its transcript."""
     words = () if settings.transcript is None else (settings.transcript,)
-    return replace(extract, features=(*FEATURE_SETS, *words), device=settings.device)
+    return extract.replace(features=(*FEATURE_SETS, *words), device=settings.device)
 
 
 def read_texts(
@@ -39,7 +38,7 @@ def read_texts(
     if settings.transcript is not None:
         said = stored_texts([row.path for row in rows], settings.transcript, extract, extraction, cache_path=workspace.cache)
         return [text_of(words_from_json(said[row.path])) for row in rows]
-    if settings.reads:
+    if settings.uses_text:
         return [describe(dict(zip(names("ultra"), extraction.vectors[row.path]["ultra"].tolist(), strict=True))) for row in rows]
     return [""] * len(rows)
 

@@ -242,7 +242,7 @@ def predict(
 
 def _fit_in_memory(training: Training, data: _FoldData, folder: Path, notify: Notify) -> tuple[CheckpointTrainer, int]:
     """Train with batches that memory holds, smaller ones where it runs out; their size comes with the trainer."""
-    batches = _Batches(training.settings.batch, training.settings.accumulation)
+    batches = _Batches(training.settings.batch_clips, training.settings.accumulation)
     while True:
         trainer = _make_trainer(training, data, batches, folder, notify)
         if _train(trainer, folder):

@@ -9,7 +9,6 @@ from math import prod
 from typing import Any, Self
 
 from pydantic import (
-    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -51,7 +50,7 @@ class EnsembleRecord(_Record):
     folds: int = Field(ge=1)
     repeats: int = Field(1, ge=1)
     stratified: bool = False
-    group_by: str | None = Field(None, validation_alias=AliasChoices("group_by", "groups"))
+    group_by: str | None = None
     seed: int | None = None
     preset: str | None = None
     tta: int = 0

@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from core.errors import FileError, ParameterError, RunError
 from core.extraction.matrix import Matrix, load_matrix
 from core.jobs import ACTIVE, list_jobs, status
+from core.renamed import rename_sections
 from core.runs.kinds import RunKind, run_kind
 from core.runs.schema import AboutRecord, RunRecord, Scores, expected
 from core.runtime.cache import content_hash
@@ -150,7 +151,10 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / RECORD
     try:
-        return Run(folder.absolute(), RunRecord.model_validate(read_json(path)), _about(folder))
+        values = read_json(path)
+        if isinstance(values, dict):
+            values["settings"] = rename_sections(values.get("settings"))
+        return Run(folder.absolute(), RunRecord.model_validate(values), _about(folder))
     except FileNotFoundError:
         raise RunError(f"{folder}: no finished run ({RECORD} is missing)") from None
     except FileError as error:

@@ -2,14 +2,76 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, field_validator
 
-from core.errors import ParameterError
+from core.errors import DataError, ParameterError
+from core.section import Flag, Section
 
 STOP_SHARE = 0.2  # of a fold's training rows, that early stopping looks at
 MOST_BINS = 10  # of labels, to stratify by
 FEWEST_INNER = 4  # rows that can be split once more
+
+
+class FoldSettings(Section):
+    """The folds of a training: two trainings with the same ones score the same rows in the same folds."""
+
+    folds: Annotated[int, Field(ge=2, title="Folds", description="Folds of the cross-validation.")] = 5
+    group_by: Annotated[
+        str | None,
+        Flag(("--group-by", "--groups"), metavar="COLUMN"),
+        Field(
+            title="Groups",
+            description="Column whose clips of one value stay in one fold, such as speaker; auto takes what audio, names and "
+            "features tie together. The score is then the one that a new speaker, room or instrument will get. Without groups it "
+            "flatters.",
+        ),
+    ] = None
+    stratified: Annotated[
+        bool, Field(title="Stratified folds", description="Each fold gets about the same distribution of labels.")
+    ] = False
+    seed: Annotated[int, Field(ge=0, lt=2**31, title="Seed", description="The same seed makes the same folds.")] = 42
+    level: Annotated[
+        float,
+        Flag(metavar="P"),
+        Field(gt=0, lt=1, title="Interval", description="Share of labels that the interval of a prediction is to cover."),
+    ] = 0.9
+
+    @field_validator("group_by")
+    @classmethod
+    def _names_a_column(cls, group_by: str | None) -> str | None:
+        if group_by is not None and not group_by.strip():
+            raise ParameterError(f"group_by={group_by!r} names no column; leave the option out to train without groups")
+        return group_by
+
+    @property
+    def plan_count(self) -> int:
+        """How often the folds are drawn."""
+        return 1
+
+    def plans(self, labels: np.ndarray, groups: Sequence[str] | None) -> list[list["Fold"]]:
+        """The folds, as often as they are drawn; each time with another seed.
+
+        Parameters
+        ----------
+        labels : np.ndarray [shape=(n,)]
+        groups : sequence of str [n] or None: rows with the same value stay in one fold
+
+        Raises
+        ------
+        ParameterError
+            There are fewer rows, or fewer groups, than folds.
+        DataError
+            The labels of a fold's training rows are all equal.
+        """
+        make = partial(make_folds, len(labels), folds=self.folds, groups=groups, labels=labels, stratified=self.stratified)
+        plans = [make(seed=(self.seed + repeat) % 2**31) for repeat in range(self.plan_count)]
+        for plan in plans:
+            check_plan(plan, labels)
+        return plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +138,19 @@ def check_units(n: int, groups: Sequence[str] | None, *, folds: int) -> None:
     units, what = (len(set(groups)), "groups") if groups is not None else (n, "labelled clips")
     if folds < 2 or units < folds:
         raise ParameterError(f"folds={folds} needs 2 or more folds and at least as many {what}; there are {units} {what}")
+
+
+def check_plan(plan: Sequence[Fold], labels: np.ndarray) -> None:
+    """Refuse a plan with a fold that has nothing to learn.
+
+    Raises
+    ------
+    DataError
+        The labels of a fold's training rows are all equal.
+    """
+    for number, fold in enumerate(plan):
+        if np.ptp(labels[fold.train_rows]) == 0:
+            raise DataError(f"fold {number + 1} would train on {len(fold.train_rows)} rows of one label; use other folds or groups")
 
 
 def label_bins(labels: np.ndarray, *, least: int) -> np.ndarray:

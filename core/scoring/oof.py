@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.errors import DataError
 from core.scoring import intervals, metrics
 from core.scoring.folds import Fold
 
@@ -135,16 +134,3 @@ def baseline(plans: Sequence[Sequence[Fold]], labels: np.ndarray) -> np.ndarray:
 def label_range(labels: np.ndarray) -> tuple[float, float]:
     """The lowest and the highest label."""
     return float(labels.min()), float(labels.max())
-
-
-def check_plan(plan: Sequence[Fold], labels: np.ndarray) -> None:
-    """Refuse a plan with a fold that has nothing to learn.
-
-    Raises
-    ------
-    DataError
-        The labels of a fold's training rows are all equal.
-    """
-    for number, fold in enumerate(plan):
-        if np.ptp(labels[fold.train_rows]) == 0:
-            raise DataError(f"fold {number + 1} would train on {len(fold.train_rows)} rows of one label; use other folds or groups")

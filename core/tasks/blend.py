@@ -106,7 +106,7 @@ def _average(runs: Sequence[Run], known: Sequence[Oof]) -> Outcome:
     }
     honest = all(run.scores.badges.get("oof_rmse") == NESTED for run in runs)
     scores = complete_scores(result.scores() | combined, leak=record["scores"].get("leak"), verdicts=verdicts, cheated=not honest)
-    folds = {name: record["settings"]["ensemble"].get(name) for name in ("folds", "groups", "stratified", "seed")}
+    folds = {name: record["settings"]["ensemble"].get(name) for name in ("folds", "group_by", "stratified", "seed")}
     settings = {
         "layout": record["settings"]["layout"],
         "extract": record["settings"]["extract"],

@@ -155,7 +155,7 @@ def _hear(
         workspace,
         device=choose(settings.device),
         layer=settings.layer,
-        encode=settings.audio == "frozen",
+        encode=settings.audio_encoder == "frozen",
         max_seconds=extract.max_seconds,
         workers=extract.workers,
         batch=extract.batch,
@@ -195,7 +195,7 @@ class _Training:
             test,
             settings,
             build=lambda labels: build_network(settings, labels, encoders),
-            collator=Collator(waveforms=settings.audio == "lora", pad_token=encoders.pad_token),
+            collator=Collator(waveforms=settings.audio_encoder == "lora", pad_token=encoders.pad_token),
             device=choose(settings.device),
             groups=self.prepared.matrix.groups,
         )
@@ -226,7 +226,7 @@ class _Training:
         trained, parameters = self.parameters
         combined = {"models": {MEMBER: oof.member_scores(predictions)}, "blend": {MEMBER: 1.0}, "blend_rules": {"mean": len(plan)}}
         sizes = {"trained_share": trained / parameters, "trained_parameters": trained, "parameters": parameters}
-        folds = {name: getattr(settings, name) for name in ("folds", "groups", "stratified", "seed", "level")}
+        folds = {name: getattr(settings, name) for name in ("folds", "group_by", "stratified", "seed", "level")}
         return Outcome(
             RUN.name,
             RUN.submission_name,

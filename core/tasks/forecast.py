@@ -161,9 +161,13 @@ def epoch_seconds(recorded: Sequence[Recorded]) -> float | None:
 
 def alike(settings: FinetuneSettings, max_seconds: float) -> tuple[str, ...]:
     """What time and memory depend on most: equal for two settings of about the same pace on the same clips and device."""
-    heard = (settings.audio, settings.audio_model, settings.layer, max_seconds) if settings.hears else (settings.audio,)
-    read = (settings.text, settings.text_model) if settings.reads else (settings.text,)
-    return tuple(map(str, (*heard, *read, settings.batch, settings.device)))
+    heard = (
+        (settings.audio_encoder, settings.audio_model, settings.layer, max_seconds)
+        if settings.uses_audio
+        else (settings.audio_encoder,)
+    )
+    read = (settings.text, settings.text_model) if settings.uses_text else (settings.text,)
+    return tuple(map(str, (*heard, *read, settings.batch_clips, settings.device)))
 
 
 def known_paces(jobs: Iterable[tuple[FinetuneSettings, float, Sequence[Recorded]]], clips: int) -> dict[tuple[str, ...], Pace]:

@@ -57,7 +57,7 @@ def look_at_layers(
     batches.check_installed(settings.on_device)
     layers, _ = encoder_shape(find(encoder.model))
     sets = tuple(f"{encoder.stored}@L{layer}" for layer in range(layers))
-    settings = replace(settings, features=sets)
+    settings = settings.replace(features=sets)
     extraction = extract_clips([row.path for row in dataset.train], settings, cache_path=workspace.cache, notify=notify)
     matrix = build_matrix(dataset.train, extraction, sets)
     rows = [row for row in dataset.train if row.path in extraction.vectors]

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,20 +17,8 @@ from core.extraction.matrix import Matrix, build_matrices, check_table, fingerpr
 from core.grouping.leaks import LeakGap, LeakingColumn
 from core.grouping.ties import AUTO, Ties, find_label_leaks, measure_leak, tie_rows
 from core.runs.record import TrainingData
-from core.scoring.folds import Fold, check_units
+from core.scoring.folds import Fold, FoldSettings, check_units
 from core.workspace import Workspace, make_folder
-
-
-class FoldSettings(Protocol):
-    """What settings of any training say of its folds."""
-
-    @property
-    def folds(self) -> int: ...
-    @property
-    def groups(self) -> str | None: ...
-    @property
-    def seed(self) -> int: ...
-    def plans(self, labels: np.ndarray, groups: Sequence[str] | None) -> list[list[Fold]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +108,8 @@ def check_early(dataset: Dataset, sets: Sequence[str], settings: FoldSettings, w
     """
     check_labels(dataset)
     check_table(dataset, sets)
-    if settings.groups != AUTO:  # known only when the clips have been read
-        groups = group_labels(dataset.train, settings.groups) if settings.groups else None
+    if settings.group_by != AUTO:  # known only when the clips have been read
+        groups = group_labels(dataset.train, settings.group_by) if settings.group_by else None
         check_units(len(dataset.train), groups, folds=settings.folds)
     if dataset.test_names is not None:
         make_folder(workspace.submissions)
@@ -159,7 +147,7 @@ def prepare(
     rows = [row for row in dataset.train if row.path in extraction.vectors]
     if len(rows) < len(dataset.train):
         check_labels(dataset, matrix.y)
-    ties = tie_rows(rows, matrix, extraction, settings.groups)
+    ties = tie_rows(rows, matrix, extraction, settings.group_by)
     matrix = replace(matrix, groups=ties.groups)
     if ties.groups is not None and not ties.chosen and len(set(ties.groups)) < settings.folds:
         raise DataError(

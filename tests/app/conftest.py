@@ -45,7 +45,7 @@ PAGES = {
     "predict": "6_predict",
     "runs": "7_runs",
 }
-EXTRACT = ExtractSettings(("mfcc", "metadata"), workers=0)
+EXTRACT = ExtractSettings(features=("mfcc", "metadata"), workers=0)
 ENSEMBLE = EnsembleSettings(members=("lightgbm", "extra_trees"), folds=3, blend="mean", workers=0)
 
 

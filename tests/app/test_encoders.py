@@ -35,7 +35,7 @@ def chosen(place: Place, encoder: str) -> Callable[..., jobs.Job]:
     """A job on the chosen data set with the features of an encoder; not begun."""
 
     def claim(kind: str, **settings: object) -> jobs.Job:
-        extract = ExtractSettings(("metadata", encoder), workers=0)
+        extract = ExtractSettings(features=("metadata", encoder), workers=0)
         return jobs.claim(kind, {**place.request, "extract": to_json(extract), **settings}, place.root / "jobs")[0]
 
     return claim
@@ -59,7 +59,7 @@ def test_the_features_page_says_what_computes_a_set_and_how_long_a_clip_takes(pl
 def test_weights_that_are_not_here_are_asked_for_and_no_page_breaks(place, encoder, tmp_path):
     place.do("check")
     gone = tiny_encoder("hubert", tmp_path / "gone")
-    extract = ExtractSettings((f"encoder:{gone}",), workers=0)
+    extract = ExtractSettings(features=(f"encoder:{gone}",), workers=0)
     job, _ = jobs.claim("extract", {**place.request, "extract": to_json(extract)}, place.root / "jobs")
     perform(job, work)
     gone.rename(tmp_path / "elsewhere")
@@ -98,7 +98,7 @@ def test_seconds_of_a_clip_are_those_of_all_batches():
 
 def test_the_layers_of_a_runs_encoder_are_scored_and_drawn(place, chosen, encoder, no_workers):
     place.do("check")
-    ensemble = EnsembleSettings(members=("ridge",), folds=3, groups="speaker", workers=0)
+    ensemble = EnsembleSettings(members=("ridge",), folds=3, group_by="speaker", workers=0)
     job = chosen("train", ensemble=to_json(ensemble))
     perform(job, work)
     at = render("explain")

@@ -22,7 +22,7 @@ from core.workspace import to_json, write_json
 from tests.app.conftest import PAGES, render, text
 from tests.conftest import PIANO, shared_set, tone, write_clip
 
-EXTRACT = ExtractSettings(("metadata",), workers=0)
+EXTRACT = ExtractSettings(features=("metadata",), workers=0)
 ENSEMBLE = EnsembleSettings(members=("ridge",), folds=2, workers=0)
 SETTINGS: dict[str, dict[str, object]] = {
     "check": {},

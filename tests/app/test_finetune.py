@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from app import resources, session
 from app.charts import finetune
 from app.views import live, result, runs
 from core import jobs
-from core.cli import as_command, commands as commands_module
+from core.cli import as_command, commands as commands_module, common
 from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
 from core.events import (
@@ -318,7 +317,7 @@ def test_settings_that_make_no_sense_are_refused_in_words(ready, change, says):
 
 def test_nothing_to_hear_and_nothing_to_read_is_refused(ready):
     at = render("finetune")
-    at.segmented_control(key="finetune_audio").set_value("none")
+    at.segmented_control(key="finetune_audio_encoder").set_value("none")
     at.selectbox(key="finetune_text").set_value("none").run()
     assert "leave nothing to learn from" in text(at)
     at = render("finetune")
@@ -330,11 +329,13 @@ def test_nothing_to_hear_and_nothing_to_read_is_refused(ready):
 def test_the_classic_preset_brings_the_usual_settings_back(ready):
     ready.end(claim(ready, batch=16, learning_rate=1e-3, rank=2, folds=3), JobCancelled())
     at = render("finetune")
-    assert at.number_input(key="finetune_batch").value == 16
-    assert "--batch 16 --learning-rate 0.001 --rank 2" in text(at)
+    assert at.number_input(key="finetune_batch_clips").value == 16
+    assert "--batch-clips 16 --learning-rate 0.001 --rank 2" in text(at)
     at.button(key="finetune_classic").click().run()
-    values = {name: at.number_input(key=f"finetune_{name}").value for name in ("batch", "learning_rate", "rank", "alpha", "folds")}
-    assert values == {"batch": 4, "learning_rate": 2e-5, "rank": 8, "alpha": 16, "folds": 3}
+    values = {
+        name: at.number_input(key=f"finetune_{name}").value for name in ("batch_clips", "learning_rate", "rank", "alpha", "folds")
+    }
+    assert values == {"batch_clips": 4, "learning_rate": 2e-5, "rank": 8, "alpha": 16, "folds": 3}
     assert at.button(key="finetune_classic").disabled
     assert not at.exception
 
@@ -566,15 +567,19 @@ def test_an_epoch_takes_as_long_as_its_steps_and_what_is_told_again_takes_none()
 
 
 def test_the_next_one_takes_as_long_as_the_last_at_most():
-    settings = FinetuneSettings(folds=2, epochs=2, batch=3)
+    settings = FinetuneSettings(folds=2, epochs=2, batch_clips=3)
     told = recorded(FinetuneStarted(2, 2, 1, 2), *steps(0))
-    paces = known_paces([(settings, 45.0, told), (replace(settings, audio="lora"), 45.0, [])], 30)
+    paces = known_paces([(settings, 45.0, told), (settings.replace(audio_encoder="lora"), 45.0, [])], 30)
     key = alike(settings, 45.0)
     assert paces == {key: Pace(pytest.approx(4.0 / 12), 1.5)}  # an epoch of four seconds, on 12 of the 15 clips of a half
     assert finetuning_seconds(settings, 30, paces[key]) == pytest.approx(ENCODERS_S + 2 * 2 * 4.0)
     assert finetuning_seconds(settings, 100, paces[key]) == pytest.approx(ENCODERS_S + 2 * 2 * 40 / 3)
-    assert alike(replace(settings, epochs=9, learning_rate=1.0), 45.0) == key
-    assert key not in {alike(replace(settings, text="none"), 45.0), alike(replace(settings, batch=1), 45.0), alike(settings, 5.0)}
+    assert alike(settings.replace(epochs=9, learning_rate=1.0), 45.0) == key
+    assert key not in {
+        alike(settings.replace(text="none"), 45.0),
+        alike(settings.replace(batch_clips=1), 45.0),
+        alike(settings, 5.0),
+    }
 
 
 def test_curves_of_an_attempt_that_does_not_count_any_more_are_gone(ready):
@@ -617,7 +622,7 @@ def take(line: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     def ask(kind, request, workspace):
         raise Asked(kind, to_json(request), workspace.root)
 
-    monkeypatch.setattr(commands_module, "_do", ask)
+    monkeypatch.setattr(common, "do", ask)
     with pytest.raises(Asked) as asked:
         commands_module.main(shlex.split(line)[1:])
     kind, request, root = asked.value.args
@@ -631,10 +636,10 @@ SELDOM_CHANGED = {"warmup": 0.2, "weight_decay": 0.1, "clip_norm": 2.0, "rank": 
     "changed",
     [
         {},
-        {"text": "column=said by whom", "groups": "speaker", "folds": 3, "stratified": True, "seed": 7},
-        {"text": "none", "audio": "lora", "layer": 2, "audio_model": "/models/a b", "device": "cpu"},
-        {"text": "whisper=openai/whisper-base", "audio": "none", "text_model": "some/model", "fusion": "gated"},
-        {"epochs": 3, "patience": 2, "batch": 8, "accumulation": 2, "loss": "mse", "concordance": 0.5},
+        {"text": "column=said by whom", "group_by": "speaker", "folds": 3, "stratified": True, "seed": 7},
+        {"text": "none", "audio_encoder": "lora", "layer": 2, "audio_model": "/models/a b", "device": "cpu"},
+        {"text": "whisper=openai/whisper-base", "audio_encoder": "none", "text_model": "some/model", "fusion": "gated"},
+        {"epochs": 3, "patience": 2, "batch_clips": 8, "accumulation": 2, "loss": "mse", "concordance": 0.5},
         {"learning_rate": 1.5e-4, "head_learning_rate": 3e-3},
         SELDOM_CHANGED,
     ],
@@ -657,10 +662,10 @@ def test_the_command_asks_for_the_same(ready, changed, monkeypatch):
 def test_the_page_shows_the_command_of_its_settings(ready, monkeypatch):
     at = render("finetune")
     at.number_input(key="finetune_epochs").set_value(3)
-    at.segmented_control(key="finetune_audio").set_value("lora")
+    at.segmented_control(key="finetune_audio_encoder").set_value("lora")
     at.selectbox(key="finetune_text").set_value("column=said").run()
     [line] = [one.value for one in at.code if one.value.startswith("earmark finetune")]
-    wanted = FinetuneSettings(epochs=3, audio="lora", text="column=said")
+    wanted = FinetuneSettings(epochs=3, audio_encoder="lora", text="column=said")
     assert take(line, monkeypatch)["finetune"] == to_json(wanted)
 
 

@@ -196,7 +196,7 @@ def test_the_form_asks_for_what_it_shows_and_the_command_says_the_same(place, no
     assert "--folds 3 --groups speaker" in text(at)
     at.button(key="train").click().run()
     assert no_workers[0].request["ensemble"]["folds"] == 3
-    assert no_workers[0].request["ensemble"]["groups"] == "speaker"
+    assert no_workers[0].request["ensemble"]["group_by"] == "speaker"
 
 
 def test_more_folds_than_groups_are_refused_where_they_are_chosen(place):
@@ -543,7 +543,7 @@ def test_what_is_trained_is_set_beside_the_best_run_with_the_same_groups(finishe
     rmse = json.loads(record.read_text())["scores"]["oof_rmse"]
     for groups, says in [(None, f"Best run before {rmse:.4f}"), ("speaker", "Best run before \N{EN DASH}")]:
         job, _ = jobs.claim(
-            "train", {**request, "ensemble": {**request["ensemble"], "groups": groups, "seed": 7}}, finished.root / "jobs"
+            "train", {**request, "ensemble": {**request["ensemble"], "group_by": groups, "seed": 7}}, finished.root / "jobs"
         )
         with FileLock(job.lock):
             finished.tell(job, JobStarted(os.getpid(), "elsewhere"), TrainingStarted(6))
@@ -602,7 +602,7 @@ def test_switches_and_folds_stand_in_the_request_and_the_command(place, no_worke
     at.selectbox(key="train_groups").set_value("auto").run()
     said = text(at)
     for flag in ("--augment 2", "--tta 3", "--repeats 2", "--level 0.8", "--pseudo-labels", "--self-test", "--stratified",
-                 "--round-labels", "--groups auto"):  # fmt: skip
+                 "--round-labels", "--group-by auto"):  # fmt: skip
         assert flag in said
     assert "70 fits, then as many without augmentation, then as many without pseudo-labels, then 3 x 35 on permuted labels" in said
     at.button(key="train").click().run()
@@ -615,7 +615,7 @@ def test_switches_and_folds_stand_in_the_request_and_the_command(place, no_worke
         self_test=True,
         stratified=True,
         round_labels=True,
-        groups="auto",
+        group_by="auto",
     )
     assert build(EnsembleSettings, no_workers[0].request["ensemble"]) == expected
 
@@ -757,7 +757,7 @@ def test_a_cancelled_extraction_says_how_long_the_rest_will_take(place, monkeypa
 
 
 def test_where_all_is_cached_there_is_nothing_to_estimate(finished):
-    finished.measured(ExtractSettings(("mfcc", "metadata")), **SPEED)
+    finished.measured(ExtractSettings(features=("mfcc", "metadata")), **SPEED)
     at = render("features")
     assert "To do 0" in text(at)
     assert "About" not in text(at)
@@ -850,7 +850,7 @@ def test_exported_matrices_that_are_gone_or_damaged_are_told_in_words(finished, 
 
 
 def test_a_cancelled_extraction_leaves_the_finished_one_to_look_at(finished):
-    job, _ = jobs.claim("extract", {**finished.request, "extract": ExtractSettings(("mfcc",))}, finished.root / "jobs")
+    job, _ = jobs.claim("extract", {**finished.request, "extract": ExtractSettings(features=("mfcc",))}, finished.root / "jobs")
     finished.end(job, JobCancelled())
     at = render("features")
     assert "It was cancelled" in text(at)

@@ -144,7 +144,7 @@ def test_a_plain_folder_is_read_with_its_own_column_names(tmp_path):
     write_clip(tmp_path / "clips/a.wav", tone(300))
     write_table(tmp_path / "marks.csv", ["id", "mark"], [["a", 7]])
     for root in (tmp_path, tmp_path / "marks.csv"):
-        dataset = read_dataset(root, Layout("id", "mark", "clips"))
+        dataset = read_dataset(root, Layout(filename_column="id", label_column="mark", audio="clips"))
         assert [(row.name, row.label) for row in dataset.train] == [("a", 7.0)]
 
 
@@ -208,7 +208,7 @@ def test_labels_that_cannot_be_learned_are_named(tmp_path, label):
 
 def test_one_column_cannot_be_both(tmp_path):
     with pytest.raises(ParameterError, match="cannot hold both names and labels"):
-        Layout("a", "a")
+        Layout(filename_column="a", label_column="a")
 
 
 def test_an_ambiguous_name_is_not_guessed(tmp_path):

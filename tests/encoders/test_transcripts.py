@@ -273,13 +273,13 @@ def test_a_text_of_the_table_is_a_set(tmp_path):
     write_table(tmp_path / "csvs/train.csv", ("filename", "label", "said.text"), rows)
     dataset = read_dataset(tmp_path)
     name = "transcript:column=said.text"
-    settings = ExtractSettings((name,), workers=0)
+    settings = ExtractSettings(features=(name,), workers=0)
     extraction = extract_clips([row.path for row in dataset.train], settings, cache_path=tmp_path / "c.sqlite")
     matrix = build_matrix(dataset.train, extraction, (name,))
     assert [set_of(column) for column in matrix.names] == [name] * 8
     np.testing.assert_allclose(matrix.X[:, NAMES.index("words_per_s")], [2.0, 1.0, 0.0], rtol=1e-3)
     np.testing.assert_allclose(matrix.X[:, NAMES.index("n_fillers")], [0, 2, 0])
-    other = ExtractSettings(("transcript:column=other",), workers=0)
+    other = ExtractSettings(features=("transcript:column=other",), workers=0)
     found = extract_clips([row.path for row in dataset.train], other, cache_path=tmp_path / "c.sqlite")
     with pytest.raises(ParameterError, match="no further column 'other'"):
         build_matrix(dataset.train, found, ("transcript:column=other",))
@@ -287,7 +287,7 @@ def test_a_text_of_the_table_is_a_set(tmp_path):
 
 def test_a_description_is_a_set(tmp_path):
     path = write_clip(tmp_path / "a.wav", tone(200, seconds=2.0))
-    done = extract_clips([path], ExtractSettings(("transcript:describe",), workers=0), cache_path=tmp_path / "c.sqlite")
+    done = extract_clips([path], ExtractSettings(features=("transcript:describe",), workers=0), cache_path=tmp_path / "c.sqlite")
     text = describe_clip(read_clip(path))
     assert text.startswith("2.0 s, mean pitch 200 Hz")
     np.testing.assert_array_equal(done.vectors[path]["transcript:describe"], text_columns(text, seconds=2.0))
@@ -296,7 +296,7 @@ def test_a_description_is_a_set(tmp_path):
 @pytest.mark.parametrize("name", ["transcript", "transcript:", "transcript:column=", "transcript:whisper", "transcript:other"])
 def test_a_transcript_names_its_source(name):
     with pytest.raises(ParameterError, match="feature set"):
-        ExtractSettings((name,))
+        ExtractSettings(features=(name,))
 
 
 def test_sets_of_words_have_file_names():
@@ -427,7 +427,7 @@ def test_a_language_that_a_checkpoint_does_not_know_is_refused_before_any_clip_i
         assert not state.is_ready
         assert state.words == f"language='fr': {folder} {message}"
         with pytest.raises(ParameterError, match=message):
-            extract_clips([tmp_path / "a.wav"], ExtractSettings((name,), workers=0), cache_path=tmp_path / "c.sqlite")
+            extract_clips([tmp_path / "a.wav"], ExtractSettings(features=(name,), workers=0), cache_path=tmp_path / "c.sqlite")
     assert state_of(f"transcript:whisper={recogniser}@en").is_ready  # what it was made for
 
 
@@ -470,7 +470,7 @@ def test_windows_reach_the_end_of_the_clip_and_no_further_than_needed():
 def test_what_is_heard_is_stored_with_its_words(recogniser, tmp_path):
     path = write_clip(tmp_path / "a.wav", voice(3.0), sr=16000)
     name = f"transcript:whisper={recogniser}"
-    settings = ExtractSettings((name,), workers=0)
+    settings = ExtractSettings(features=(name,), workers=0)
     done = extract_clips([path], settings, cache_path=tmp_path / "c.sqlite")
     key = vector_key(bytes.fromhex(done.contents[path]), definition_hash(name, 45.0))
     with VectorCache(tmp_path / "c.sqlite") as store:

@@ -86,7 +86,7 @@ def test_a_column_made_of_all_labels_is_named_and_no_score_of_the_run_is_called_
         None: np.round(rng.normal(size=36), 3),
     }
     table = {"label": label, "speaker": [f"s{one}" for one in speaker], "value": columns[planted]}
-    run, said = train(clips, table, ensemble=replace(QUICK, groups="speaker"), features=("metadata", "table:value"))
+    run, said = train(clips, table, ensemble=QUICK.replace(group_by="speaker"), features=("metadata", "table:value"))
     badges = run.scores.badges
     if planted is None:
         assert run.record.label_leaks == []
@@ -129,7 +129,7 @@ def test_the_self_test_sees_copies_on_both_sides_only_where_they_are_known_to_be
     """
     half = in_memory(rng, 36)
     twice = Matrix(np.vstack([half.X] * 2), np.r_[half.y, half.y], half.names, tuple(map(str, range(72))))
-    settings = replace(QUICK, members=("svr::C=100,gamma=2",))
+    settings = QUICK.replace(members=("svr::C=100,gamma=2",))
     assert self_test(twice, settings, honest(tmp_path / "a")).passed
     known = replace(twice, groups=tuple(map(str, [*range(36)] * 2)))
     assert self_test(known, settings, honest(tmp_path / "b")).passed
@@ -145,7 +145,7 @@ def test_what_only_tells_the_speaker_looks_splendid_until_speakers_are_kept_whol
     clips, speaker = voices(rng, 14, 3)
     table = {"label": np.round(rng.normal(size=14), 2)[speaker], "speaker": [f"s{one}" for one in speaker]}
     random, _ = train(clips, table)
-    grouped, _ = train(clips, table, ensemble=replace(QUICK, groups="speaker"))
+    grouped, _ = train(clips, table, ensemble=QUICK.replace(group_by="speaker"))
     assert below_constant(random) < 0.7
     assert below_constant(grouped) > 0.95
     label_sd = np.std(table["label"])
@@ -187,7 +187,7 @@ def test_pseudo_labels_and_altered_copies_bring_nothing_of_the_scored_rows_into_
     groups = tuple(f"speaker{number % 12}" for number in range(72)) if grouped else None
     matrix = in_memory(rng, groups=groups)
     matrix = replace(matrix, copies=matrix.X + 0.1 * rng.normal(size=(2, *matrix.X.shape)).astype(np.float32))
-    settings = replace(QUICK, members=SMALL, folds=3, augment=2, tta=1, pseudo_labels=True)
+    settings = QUICK.replace(members=SMALL, folds=3, augment=2, tta=1, pseudo_labels=True)
     assert says_the_same(matrix, settings, tmp_path, unlabelled=rng.normal(size=(15, 12)).astype(np.float32))
 
 
@@ -256,7 +256,7 @@ def bends_what_it_says(task):
     ],
 )
 def test_nonsense_in_the_scored_rows_shows_who_looks_at_them(tmp_path, rng, monkeypatch, cheat, members):
-    matrix, settings = in_memory(rng), replace(QUICK, members=members, folds=3, blend="mean")
+    matrix, settings = in_memory(rng), QUICK.replace(members=members, folds=3, blend="mean")
     assert says_the_same(matrix, settings, tmp_path / "honest")
     monkeypatch.setattr(train_module, "fit", cheat)
     assert not says_the_same(matrix, settings, tmp_path / "cheat")
@@ -268,7 +268,7 @@ def test_nothing_is_learned_from_labels_that_say_nothing(tmp_path, rng, grouped)
     voice = rng.normal(size=(18, 12)).repeat(4, axis=0)
     matrix = in_memory(rng, groups=groups)
     matrix = replace(matrix, X=(matrix.X + 3 * voice).astype(np.float32), y=matrix.y + voice[:, 0] if grouped else matrix.y)
-    found = self_test(matrix, replace(QUICK, members=(*QUICK.members, "lightgbm"), folds=3), honest(tmp_path))
+    found = self_test(matrix, QUICK.replace(members=(*QUICK.members, "lightgbm"), folds=3), honest(tmp_path))
     assert len(found.ratios) == 3
     assert found.ratio >= HONEST_ABOVE
     assert found.passed
@@ -277,7 +277,7 @@ def test_nothing_is_learned_from_labels_that_say_nothing(tmp_path, rng, grouped)
 @pytest.mark.parametrize("cheat", [trains_on_all, selects_by_all_labels, bends_what_it_says])
 def test_the_self_test_sees_who_looks_at_the_labels_that_are_scored(tmp_path, rng, monkeypatch, cheat):
     matrix = in_memory(rng, 60, 300)
-    settings = replace(QUICK, members=("svr", "ridge::alpha=10"), blend="mean")
+    settings = QUICK.replace(members=("svr", "ridge::alpha=10"), blend="mean")
     assert self_test(matrix, settings, honest(tmp_path / "honest")).passed
     monkeypatch.setattr(train_module, "fit", cheat)
     found = self_test(matrix, settings, honest(tmp_path / "cheat"))
@@ -288,7 +288,7 @@ def test_the_self_test_sees_who_looks_at_the_labels_that_are_scored(tmp_path, rn
 def test_a_scaler_that_has_seen_all_rows_knows_no_label_and_gives_none_away(tmp_path, rng, monkeypatch):
     """So the self-test cannot see it: nonsense in the scored rows does."""
     monkeypatch.setattr(train_module, "fit", scales_by_all_rows)
-    assert self_test(in_memory(rng), replace(QUICK, blend="mean"), honest(tmp_path)).passed
+    assert self_test(in_memory(rng), QUICK.replace(blend="mean"), honest(tmp_path)).passed
 
 
 # What the figures are called
@@ -320,7 +320,7 @@ def has_number(value):
 def test_every_figure_has_a_badge_and_only_what_no_scored_fold_could_bend_is_nested(train, rng):
     clips, speaker = voices(rng, 6, 4)
     table = {"label": rng.permutation(24), "speaker": [f"s{one}" for one in speaker]}
-    settings = replace(QUICK, folds=3, repeats=2, groups="speaker", self_test=True, augment=1, tta=1)
+    settings = QUICK.replace(folds=3, repeats=2, group_by="speaker", self_test=True, augment=1, tta=1)
     run, _ = train(clips, table, ensemble=settings, features=("metadata",))
     scores = json.loads((run.folder / "run.json").read_text())["scores"]
     badges = scores["badges"]
@@ -330,6 +330,6 @@ def test_every_figure_has_a_badge_and_only_what_no_scored_fold_could_bend_is_nes
     assert badges["leak_gap"] == "in-sample"
 
     shutil.rmtree(run.folder)
-    plain, _ = train(clips, {"label": table["label"]}, ensemble=replace(QUICK, folds=3), features=("metadata",))
+    plain, _ = train(clips, {"label": table["label"]}, ensemble=QUICK.replace(folds=3), features=("metadata",))
     figures = {name for name, value in plain.record.as_json()["scores"].items() if has_number(value)}
     assert set(plain.scores.badges) == figures - WITHOUT_BADGE  # no badge for what is not there

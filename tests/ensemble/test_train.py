@@ -108,7 +108,7 @@ def test_new_clips_get_the_mean_of_all_folds_and_models(tmp_path, rng):
 
 
 def test_repeats_draw_other_folds_and_their_scores_are_averaged(tmp_path, rng):
-    settings = replace(QUICK, members=("lightgbm",), repeats=3)
+    settings = QUICK.replace(members=("lightgbm",), repeats=3)
     result = train_ensemble(make_matrix(rng), settings, folder=tmp_path)
     scores = result.scores()
     assert len({tuple(plan[0].test_rows) for plan in result.oof.plans}) == 3
@@ -116,7 +116,7 @@ def test_repeats_draw_other_folds_and_their_scores_are_averaged(tmp_path, rng):
     assert scores["oof_rmse"] == pytest.approx(np.mean(scores["oof_rmse_by_repeat"]))
     assert len(scores["fold_rmse"]) == 9
     assert len(Ensemble.load(tmp_path).folds) == 9
-    alone = train_ensemble(make_matrix(np.random.default_rng(0)), replace(settings, repeats=1), folder=tmp_path / "once")
+    alone = train_ensemble(make_matrix(np.random.default_rng(0)), settings.replace(repeats=1), folder=tmp_path / "once")
     assert np.array_equal(alone.oof.predictions[0], result.oof.predictions[0])  # the first repeat is what one repeat is
 
 
@@ -133,7 +133,7 @@ def test_a_member_leaves_out_a_set_only_where_that_is_clearly_better(tmp_path, r
     assert result.sets["svr:noise"] == [("noise",)] * 3
     assert result.weights()["svr"] > 0.9
     halves = {"left": names[0::2], "right": names[1::2]}  # each has one of the two: together they are better than alone
-    together = train_ensemble(matrix, replace(settings, members=("ridge",)), folder=tmp_path / "b", sets=halves)
+    together = train_ensemble(matrix, settings.replace(members=("ridge",)), folder=tmp_path / "b", sets=halves)
     assert together.sets["ridge"] == [("left", "right")] * 3
 
 
@@ -186,14 +186,14 @@ def test_copies_are_fitted_on_with_their_clip_only_and_averaged_where_they_are_s
     settings = EnsembleSettings(members=("lightgbm", "ridge"), folds=3, augment=2, workers=0)
     scores = train_ensemble(whole, settings, folder=tmp_path / "a").scores()
     assert scores["oof_rmse"] > 0.9 * scores["constant_rmse"]
-    averaged = train_ensemble(whole, replace(settings, augment=0, tta=2), folder=tmp_path / "b")
-    plain = train_ensemble(whole, replace(settings, augment=0), folder=tmp_path / "c")
+    averaged = train_ensemble(whole, settings.replace(augment=0, tta=2), folder=tmp_path / "b")
+    plain = train_ensemble(whole, settings.replace(augment=0), folder=tmp_path / "c")
     assert np.allclose(averaged.plain, plain.oof.predictions, rtol=1e-12)  # sums of more rows run in another order
     trained = Ensemble.load(tmp_path / "b")
     one, two, three = (trained.score(some, whole.names).members["ridge"] for some in (X, *copies))
     assert np.allclose(trained.score(X, whole.names, copies=copies).members["ridge"], (one + two + three) / 3)
     with pytest.raises(ParameterError, match="need 3 copies of each clip"):
-        train_ensemble(whole, replace(settings, tta=3), folder=tmp_path / "d")
+        train_ensemble(whole, settings.replace(tta=3), folder=tmp_path / "d")
 
 
 def test_pseudo_labels_come_from_a_teacher_of_the_same_fold(tmp_path, rng):
@@ -210,7 +210,7 @@ def test_pseudo_labels_come_from_a_teacher_of_the_same_fold(tmp_path, rng):
 def test_rounds_of_boosted_models_are_told_while_they_are_looked_for(tmp_path, rng):
     log = tmp_path / "events.jsonl"
     log.touch()
-    settings = replace(QUICK, members=("xgboost", "lightgbm", "catboost", "ridge"), folds=2, workers=2)
+    settings = QUICK.replace(members=("xgboost", "lightgbm", "catboost", "ridge"), folds=2, workers=2)
     train_ensemble(make_matrix(rng), settings, folder=tmp_path / "models", files=WorkFiles(events=log))
     told = [one.event for one in read_events(log)[0]]
     assert {(one.model, one.fold) for one in told} == {(name, fold) for name in settings.members[:3] for fold in range(2)}
@@ -243,7 +243,7 @@ def test_a_fold_that_cannot_learn_is_refused_before_any_fit(tmp_path, rng):
     labels = np.r_[np.ones(5), 2 * np.ones(5)]
     two = Matrix(matrix.X, labels, matrix.names, matrix.filenames, ("a",) * 5 + ("b",) * 5)
     with pytest.raises(DataError, match="fold 1 would train on 5 rows of one label"):
-        train_ensemble(two, EnsembleSettings(folds=2, groups="speaker", workers=0), folder=tmp_path)
+        train_ensemble(two, EnsembleSettings(folds=2, group_by="speaker", workers=0), folder=tmp_path)
 
 
 def test_five_clips_are_enough(tmp_path, rng):
@@ -338,7 +338,7 @@ def test_the_error_so_far_ends_as_the_error_of_the_run(tmp_path, rng):
 def test_when_the_time_is_over_the_cheap_members_are_complete_and_the_others_left_out(tmp_path, rng, monkeypatch):
     """Each look at the clock is a minute later: after six fits the four minutes are over."""
     events, times = [], iter(60.0 * minute for minute in range(100))
-    settings = replace(QUICK, members=("extra_trees", "ridge", "lightgbm"), folds=2, blend="auto", minutes=4.0)
+    settings = QUICK.replace(members=("extra_trees", "ridge", "lightgbm"), folds=2, blend="auto", minutes=4.0)
     monkeypatch.setattr(module, "monotonic", lambda: next(times))
     result = train_ensemble(make_matrix(rng), settings, folder=tmp_path, notify=events.append)
     assert list(result.members) == ["ridge", "lightgbm"]  # the cheapest four fits, and one more

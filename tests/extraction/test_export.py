@@ -23,7 +23,7 @@ SETS = ("mfcc", "metadata")
 def exported(make_dataset, tmp_path):
     dataset = read_dataset(make_dataset(6))
     paths = [row.path for row in (*dataset.train, *dataset.test)]
-    extraction = extract_clips(paths, ExtractSettings(SETS, workers=0), cache_path=tmp_path / "cache.sqlite")
+    extraction = extract_clips(paths, ExtractSettings(features=SETS, workers=0), cache_path=tmp_path / "cache.sqlite")
     return dataset, extraction, export_matrices(dataset, extraction, SETS, tmp_path / "features")
 
 
@@ -42,7 +42,9 @@ def test_windows_and_columns_of_the_table_are_read_back_too(make_dataset, tmp_pa
     rows = tuple(dataclasses.replace(row, columns={"a b": str(place)}) for place, row in enumerate(dataset.train))
     dataset = dataclasses.replace(dataset, train=rows)
     sets = ("table:a b", "mfcc@1.5s", "metadata")
-    extraction = extract_clips([row.path for row in rows], ExtractSettings(sets, workers=0), cache_path=tmp_path / "cache.sqlite")
+    extraction = extract_clips(
+        [row.path for row in rows], ExtractSettings(features=sets, workers=0), cache_path=tmp_path / "cache.sqlite"
+    )
     files = export_matrices(dataset, extraction, sets, tmp_path / "features")
     read = read_exported(files, sets, "train", {})
     assert read.names == column_names(sets) == tuple(definitions(sets))

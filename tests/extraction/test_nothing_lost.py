@@ -210,7 +210,7 @@ if os.getuid() == 0:  # to whom every file is open
     os.setgid(65534)
     os.setuid(65534)
 try:
-    extract_clips(list(data.rglob("*.wav")), ExtractSettings(("mfcc",), workers=0), cache_path=place / "cache.sqlite")
+    extract_clips(list(data.rglob("*.wav")), ExtractSettings(features=("mfcc",), workers=0), cache_path=place / "cache.sqlite")
 except EarmarkError as error:
     print(error, file=sys.stderr)
 sys.exit(cli.main([*line, str(place), "--rehash"]))

@@ -12,7 +12,7 @@ from core.extraction.extract import Extraction, find_cached
 from core.extraction.speed import FEWEST, Speed, probe_size, probe_speed, speed_of_job
 from tests.conftest import tone, write_clip
 
-SETTINGS = ExtractSettings(("metadata",), workers=0)
+SETTINGS = ExtractSettings(features=("metadata",), workers=0)
 
 
 @pytest.fixture
@@ -39,11 +39,11 @@ def test_where_all_is_cached_nothing_is_measured(clips, tmp_path):
 
 
 def test_columns_of_the_table_take_no_time(clips, tmp_path):
-    assert probe_speed(clips, ExtractSettings(("table:age",)), cache_path=tmp_path / "cache.sqlite").clips == 0
+    assert probe_speed(clips, ExtractSettings(features=("table:age",)), cache_path=tmp_path / "cache.sqlite").clips == 0
 
 
 def test_a_set_over_windows_is_measured_like_any_other(clips, tmp_path):
-    speed = probe_speed(clips, ExtractSettings(("mfcc@1s",), workers=0), cache_path=tmp_path / "cache.sqlite")
+    speed = probe_speed(clips, ExtractSettings(features=("mfcc@1s",), workers=0), cache_path=tmp_path / "cache.sqlite")
     assert speed.clips == FEWEST
     assert speed.clip_seconds > 0
 
@@ -83,7 +83,7 @@ def test_an_extraction_tells_how_fast_it_went():
     events = [JobStarted(1, "here"), ExtractionStarted(9, 0, 9), *(ClipExtracted(str(place), 2.0) for place in range(FEWEST))]
     recorded = [Recorded(100.0 + at, event) for at, event in zip((0, 1, 6, 6, 8, 8, 10, 10), events, strict=True)]
     compiled = [*recorded[:2], Recorded(101.0, CompilingStarted()), *(Recorded(one.at + 30, one.event) for one in recorded[2:])]
-    settings = ExtractSettings(("metadata",), workers=2)
+    settings = ExtractSettings(features=("metadata",), workers=2)
     assert speed_of_job(recorded, settings) == Speed(clip_seconds=2.0, start_seconds=4.0, workers=2, clips=FEWEST)
     assert speed_of_job(compiled, settings).start_seconds == 1.0  # it is compiled once
     assert speed_of_job(recorded[:-1], settings) is None

@@ -71,7 +71,7 @@ def test_the_speakers_of_real_recordings_are_mostly_found(speech, tmp_path):
     names = sorted(who.values())
     many = sorted(set(names), key=lambda name: -names.count(name))[:6]
     rows = [row for row in read_dataset(speech).train if who[row.name] in many]
-    settings = ExtractSettings(("voice256",), workers=0)
+    settings = ExtractSettings(features=("voice256",), workers=0)
     extraction = extract_clips([row.path for row in rows], settings, cache_path=tmp_path / "c.sqlite")
     matrix = build_matrix(rows, extraction, ("voice256",))
     assert adjusted_rand_score([who[row.name] for row in rows], propose_speakers(matrix.X).groups) > 0.6

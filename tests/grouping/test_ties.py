@@ -74,7 +74,7 @@ def test_groups_are_proposed_by_name_and_taken_with_auto(train, tmp_path):
     assert not record.scores.leak.chosen
     assert record.scores.leak_gap == pytest.approx(record.scores.leak.grouped_rmse - record.scores.leak.random_rmse)
     assert sum(isinstance(event, LeakGapFound) for event in events) == 1
-    tied = train(root, EnsembleSettings(members=("ridge",), folds=3, groups="auto", workers=0)).record
+    tied = train(root, EnsembleSettings(members=("ridge",), folds=3, group_by="auto", workers=0)).record
     for speaker in range(6):
         assert len({tied.fold_plan[f"voice{speaker}_{take}"] for take in range(3)}) == 1
     assert (tied.groups.source, tied.groups.count) == ("name stem", 6)
@@ -83,7 +83,7 @@ def test_groups_are_proposed_by_name_and_taken_with_auto(train, tmp_path):
 
 def test_auto_says_where_nothing_ties_rows_together(train, make_dataset):
     with pytest.raises(ParameterError, match="groups=auto: neither audio, nor file names, nor features tie rows together"):
-        train(make_dataset(12), EnsembleSettings(members=("ridge",), folds=3, groups="auto", workers=0))
+        train(make_dataset(12), EnsembleSettings(members=("ridge",), folds=3, group_by="auto", workers=0))
 
 
 def test_a_column_that_repeats_and_was_not_chosen_is_tried(train, make_dataset):

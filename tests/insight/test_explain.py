@@ -137,7 +137,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     dataset = read_dataset(write_dataset(folder / "loudness", 18))
     members = ("ridge", "svr:mfcc", "lightgbm::rounds=10,min_data_in_leaf=2", "extra_trees::n_estimators=5")
     ensemble = EnsembleSettings(members=members, folds=3, repeats=2, blend="mean", workers=0)
-    return train_dataset(dataset, ExtractSettings(("mfcc", "metadata"), workers=0), ensemble, Workspace(folder / "workspace"))
+    return train_dataset(
+        dataset, ExtractSettings(features=("mfcc", "metadata"), workers=0), ensemble, Workspace(folder / "workspace")
+    )
 
 
 @pytest.fixture

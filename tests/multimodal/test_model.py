@@ -52,7 +52,7 @@ def examples_of(tmp_path, settings, *, waveforms, seconds=(1.0, 2.3, 0.4, 12.5))
 
 @pytest.mark.parametrize(("audio", "text"), list(zip([*KINDS, "whisper"], TEXT_KINDS, strict=True)))
 def test_each_adapter_has_a_gradient_and_nothing_else_of_an_encoder_is_trained(folders, tmp_path, audio, text):
-    settings = settings_of(folders, audio, text, audio="lora")
+    settings = settings_of(folders, audio, text, audio_encoder="lora")
     network = stir(network_of(settings))
     network(**Collator(waveforms=True)(examples_of(tmp_path, settings, waveforms=True, seconds=(1.0, 1.5, 0.5, 2.0))))[
         "loss"
@@ -84,7 +84,7 @@ def test_the_parameters_of_an_encoder_whose_frames_are_kept_are_counted_too(fold
 def test_a_prediction_does_not_depend_on_what_stands_beside_it(folders, tmp_path, fusion, audio):
     is_trained = audio != "frozen"
     settings = settings_of(
-        folders, audio if is_trained else "wav2vec2", "distilbert", fusion=fusion, audio="lora" if is_trained else "frozen"
+        folders, audio if is_trained else "wav2vec2", "distilbert", fusion=fusion, audio_encoder="lora" if is_trained else "frozen"
     )
     network, examples = stir(network_of(settings)), examples_of(tmp_path, settings, waveforms=is_trained)
     collator = Collator(waveforms=is_trained)
@@ -114,7 +114,7 @@ def test_a_clip_without_text_is_read_as_such_whatever_its_tokens_are(folders, tm
 
 @pytest.mark.parametrize(("audio", "text"), [("none", "describe"), ("frozen", "none")])
 def test_one_side_alone_is_a_network_too(folders, tmp_path, audio, text):
-    settings = settings_of(folders, "hubert", "roberta", audio=audio, text=text)
+    settings = settings_of(folders, "hubert", "roberta", audio_encoder=audio, text=text)
     examples = examples_of(tmp_path, settings_of(folders, "hubert", "roberta"), waveforms=False)
     examples = [
         replace(one, heard=None if audio == "none" else one.heard, tokens=() if text == "none" else one.tokens) for one in examples
@@ -130,7 +130,7 @@ def test_an_encoder_with_new_adapters_hears_what_the_frozen_one_does(folders, ki
     checkpoint = find(str(folders[kind]))
     y = voice(seconds) if kind == "whisper" else normalise(voice(seconds))
     [expected] = Extractor(checkpoint, device="cpu").frames([y], layer=2)
-    settings = settings_of(folders, kind, "bert", audio="lora", layer=2)
+    settings = settings_of(folders, kind, "bert", audio_encoder="lora", layer=2)
     adapted = AudioEncoder(checkpoint, 2, add_adapters(load_encoder(checkpoint, "cpu", "fp32"), checkpoint, settings)).eval()
     with torch.inference_mode():
         frames, mask = adapted([torch.from_numpy(y), torch.from_numpy(y[: len(y) // 2])])
@@ -153,7 +153,7 @@ def test_labels_far_from_zero_lose_nothing(folders, tmp_path):
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm"])
 def test_no_gradient_is_kept_of_what_comes_before_the_first_adapter(folders, kind):
     checkpoint = find(str(folders[kind]))
-    settings = settings_of(folders, kind, "bert", audio="lora")
+    settings = settings_of(folders, kind, "bert", audio_encoder="lora")
     encoder = add_adapters(load_encoder(checkpoint, "cpu", "fp32"), checkpoint, settings).train()
     said = []
     encoder.base_model.model.feature_extractor.register_forward_hook(lambda module, given, gives: said.append(gives))
@@ -169,7 +169,7 @@ def test_what_a_frozen_encoder_knows_of_the_spread_of_batches_stays(tmp_path):
     config = HubertConfig.from_pretrained(folder, conv_pos_batch_norm=True)
     HubertModel(config).save_pretrained(folder)
     checkpoint = find(str(folder))
-    settings = FinetuneSettings(audio_model=str(folder), audio="lora", text="none")
+    settings = FinetuneSettings(audio_model=str(folder), audio_encoder="lora", text="none")
     encoder = AudioEncoder(checkpoint, None, add_adapters(load_encoder(checkpoint, "cpu", "fp32"), checkpoint, settings))
     before = {name: one.clone() for name, one in encoder.named_buffers()}
     assert any("running_mean" in name for name in before)
@@ -191,7 +191,7 @@ def test_a_tokenizer_that_adds_nothing_to_an_empty_text_gives_one_token_all_the_
 
 
 def test_merged_adapters_change_no_prediction(folders, tmp_path):
-    settings = settings_of(folders, "wavlm", "distilbert", audio="lora")
+    settings = settings_of(folders, "wavlm", "distilbert", audio_encoder="lora")
     network, examples = stir(network_of(settings)), examples_of(tmp_path, settings, waveforms=True)
     before = predict(network, examples, Collator(waveforms=True), device=CPU)
     network.text_encoder = network.text_encoder.merge_and_unload()
@@ -201,7 +201,7 @@ def test_merged_adapters_change_no_prediction(folders, tmp_path):
 
 
 def test_what_is_stored_of_a_network_is_all_that_was_trained(folders, tmp_path):
-    settings = settings_of(folders, "whisper", "deberta-v2", audio="lora")
+    settings = settings_of(folders, "whisper", "deberta-v2", audio_encoder="lora")
     network, examples = stir(network_of(settings)), examples_of(tmp_path, settings, waveforms=True)
     expected = predict(network, examples, Collator(waveforms=True), device=CPU)
     save_network(network, tmp_path / "fold0")
@@ -280,7 +280,7 @@ def test_a_tokenizer_that_is_a_sentencepiece_model_alone_is_read(folders, tmp_pa
     sentencepiece.SentencePieceTrainer.train(
         input=str(corpus), model_prefix=str(folder / "spm"), vocab_size=48, minloglevel=2, **special
     )
-    settings = FinetuneSettings(text_model=str(folder), audio="none")
+    settings = FinetuneSettings(text_model=str(folder), audio_encoder="none")
     encoders = find_encoders(settings)
     [example] = make_examples(["mean pitch 12 hz"], [1.0], [None], encoders.text, encoders.tokenizer)
     assert example.tokens[0] == 1

@@ -180,7 +180,7 @@ def test_where_memory_runs_out_half_as_many_clips_make_one_step_of_two_parts(hea
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super().forward(**read)
 
-    settings = FinetuneSettings(text="none", epochs=2, batch=8)
+    settings = FinetuneSettings(text="none", epochs=2, batch_clips=8)
     done, _ = fit(
         heard, tmp_path / "fold", told=told, batch=8, epochs=2, build=lambda labels: Large(settings, labels, audio_width=16)
     )
@@ -287,7 +287,7 @@ def score(piano, folder, labels, **options):
         audio_model=str(audio), text_model=str(text), **{"epochs": 12, "patience": 12, "batch": 8} | options
     )
     encoders = find_encoders(settings)
-    heard = files if settings.hears else [None] * len(files)
+    heard = files if settings.uses_audio else [None] * len(files)
     texts = [f"the clip says {DIGITS[digit]}" for digit in digits]
     examples = make_examples(texts, labels.tolist(), heard, encoders.text, encoders.tokenizer)
     order = np.random.default_rng(1).permutation(len(labels))
@@ -303,7 +303,7 @@ def test_it_uses_what_carries_the_label(piano, tmp_path):
     read = _standard(digits.astype(float))
     assert score(piano, tmp_path / "a", pitch) < 0.6
     assert score(piano, tmp_path / "b", read) < 0.3
-    assert score(piano, tmp_path / "c", pitch, audio="none") > 0.9  # what is read says nothing of it
+    assert score(piano, tmp_path / "c", pitch, audio_encoder="none") > 0.9  # what is read says nothing of it
     assert score(piano, tmp_path / "d", read, text="none") > 0.9
 
 
@@ -311,14 +311,14 @@ def test_it_uses_what_carries_the_label(piano, tmp_path):
 def test_together_they_tell_what_neither_tells_alone(piano, tmp_path, fusion):
     *_, digits, pitch = piano
     both = (pitch + _standard(digits.astype(float))) / 2**0.5
-    alone = min(score(piano, tmp_path / "a", both, text="none"), score(piano, tmp_path / "b", both, audio="none"))
+    alone = min(score(piano, tmp_path / "a", both, text="none"), score(piano, tmp_path / "b", both, audio_encoder="none"))
     assert score(piano, tmp_path / "c", both, fusion=fusion) < 0.75 * alone
 
 
 def test_sixteen_clips_are_learned_by_heart(piano, tmp_path):
     audio, text, _, digits, _ = piano
     settings = FinetuneSettings(
-        audio_model=str(audio), text_model=str(text), audio="lora", dropout=0.0, epochs=60, learning_rate=1e-3, loss="mse"
+        audio_model=str(audio), text_model=str(text), audio_encoder="lora", dropout=0.0, epochs=60, learning_rate=1e-3, loss="mse"
     )
     encoders = find_encoders(settings)
     clips = [PIANO / "audios" / "train" / name for name in sorted(path.name for path in (PIANO / "audios/train").iterdir())[:16]]

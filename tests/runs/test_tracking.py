@@ -80,7 +80,7 @@ def test_settings_are_parameters_and_the_long_ones_are_cut(mirrored):
     _, _, _, (copy,) = mirrored
     assert copy["params"]["ensemble.members"] == '["svr", "ridge:mfcc:seed=7"]'
     assert copy["params"]["ensemble.folds"] == "3"
-    assert copy["params"]["ensemble.groups"] == "null"
+    assert copy["params"]["ensemble.group_by"] == "null"
     assert copy["params"]["extract.max_seconds"] == "45.0"
     assert copy["params"]["ensemble.options.text"] == "x" * 6000
 

@@ -23,7 +23,7 @@ from tests.conftest import write_dataset
 
 
 def train(data, workspace, member, **options):
-    settings = EnsembleSettings(**{"members": (member,), "folds": 3, "workers": 0, "groups": "speaker"} | options)
+    settings = EnsembleSettings(**{"members": (member,), "folds": 3, "workers": 0, "group_by": "speaker"} | options)
     return train_dataset(read_dataset(data), ExtractSettings(features=("mfcc",), workers=0), settings, workspace)
 
 

@@ -54,7 +54,7 @@ def world(models, tmp_path_factory):
     root = tmp_path_factory.mktemp("finetuned")
     told = []
     data = write_dataset(root / "loudness", 16, test=4)
-    return data, root / "ws", finetune(data, root / "ws", models, told=told, groups="speaker"), told
+    return data, root / "ws", finetune(data, root / "ws", models, told=told, group_by="speaker"), told
 
 
 def test_a_run_says_all_that_a_run_of_an_ensemble_says(world):
@@ -77,7 +77,7 @@ def test_a_run_says_all_that_a_run_of_an_ensemble_says(world):
 
 def test_folds_are_those_of_an_ensemble_with_the_same_groups_and_seed(world):
     data, workspace, run, _ = world
-    ensemble = EnsembleSettings(members=("ridge",), folds=2, groups="speaker", workers=0)
+    ensemble = EnsembleSettings(members=("ridge",), folds=2, group_by="speaker", workers=0)
     other = train_dataset(read_dataset(data), ExtractSettings(workers=0), ensemble, Workspace(workspace))
     assert other.record.fold_plan == run.record.fold_plan
     assert other.record.dataset.fingerprint == run.record.dataset.fingerprint
@@ -173,14 +173,14 @@ def test_the_words_that_a_recogniser_hears_are_read(models, tmp_path):
 
 def test_an_encoder_can_be_trained_and_either_side_can_stand_alone(models, tmp_path):
     data = write_dataset(tmp_path / "loudness", 8, test=2)
-    for number, options in enumerate(({"audio": "lora"}, {"text": "none"}, {"audio": "none"})):
+    for number, options in enumerate(({"audio_encoder": "lora"}, {"text": "none"}, {"audio_encoder": "none"})):
         run = finetune(data, tmp_path / f"ws{number}", models, epochs=1, **options)
         found = predict_rows(run, read_dataset(data).test, ScoringOptions(Workspace(tmp_path / f"ws{number}")))
         with (run.folder / "test_predictions.csv").open() as file:
             expected = [float(row["prediction"]) for row in csv.DictReader(file)]
         assert [one.prediction for one in found] == pytest.approx(expected, rel=1e-5)
         assert (run.models / "fold0" / "audio_adapter" / "adapter_model.safetensors").exists() == (
-            "audio" in options and number == 0
+            "audio_encoder" in options and number == 0
         )
 
 
@@ -279,11 +279,12 @@ def test_settings_of_an_ensemble_give_a_fine_tuning_its_folds(world, models, tmp
     data, _, _, _ = world
     file = tmp_path / "run.json"
     file.write_text(json.dumps({"settings": {"ensemble": {"folds": 3, "groups": "speaker", "seed": 7, "members": ["ridge"]}}}))
-    line = ["finetune", str(data), "--settings", str(file), "--workspace", str(tmp_path / "ws"), "--epochs", "1", "--audio", "none"]
+    line = ["finetune", str(data), "--settings", str(file), "--workspace", str(tmp_path / "ws"), "--epochs", "1"]
+    line += ["--audio-encoder", "none"]
     assert commands.main([*line, "--text-model", models["text_model"], "--text", "describe", "--json"]) == 0
     run = find_run(json.loads(capsys.readouterr().out.splitlines()[-1])["run_id"], tmp_path / "ws" / "jobs")
     settings = run.record.settings.finetune
-    assert [settings[name] for name in ("folds", "groups", "seed", "epochs")] == [3, "speaker", 7, 1]
+    assert [settings[name] for name in ("folds", "group_by", "seed", "epochs")] == [3, "speaker", 7, 1]
 
 
 def test_folders_of_models_are_known_from_wherever_they_are_named(models, tmp_path, monkeypatch):
@@ -305,7 +306,7 @@ def test_a_table_without_the_column_that_is_read_is_refused(world, tmp_path):
 
 def test_settings_out_of_range_are_refused_in_words():
     for options, words in (
-        ({"audio": "none", "text": "none"}, "leave nothing to learn from"),
+        ({"audio_encoder": "none", "text": "none"}, "leave nothing to learn from"),
         ({"text": "speaker"}, "must be column=NAME, whisper=MODEL, describe or none"),
         ({"fusion": "sum"}, "fusion='sum' not among attention, gated, concat"),
         ({"folds": 1}, "folds=1 must be 2 or more"),
@@ -376,7 +377,20 @@ def test_a_command_that_is_killed_again_and_again_ends_with_the_numbers_of_an_un
     data = write_dataset(tmp_path / "loudness", 16, test=2)
 
     def line(workspace):
-        words = ["finetune", data, "--folds", "2", "--epochs", "3", "--text", "describe", "--audio", "lora", "--workers", "0"]
+        words = [
+            "finetune",
+            data,
+            "--folds",
+            "2",
+            "--epochs",
+            "3",
+            "--text",
+            "describe",
+            "--audio-encoder",
+            "lora",
+            "--workers",
+            "0",
+        ]
         words += ["--audio-model", models["audio_model"], "--text-model", models["text_model"], "--workspace", workspace]
         return [sys.executable, "-W", "ignore", "-m", "core.cli", *map(str, words)]
 

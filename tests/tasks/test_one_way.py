@@ -13,7 +13,7 @@ from core.runs.context import RunContext
 from core.tasks.train import train_dataset
 from core.workspace import Workspace
 
-QUICK = ExtractSettings(("mfcc", "metadata"), workers=0), EnsembleSettings(members=("ridge",), folds=3, workers=0)
+QUICK = ExtractSettings(features=("mfcc", "metadata"), workers=0), EnsembleSettings(members=("ridge",), folds=3, workers=0)
 
 
 class Entries:

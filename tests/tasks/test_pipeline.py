@@ -41,10 +41,10 @@ def read_csv(path):
 
 def test_a_run_is_a_folder_that_says_everything(make_dataset, train, workspace):
     root = make_dataset(24, test=4)
-    run = train(root, ensemble=EnsembleSettings(members=("lightgbm", "extra_trees"), folds=3, groups="speaker", workers=0))
+    run = train(root, ensemble=EnsembleSettings(members=("lightgbm", "extra_trees"), folds=3, group_by="speaker", workers=0))
     assert run.folder == workspace.jobs / run.id
     record = json.loads((run.folder / "run.json").read_text())
-    assert record["settings"]["ensemble"]["groups"] == "speaker"
+    assert record["settings"]["ensemble"]["group_by"] == "speaker"
     assert record["settings"]["extract"]["features"] == ["mfcc", "metadata"]
     assert record["versions"]["earmark"]
     assert len(record["dataset"]["fingerprint"]) == 12
@@ -193,7 +193,7 @@ def test_runs_are_found_by_id_latest_best_and_folder(make_dataset, train, worksp
     assert find_run("best", workspace.jobs).id == good.id
     assert find_run(good.id, workspace.jobs).id == good.id
     assert find_run(str(good.folder), workspace.jobs / "elsewhere").id == good.id
-    grouped = train(root, ensemble=EnsembleSettings(members=("lightgbm",), folds=2, groups="speaker", workers=0))
+    grouped = train(root, ensemble=EnsembleSettings(members=("lightgbm",), folds=2, group_by="speaker", workers=0))
     assert find_run("best", workspace.jobs).id == grouped.id  # scores under other folds cannot be compared with the latest
     with pytest.raises(RunError, match=f"run 'x' is not an id, latest, best or a run's folder; last runs .*{grouped.id}"):
         find_run("x", workspace.jobs)
@@ -268,7 +268,7 @@ def test_a_run_that_cannot_end_leaves_nothing_behind(make_dataset, train, worksp
 
 
 def test_speakers_of_the_speech_set_each_stay_in_one_fold(speech, train):
-    run = train(speech, ExtractSettings(features=("metadata",)), EnsembleSettings(members=("lightgbm",), groups="speaker"))
+    run = train(speech, ExtractSettings(features=("metadata",)), EnsembleSettings(members=("lightgbm",), group_by="speaker"))
     assert len(run.record.fold_plan) == 409
     folds: dict[str, set[int]] = {}
     for row in read_dataset(speech).train:

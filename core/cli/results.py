@@ -1,0 +1,132 @@
+"""Commands on finished runs: list, compare, evaluate, predict, explain."""
+
+import argparse
+import sys
+
+from core.cli import common
+from core.cli.common import read_data, read_workspace
+from core.cli.console import (
+    Progress,
+    explanation_record,
+    print_evaluation,
+    print_explanation,
+    print_json,
+    print_prediction,
+    print_problems,
+)
+from core.errors import ParameterError, RunError
+
+
+def runs(options: argparse.Namespace) -> int:
+    """List the finished runs."""
+    from core.runs import list_runs, unreadable_runs
+    from core.runs.leaderboard import leaderboard, table_lines
+
+    jobs_folder = read_workspace(options).jobs
+    rows = leaderboard(list_runs(jobs_folder))
+    for _, reason in unreadable_runs(jobs_folder):
+        print(f"warning: {reason}", file=sys.stderr)
+    if options.json:
+        print_json({"runs": rows})
+    else:
+        print("\n".join(table_lines(rows)) if rows else "no finished run yet; train one with: earmark train DATASET")
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare two runs."""
+    from core.runs import find_run
+    from core.runs.leaderboard import comparable, load_oof, settings_difference
+    from core.scoring.compare import paired_verdict
+
+    workspace = read_workspace(options)
+    before, after = (find_run(name, workspace.jobs) for name in (options.before, options.after))
+    if why_not := comparable(before, after):
+        raise ParameterError(f"{before.id} and {after.id} cannot be compared: {why_not}")
+    one, other = load_oof(before), load_oof(after)
+    groups = one.groups if any(one.groups) else None
+    minutes = (after.record.seconds - before.record.seconds) / 60
+    verdict = paired_verdict(one.labels, one.predictions, other.predictions, groups=groups, minutes=minutes)
+    differences = settings_difference(before, after)
+    if options.json:
+        settings = {name: [value, new] for name, value, new in differences}
+        print_json({"before": before.id, "after": after.id, "verdict": verdict, "settings": settings})
+        return 0
+    print(f"{after.id} against {before.id}: {verdict.sentence()}")
+    for name, value, new in differences:
+        print(f"  {name}: {value} -> {new}")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score a run on a labelled hold-out."""
+    from core.runs import find_run
+    from core.tasks.score import ScoringOptions, evaluate_run
+
+    workspace = read_workspace(options)
+    run = find_run(options.run, workspace.jobs)
+    dataset, _ = read_data(options)
+    with Progress() as progress:
+        found = evaluate_run(run, dataset.train, ScoringOptions(workspace, options.tta, notify=progress))
+    if options.json:
+        line = {"run_id": run.id, "clips": len(found.rows), **found.scores}
+        line |= {"constant_rmse": found.constant_rmse, "interval_coverage": found.coverage, "trained_on": found.trained_on}
+        predictions = [dict(zip(("file", "label", "prediction", "low", "high"), row, strict=True)) for row in found.rows]
+        print_json(line | {"unreadable": found.unreadable, "predictions": predictions})
+        return 0
+    print(f"run {run.id} on {len(found.rows)} labelled clips of {dataset.name} that it was not trained on")
+    for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
+        print(f"  {name:14} {value:.4f}")
+    print(f"  {'oof_rmse':14} {run.scores.oof_rmse:.4f}  (what training said)")
+    print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
+    if found.trained_on:
+        print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")
+    for name, reason in found.unreadable.items():
+        print(f"  left out: {name}: {reason}")
+    return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Score clips with a finished run."""
+    from core.runs import find_run
+    from core.tasks.predict import score
+
+    workspace = read_workspace(options)
+    if not options.clips and options.table is None:
+        raise ParameterError("nothing to score: name clips, or a folder or CSV with --table PATH")
+    run = find_run(options.run, workspace.jobs)
+    layout = {name: getattr(options, name) for name in ("filename_column", "label_column", "audio") if getattr(options, name)}
+    request = {"clips": options.clips, "table": options.table, "layout": layout, "tta": options.tta}
+    with Progress() as progress:
+        found = score(run, request, workspace, notify=progress)
+    print_problems(found["problems"]) if not options.json else None
+    for prediction in found["predictions"]:
+        print_json(prediction) if options.json else print_prediction(prediction)
+    if not options.json:
+        print_evaluation(found["evaluation"], found.get("not_judged"))
+    return 0 if all(prediction.prediction is not None for prediction in found["predictions"]) else 1
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Explain the out-of-fold predictions of a run."""
+    from core.insight.explain import find_clips, load_explanation
+    from core.runs import find_run
+
+    workspace = read_workspace(options)
+    run = find_run(options.run, workspace.jobs)
+    clips = find_clips(run, run.load_matrix().filenames, options.clips)
+    try:
+        found = load_explanation(run)
+    except RunError as error:
+        print(f"earmark: {error}; doing so now", file=sys.stderr)
+        found = None
+    if found is None or not set(clips) <= set(found.filenames):
+        name = run.id if run.folder.parent == workspace.jobs else str(run.folder)
+        common.do("explain", {"run": name, "clips": clips}, workspace)
+        found = load_explanation(run)
+        assert found is not None
+    if options.json:
+        print_json(explanation_record(run, found, clips))
+    else:
+        print_explanation(run, found, clips)
+    return 0
