@@ -13,10 +13,11 @@ from core.ensemble.members import parse_member, parse_members
 from core.ensemble.models import CATALOGUE, PRESETS
 from core.errors import DataError, ParameterError
 from core.extraction.config import ExtractSettings
-from core.extraction.matrix import group_labels, table_values
+from core.extraction.matrix import table_values
 from core.extraction.speed import Speed
 from core.features import named_sets, parse_set, width
 from core.grouping import ties
+from core.grouping.ties import group_labels
 from core.runs import Run
 from core.runtime.device import DEVICES, probe
 from core.runtime.pool import cores

@@ -66,13 +66,14 @@ def save(dataset: Path, file: Path, workspace: Path) -> int:
     from core.extraction.config import ExtractSettings
     from core.extraction.extract import extract_clips
     from core.extraction.matrix import build_matrix
+    from core.grouping.ties import group_labels
 
     rows = read_dataset(dataset).train
     settings = ExtractSettings()
     found = extract_clips([row.path for row in rows], settings, cache_path=workspace / "cache.sqlite")
     column = "speaker" if "speaker" in rows[0].columns else "note"
-    matrix = build_matrix(rows, found, ("mfcc", "ultra", "metadata"), group_column=column)
-    np.savez(file, X=matrix.X, y=matrix.y, groups=np.array(matrix.groups))
+    matrix = build_matrix(rows, found, ("mfcc", "ultra", "metadata"))
+    np.savez(file, X=matrix.X, y=matrix.y, groups=np.array(group_labels(rows, column)))
     return len(rows)
 
 

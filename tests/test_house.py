@@ -12,9 +12,6 @@ MODULE_LINES, FUNCTION_LINES, PARAMETERS = 450, 60, 8
 # What is still beyond the rule. The list only shrinks: an entry that is no longer needed fails the test too.
 ALLOWED = {
     "core/data/dataset.py",
-    "core/extraction/matrix.py build_matrix",
-    "core/multimodal/frames.py hear_clips",
-    "core/scoring/compare.py paired_verdict",
 }
 
 

@@ -1,6 +1,7 @@
 """The smallest job and the smallest run of kinds of their own: what a new kind has to bring, in one module."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,26 +9,37 @@ import numpy as np
 from core.data.dataset import Row
 from core.events import Notify, StageStarted
 from core.extraction.matrix import Matrix
-from core.jobs import Job
 from core.runs import Run
 from core.runs.context import RunContext
 from core.runs.kinds import RunKind
 from core.runs.record import Outcome, TrainingData, complete_scores, write_run
 from core.scoring.folds import make_folds
 from core.scoring.oof import measure
-from core.tasks.kinds import JobKind
+from core.tasks.kinds import JobKind, Request, Result
 from core.tasks.score import Prediction, ScoringOptions
 from core.workspace import Workspace, write_json
 
 ANSWER = 4.25
 
 
-def train(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+class ToyRequest(Request):
+    """The answer to be given."""
+
+    answer: float = ANSWER
+
+
+class ToyResult(Result):
+    """The run."""
+
+    run_id: str
+
+
+def train(request: ToyRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """A run that answers every clip in the same way."""
     notify(StageStarted("thinking of a number"))
     labels = np.arange(6.0)
     plans = [make_folds(6, folds=3, seed=seed) for seed in (1, 2)]
-    oof = measure(plans, np.full((2, 6), ANSWER), labels, groups=None, level=0.9)
+    oof = measure(plans, np.full((2, 6), request.answer), labels, groups=None, level=0.9)
     matrix = Matrix(np.arange(6.0, dtype=np.float32)[:, None], labels, ("mfcc.a",), tuple("abcdef"))
     record = {
         "dataset": {"name": "toys", "path": "toys", "fingerprint": "00", "train_clips": 6, "labels": {}},
@@ -41,10 +53,18 @@ def train(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     settings = {
         "layout": {},
         "extract": {"features": ["mfcc"], "max_seconds": 45.0},
-        "ensemble": {"members": ["answer"], "folds": 3, "repeats": 2, "groups": None, "stratified": False, "seed": 1, "level": 0.9},
+        "ensemble": {
+            "members": ["answer"],
+            "folds": 3,
+            "repeats": 2,
+            "group_by": None,
+            "stratified": False,
+            "seed": 1,
+            "level": 0.9,
+        },
     }
-    with RunContext.begin(workspace, job.folder, notify) as context:
-        write_json(context.models / "answer.json", {"answer": ANSWER})
+    with RunContext.begin(workspace, folder, notify) as context:
+        write_json(context.models / "answer.json", {"answer": request.answer})
         scores = complete_scores(oof.scores() | combined, leak=None, cheated=False)
         outcome = Outcome("toy", "toy.csv", oof, {"answer": oof.predictions}, scores, settings, None)
         run = write_run(context, TrainingData(matrix, ("",) * 6, record, None), outcome)
@@ -68,4 +88,4 @@ RUN = RunKind(
     predict=predict,
     why_not_explained="it is a guess",
 )
-JOB = JobKind("toy", train, result=("run_id",), verb="Guessing", noun="Guess", page="runs", trains=True)
+JOB = JobKind("toy", ToyRequest, ToyResult, train, verb="Guessing", noun="Guess", page="runs", trains=True)

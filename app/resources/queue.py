@@ -8,8 +8,8 @@ from typing import Any
 from app.resources.caching import cached, version
 from core.errors import JobError
 from core.events import BegunAnew, EpochScored, JobQueued, JobStarted, Recorded, RoundsScored, StepDone, read_events
-from core.jobs import RESULT, Job, by_request, read_job, result as read_result
-from core.tasks.kinds import job_kind
+from core.jobs import RESULT, Job, by_request, read_job
+from core.tasks.kinds import read_result
 
 _CURVES = RoundsScored | StepDone | EpochScored  # kept over attempts: finished folds and fits are not repeated
 
@@ -41,10 +41,7 @@ def result(job: Job) -> dict[str, Any]:
     JobError
         The result is missing, damaged, or was written by another version of Earmark.
     """
-    content = read_result(job)
-    if not isinstance(content, dict) or not set(job_kind(job.kind).result) <= set(content):
-        raise JobError(f"job {job.id}: its result is of another version of Earmark; run the job again")
-    return content
+    return read_result(job)
 
 
 @cached(lambda job: (job.folder, version(job.folder / RESULT)), most=8, spinner="Reading the predictions ...")

@@ -1,6 +1,8 @@
 """Exported matrices in, one matrix a table out, and that matrix as bytes to take away (npz, Parquet)."""
 
+import hashlib
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -8,9 +10,24 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.dataset import Dataset
 from core.errors import DataError
-from core.extraction.matrix import Matrix, export_name
+from core.extraction.config import FEATURE_SETS, ExtractSettings
+from core.extraction.definitions import definition_hash
+from core.extraction.extract import Extraction
+from core.extraction.matrix import COMBINED_SETS, Matrix, build_matrix
 from core.features import Column, parse_set, possible_columns, set_of
+from core.workspace import write_whole
+
+# The classic file names of these matrices; ``export_name`` has those of the further sets.
+EXPORT_NAMES = {
+    "ultra": "ultraadvanced_features_{split}.npz",
+    "mfcc": "{split}_features_fixed.npz",
+    "metadata": "meta_{split}_feats.npz",
+}
+COMBINED_NAME = "combined_{split}_v4.npz"
+_NAME_CHARACTERS = 60
+
 
 _AGAIN = "extract again, what is cached is not computed again"
 _DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -114,3 +131,75 @@ def _read(path: Path) -> Matrix:
 
 def _labelled(matrix: Matrix) -> bool:
     return bool(np.isfinite(matrix.y).any())
+
+
+def fingerprint(dataset: Dataset, extraction: Extraction, *, settings: ExtractSettings | None = None) -> str:
+    """Short hash of names, labels, groups and audio: equal for equal data only.
+
+    With ``settings`` also of the definitions of the handcrafted sets and of those that were extracted, so that matrices under one
+    fingerprint belong together.
+    """
+    digest = hashlib.blake2b(digest_size=6)
+    if settings is not None:
+        for name in FEATURE_SETS:
+            digest.update(definition_hash(name, settings.max_seconds))
+        for name in settings.on_device:
+            digest.update(definition_hash(name, settings.max_seconds, device=settings.choose_device()))
+    for split, rows in (("train", dataset.train), ("test", dataset.test)):
+        for row in rows:
+            record = (split, row.name, repr(row.label), sorted(row.columns.items()), extraction.contents.get(row.path))
+            digest.update(repr(record).encode())
+    return digest.hexdigest()
+
+
+def export_matrices(dataset: Dataset, extraction: Extraction, sets: Sequence[str], folder: Path) -> list[Path]:
+    """Write a .npz file for each set: ``X`` float32, ``filenames``, ``feature_names``.
+
+    Returns
+    -------
+    written : list of Path; the combined file only where the three classic sets are there
+    """
+    wanted: list[tuple[str, tuple[str, ...]]] = [(export_name(name), (name,)) for name in sets]
+    if set(COMBINED_SETS) <= set(sets):
+        wanted.append((COMBINED_NAME, COMBINED_SETS))
+    written = []
+    for split, rows in (("train", dataset.train), ("test", dataset.test)):
+        if not rows:
+            continue
+        for template, members in wanted:
+            matrix = build_matrix(rows, extraction, members)
+            arrays = {
+                "X": matrix.X,
+                "filenames": np.array(matrix.filenames, dtype=str),
+                "feature_names": np.array(matrix.names, dtype=str),
+            }
+            path = folder / template.replace("{split}", split)
+            write_whole(path, lambda file, arrays=arrays: np.savez_compressed(file, **arrays))  # type: ignore[misc]
+            written.append(path)
+    return written
+
+
+def export_name(set_name: str) -> str:
+    """File name of the matrix of a set, with ``{split}`` for the table.
+
+    Examples
+    --------
+    >>> [export_name(name) for name in ("mfcc", "ultra@2.5s", "table:age", "wavlm@L7-8", "encoder:/models/tiny")][1:]
+    ['ultra_2_5s_{split}.npz', 'table_age_{split}.npz', 'wavlm_L7-8_{split}.npz', 'encoder_tiny-09ce0b0f_{split}.npz']
+    """
+    if set_name in EXPORT_NAMES:
+        return EXPORT_NAMES[set_name]
+    of = parse_set(set_name)
+    if of.column:
+        return f"{of.base}_{_file_part(of.column)}_{{split}}.npz"
+    if ":" in set_name:
+        last = re.split(r"[/\\]", set_name)[-1]  # of a folder or of an id; the whole name tells those apart that share it
+        return f"{of.base}_{_file_part(last, of=set_name)}_{{split}}.npz"
+    return of.prefix.replace("@", "_") + "_{split}.npz"
+
+
+def _file_part(text: str, *, of: str | None = None) -> str:
+    """A part of a file name for any text; what is not the whole text as it is has a hash of it behind."""
+    short = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:_NAME_CHARACTERS]
+    whole = of or text
+    return short if short == whole else f"{short}-{hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()}"

@@ -1,7 +1,5 @@
 """Rows and vectors in, one matrix out. X is float32 with NaN where a feature is not defined; columns are named ``set.name``."""
 
-import hashlib
-import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,21 +11,11 @@ import numpy as np
 from core.data.dataset import MAX_LABEL, Dataset, Row, further_columns
 from core.encoders.words import text_columns
 from core.errors import DataError, ParameterError
-from core.extraction.config import FEATURE_SETS, ExtractSettings
-from core.extraction.definitions import definition_hash
 from core.extraction.extract import Extraction, column_names
 from core.features import names, parse_set
 from core.workspace import write_whole
 
-# The classic file names of these matrices; ``export_name`` has those of the further sets.
-EXPORT_NAMES = {
-    "ultra": "ultraadvanced_features_{split}.npz",
-    "mfcc": "{split}_features_fixed.npz",
-    "metadata": "meta_{split}_feats.npz",
-}
-COMBINED_NAME = "combined_{split}_v4.npz"
 COMBINED_SETS = ("mfcc", "ultra", "metadata")
-_NAME_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +45,6 @@ def build_matrix(
     extraction: Extraction,
     sets: Sequence[str],
     *,
-    group_column: str | None = None,
     allow_missing_table: bool = False,
     copies: int = 0,
 ) -> Matrix:
@@ -68,7 +55,6 @@ def build_matrix(
     rows : sequence of Row
     extraction : Extraction
     sets : sequence of str, in the order of the columns
-    group_column : str, optional
     allow_missing_table : bool, a row without any further column, as that of a loose clip, has NaN for what is of the table
     copies : int >= 0, of each clip; what is of the table is the same in all of them
 
@@ -79,9 +65,9 @@ def build_matrix(
     Raises
     ------
     ParameterError
-        The table has no such group column, or not the column of a set; or fewer copies were extracted.
+        The table has not the column of a set, or fewer copies were extracted.
     DataError
-        A row has no group, or a cell of a set's column that is no number.
+        A cell of a set's column is no number.
     """
     kept = [row for row in rows if row.path in extraction.vectors]
     of_table = {
@@ -104,14 +90,12 @@ def build_matrix(
 
     X = joined([extraction.vectors[row.path] for row in kept])
     varied = [joined([extraction.copies[row.path][number] for row in kept]) for number in range(copies)]
-    groups = group_labels(kept, group_column) if group_column else None
     return Matrix(
         X,
         np.array([row.label for row in kept]),
         column_names(sets),
         tuple(row.name for row in kept),
-        groups,
-        np.stack(varied) if varied else None,
+        copies=np.stack(varied) if varied else None,
     )
 
 
@@ -264,98 +248,6 @@ def check_columns(received: Sequence[str], expected: Sequence[str]) -> None:
         extra = [name for name in received if name not in wanted]
         what = f"first that were not expected: {', '.join(extra[:3])}" if extra else "the same names in another order"
     raise DataError(f"expected {len(expected)} columns, received {len(received)}; {what}")
-
-
-def fingerprint(dataset: Dataset, extraction: Extraction, *, settings: ExtractSettings | None = None) -> str:
-    """Short hash of names, labels, groups and audio: equal for equal data only.
-
-    With ``settings`` also of the definitions of the handcrafted sets and of those that were extracted, so that matrices under one
-    fingerprint belong together.
-    """
-    digest = hashlib.blake2b(digest_size=6)
-    if settings is not None:
-        for name in FEATURE_SETS:
-            digest.update(definition_hash(name, settings.max_seconds))
-        for name in settings.on_device:
-            digest.update(definition_hash(name, settings.max_seconds, device=settings.choose_device()))
-    for split, rows in (("train", dataset.train), ("test", dataset.test)):
-        for row in rows:
-            record = (split, row.name, repr(row.label), sorted(row.columns.items()), extraction.contents.get(row.path))
-            digest.update(repr(record).encode())
-    return digest.hexdigest()
-
-
-def export_matrices(dataset: Dataset, extraction: Extraction, sets: Sequence[str], folder: Path) -> list[Path]:
-    """Write a .npz file for each set: ``X`` float32, ``filenames``, ``feature_names``.
-
-    Returns
-    -------
-    written : list of Path; the combined file only where the three classic sets are there
-    """
-    wanted: list[tuple[str, tuple[str, ...]]] = [(export_name(name), (name,)) for name in sets]
-    if set(COMBINED_SETS) <= set(sets):
-        wanted.append((COMBINED_NAME, COMBINED_SETS))
-    written = []
-    for split, rows in (("train", dataset.train), ("test", dataset.test)):
-        if not rows:
-            continue
-        for template, members in wanted:
-            matrix = build_matrix(rows, extraction, members)
-            arrays = {
-                "X": matrix.X,
-                "filenames": np.array(matrix.filenames, dtype=str),
-                "feature_names": np.array(matrix.names, dtype=str),
-            }
-            path = folder / template.replace("{split}", split)
-            write_whole(path, lambda file, arrays=arrays: np.savez_compressed(file, **arrays))  # type: ignore[misc]
-            written.append(path)
-    return written
-
-
-def export_name(set_name: str) -> str:
-    """File name of the matrix of a set, with ``{split}`` for the table.
-
-    Examples
-    --------
-    >>> [export_name(name) for name in ("mfcc", "ultra@2.5s", "table:age", "wavlm@L7-8", "encoder:/models/tiny")][1:]
-    ['ultra_2_5s_{split}.npz', 'table_age_{split}.npz', 'wavlm_L7-8_{split}.npz', 'encoder_tiny-09ce0b0f_{split}.npz']
-    """
-    if set_name in EXPORT_NAMES:
-        return EXPORT_NAMES[set_name]
-    of = parse_set(set_name)
-    if of.column:
-        return f"{of.base}_{_file_part(of.column)}_{{split}}.npz"
-    if ":" in set_name:
-        last = re.split(r"[/\\]", set_name)[-1]  # of a folder or of an id; the whole name tells those apart that share it
-        return f"{of.base}_{_file_part(last, of=set_name)}_{{split}}.npz"
-    return of.prefix.replace("@", "_") + "_{split}.npz"
-
-
-def _file_part(text: str, *, of: str | None = None) -> str:
-    """A part of a file name for any text; what is not the whole text as it is has a hash of it behind."""
-    short = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:_NAME_CHARACTERS]
-    whole = of or text
-    return short if short == whole else f"{short}-{hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()}"
-
-
-def group_labels(rows: Sequence[Row], column: str) -> tuple[str, ...]:
-    """The values of a column, without blanks around them.
-
-    Raises
-    ------
-    ParameterError
-        The table has no such column.
-    DataError
-        A row has no value.
-    """
-    if rows and column not in rows[0].columns:
-        further = further_columns(rows[0].columns)
-        raise ParameterError(f"groups={column!r} is not a column of the training table; there are: {further}")
-    groups = tuple(row.columns[column].strip() for row in rows)
-    empty = [row.name for row, group in zip(rows, groups, strict=True) if not group]
-    if empty:
-        raise DataError(f"{len(empty)} of {len(rows)} rows have no {column!r} (first: {empty[0]}); fill the column or drop them")
-    return groups
 
 
 def _stack(vectors: Sequence[np.ndarray], set_name: str) -> np.ndarray:

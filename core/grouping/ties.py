@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.data.dataset import Row
-from core.errors import ParameterError
+from core.data.dataset import Row, further_columns
+from core.errors import DataError, ParameterError
 from core.events import LeakGapFound, Notify, ignore
 from core.extraction.extract import Extraction, column_names
-from core.extraction.matrix import Matrix, group_labels
+from core.extraction.matrix import Matrix
 from core.features import parse_set
 from core.features.sets import VOICE256
 from core.grouping import leaks
@@ -77,6 +77,26 @@ def _speakers(rows: Sequence[Row], extraction: Extraction) -> tuple[str, ...] | 
     known = {row.path for row in rows}
     test = [vectors[VOICE256] for path, vectors in extraction.vectors.items() if path not in known]
     return propose_speakers(np.stack(voices), np.stack(test) if test else None).groups  # type: ignore[arg-type]
+
+
+def group_labels(rows: Sequence[Row], column: str) -> tuple[str, ...]:
+    """The values of a column, without blanks around them.
+
+    Raises
+    ------
+    ParameterError
+        The table has no such column.
+    DataError
+        A row has no value.
+    """
+    if rows and column not in rows[0].columns:
+        further = further_columns(rows[0].columns)
+        raise ParameterError(f"groups={column!r} is not a column of the training table; there are: {further}")
+    groups = tuple(row.columns[column].strip() for row in rows)
+    empty = [row.name for row, group in zip(rows, groups, strict=True) if not group]
+    if empty:
+        raise DataError(f"{len(empty)} of {len(rows)} rows have no {column!r} (first: {empty[0]}); fill the column or drop them")
+    return groups
 
 
 def repeating_columns(rows: Sequence[Row]) -> list[str]:

@@ -103,6 +103,21 @@ def paired_verdict(
     if draws < 100:
         raise ParameterError(f"draws={draws} must be 100 or more")
     labels, before, after = np.asarray(labels, float), np.atleast_2d(before), np.atleast_2d(after)
+    sizes, unit_of = _units(labels, before, after, groups)
+    squares = np.concatenate([before - labels, after - labels]) ** 2
+    sums = np.array([np.bincount(unit_of, row) for row in squares])  # (2r, units)
+    difference = float(_difference(sums.sum(axis=1), len(labels)))
+    drawn = _bootstrap(sums, sizes, draws=draws, rng=np.random.default_rng(seed))
+    tail = _expanded_tail((1 - level) / 2, len(sizes))
+    low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
+    verdict = HELPS if high < 0 else HURTS if low > 0 else CANNOT_TELL
+    return Verdict(difference, low, high, level, len(labels), None if groups is None else len(sizes), verdict, minutes)
+
+
+def _units(
+    labels: np.ndarray, before: np.ndarray, after: np.ndarray, groups: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clips of each unit that is drawn as a whole, and the unit of each clip; refuses what cannot be compared."""
     n = len(labels)
     if labels.ndim != 1 or before.shape != after.shape or before.shape != (len(before), n) or len(before) == 0:
         raise DataError(
@@ -117,15 +132,7 @@ def paired_verdict(
     sizes = np.bincount(unit_of)
     if len(sizes) < 2:
         raise DataError(f"expected two {'clips' if groups is None else 'groups'} at least, received {len(sizes)}")
-
-    squares = np.concatenate([before - labels, after - labels]) ** 2
-    sums = np.array([np.bincount(unit_of, row) for row in squares])  # (2r, units)
-    difference = float(_difference(sums.sum(axis=1), n))
-    drawn = _bootstrap(sums, sizes, draws=draws, rng=np.random.default_rng(seed))
-    tail = _expanded_tail((1 - level) / 2, len(sizes))
-    low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
-    verdict = HELPS if high < 0 else HURTS if low > 0 else CANNOT_TELL
-    return Verdict(difference, low, high, level, n, None if groups is None else len(sizes), verdict, minutes)
+    return sizes, unit_of
 
 
 def _difference(sums: np.ndarray, clips: np.ndarray | int) -> np.ndarray:

@@ -14,7 +14,6 @@ import numpy as np
 from core.data.dataset import Row
 from core.errors import ParameterError, RunError
 from core.events import Notify, StageStarted, Warned, ignore
-from core.jobs import Job
 from core.runs import Run, find_run
 from core.runs.context import RunContext
 from core.runs.kinds import RunKind
@@ -25,7 +24,7 @@ from core.scoring import intervals
 from core.scoring.compare import paired_verdict
 from core.scoring.folds import Fold
 from core.scoring.oof import NESTED, OofResult, label_range, measure
-from core.tasks.kinds import JobKind
+from core.tasks.kinds import JobKind, Request, Result
 from core.tasks.score import Prediction, ScoringOptions, predict_rows
 from core.workspace import Workspace, read_json, write_json
 
@@ -174,10 +173,22 @@ def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Pred
     return blended
 
 
-def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+class BlendRequest(Request):
+    """Runs of the workspace."""
+
+    runs: list[str]
+
+
+class BlendResult(Result):
+    """The blend."""
+
+    run_id: str
+
+
+def run(request: BlendRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Blend the runs that a job names."""
-    runs = [find_run(name, workspace.jobs) for name in job.request["runs"]]
-    return {"run_id": blend_runs(runs, workspace, folder=job.folder, notify=notify).id}
+    runs = [find_run(name, workspace.jobs) for name in request.runs]
+    return {"run_id": blend_runs(runs, workspace, folder=folder, notify=notify).id}
 
 
 RUN = RunKind(
@@ -194,4 +205,4 @@ RUN = RunKind(
     models_note="",
     why_no_submission="not all of its runs have one on the same clips",
 )
-JOB = JobKind("blend", run, result=("run_id",), verb="Averaging", noun="Blend", page="runs")
+JOB = JobKind("blend", BlendRequest, BlendResult, run, verb="Averaging", noun="Blend", page="runs")

@@ -1,17 +1,27 @@
 """A data set in, a report of every problem with its clips out."""
 
+from pathlib import Path
 from typing import Any
 
 from core.data.report import check_dataset
 from core.events import Notify
-from core.jobs import Job
-from core.tasks.kinds import JobKind, requested_dataset
+from core.tasks.kinds import DatasetRequest, JobKind, Result
 from core.workspace import Workspace
 
 
-def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+class CheckResult(Result):
+    """A report, as ``data.report.Report.as_json``, with the table of clips."""
+
+    seconds: float
+    problems: list[Any]
+    table: list[Any]
+    why_not: str | None
+    stamp: str
+
+
+def run(request: DatasetRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Look at every clip of the data set."""
-    dataset = requested_dataset(job)
+    dataset = request.read_dataset()
     stamp = dataset.stamp()  # of the clips as they are read from here on
     report = check_dataset(dataset, notify=notify)
     return {
@@ -26,8 +36,9 @@ def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
 
 JOB = JobKind(
     "check",
+    DatasetRequest,
+    CheckResult,
     run,
-    result=("seconds", "problems", "table", "why_not", "stamp"),
     verb="Looking at the clips",
     noun="Check",
     page="dataset",

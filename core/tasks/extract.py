@@ -8,11 +8,9 @@ from core.data.dataset import Dataset, Problem
 from core.errors import DataError
 from core.events import Notify, ignore
 from core.extraction.config import ExtractSettings
+from core.extraction.export import export_matrices, fingerprint
 from core.extraction.extract import Extraction, definitions_of
-from core.extraction.matrix import export_matrices, fingerprint
-from core.jobs import Job
-from core.settings import build
-from core.tasks.kinds import JobKind, requested_dataset
+from core.tasks.kinds import DatasetRequest, JobKind, Result
 from core.tasks.prepare import extract_all, list_set_aside
 from core.workspace import Workspace
 
@@ -53,14 +51,30 @@ def extract_dataset(dataset: Dataset, settings: ExtractSettings, workspace: Work
     return Exported(folder, files, extraction, set_aside)
 
 
-def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+class ExtractRequest(DatasetRequest):
+    """A data set and what is to be extracted."""
+
+    extract: ExtractSettings
+
+
+class ExtractResult(Result):
+    """Clips with their vectors, those computed now, and the files that were written."""
+
+    ready: int
+    computed: int
+    unreadable: int
+    set_aside: list[Any]
+    files: list[str]
+    stamp: str
+
+
+def run(request: ExtractRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Extract the data set that a job names."""
-    dataset = requested_dataset(job)
+    dataset = request.read_dataset()
     stamp = dataset.stamp()
-    settings = build(ExtractSettings, job.request["extract"])
-    exported = extract_dataset(dataset, settings, workspace, notify=notify)
+    exported = extract_dataset(dataset, request.extract, workspace, notify=notify)
     return {
-        "definitions": definitions_of(settings),
+        "definitions": definitions_of(request.extract),
         "ready": len(exported.extraction.vectors),
         "computed": exported.extraction.computed,
         "unreadable": len(exported.extraction.failures),
@@ -72,8 +86,9 @@ def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
 
 JOB = JobKind(
     "extract",
+    ExtractRequest,
+    ExtractResult,
     run,
-    result=("ready", "computed", "unreadable", "set_aside", "files", "stamp"),
     verb="Extracting",
     noun="Extraction",
     page="features",

@@ -19,7 +19,6 @@ from core.extraction.config import FEATURE_SETS, ExtractSettings
 from core.extraction.extract import Extraction, extract_clips
 from core.extraction.matrix import build_matrix
 from core.grouping.leaks import LeakingColumn, label_leaks
-from core.jobs import Job
 from core.multimodal.config import FinetuneSettings
 from core.multimodal.data import make_examples
 from core.multimodal.frames import Heard, hear_clips
@@ -34,7 +33,7 @@ from core.runtime.weights import Checkpoint
 from core.scoring import intervals
 from core.scoring.oof import measure
 from core.settings import build
-from core.tasks.kinds import JobKind, requested_dataset
+from core.tasks.kinds import DatasetRequest, JobKind, Result
 from core.tasks.prepare import Prepared, check_early, extract_all, prepare
 from core.tasks.score import Prediction, ScoringOptions, by_path, describe_rows, extract_settings
 from core.workspace import Workspace
@@ -306,12 +305,25 @@ def _without(extraction: Extraction, failures: Mapping[Path, str]) -> Extraction
     return replace(extraction, vectors=vectors, failures=extraction.failures | dict(failures))
 
 
-def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+class FinetuneRequest(DatasetRequest):
+    """A data set, how much of a clip is analysed, and how the encoders are trained."""
+
+    extract: ExtractSettings
+    finetune: FinetuneSettings
+
+
+class FinetuneResult(Result):
+    """The run, and the state of the data set that it was trained on."""
+
+    run_id: str
+    stamp: str
+
+
+def run(request: FinetuneRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Fine-tune on the data set that a job names."""
-    dataset = requested_dataset(job)
+    dataset = request.read_dataset()
     stamp = dataset.stamp()
-    extract, settings = build(ExtractSettings, job.request["extract"]), build(FinetuneSettings, job.request["finetune"])
-    trained = finetune_dataset(dataset, settings, extract, workspace, folder=job.folder, notify=notify)
+    trained = finetune_dataset(dataset, request.finetune, request.extract, workspace, folder=folder, notify=notify)
     return {"run_id": trained.id, "stamp": stamp}
 
 
@@ -330,8 +342,9 @@ RUN = RunKind(
 )
 JOB = JobKind(
     "finetune",
+    FinetuneRequest,
+    FinetuneResult,
     run,
-    result=("run_id", "stamp"),
     verb="Fine-tuning",
     noun="Fine-tuning",
     page="finetune",

@@ -8,13 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core import jobs
 from core.data.dataset import Dataset, Layout, read_dataset
-from core.errors import ParameterError
+from core.errors import JobError, ParameterError
 from core.events import Notify
 from core.jobs import Job
-from core.settings import build
+from core.runs.schema import expected
 from core.workspace import Workspace
 
 JOB_KINDS = {
@@ -30,6 +34,29 @@ JOB_KINDS = {
 }
 
 
+class Request(BaseModel):
+    """What a job asks for, as spec.json has it. Settings in it are checked as everywhere else."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class DatasetRequest(Request):
+    """A request on a data set: its folder or table, and how it is laid out."""
+
+    dataset: str
+    layout: Layout = Layout()
+
+    def read_dataset(self) -> Dataset:
+        """The data set as it is on the disk now."""
+        return read_dataset(self.dataset, self.layout)
+
+
+class Result(BaseModel):
+    """What a finished job leaves, as result.json has it; the fields are those that are read from it."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
+
+
 @dataclass(frozen=True, slots=True)
 class JobKind:
     """A kind of job.
@@ -37,8 +64,10 @@ class JobKind:
     Attributes
     ----------
     name : str, in spec.json
-    run : does it; called with the job, its workspace and who is told of the progress; returns the result, fit for JSON
-    result : tuple of str, names that a result has
+    request : type, its requests
+    result : type, its results
+    run : does it; called with the request, the folder of the job, its workspace and who is told of the progress; returns the
+        fields of the result, fit for JSON
     verb : str, what the work is doing: Training
     noun : str, what it is: Training
     page : str, name of the page that shows it
@@ -48,8 +77,9 @@ class JobKind:
     """
 
     name: str
-    run: Callable[[Job, Workspace, Notify], dict[str, Any]]
-    result: tuple[str, ...]
+    request: type[Request]
+    result: type[Result]
+    run: Callable[[Any, Path, Workspace, Notify], dict[str, Any]]
     verb: str
     noun: str
     page: str
@@ -73,16 +103,40 @@ def job_kind(name: str) -> JobKind:
     return kind
 
 
-def known_jobs(jobs: Sequence[Job]) -> list[tuple[Job, JobKind]]:
+def known_jobs(listed: Sequence[Job]) -> list[tuple[Job, JobKind]]:
     """Jobs with their kind; those of a kind that is not known, such as one of another version, are left out."""
-    return [(job, job_kind(job.kind)) for job in jobs if job.kind in JOB_KINDS]
+    return [(job, job_kind(job.kind)) for job in listed if job.kind in JOB_KINDS]
 
 
 def work(job: Job, notify: Notify) -> dict[str, Any]:
-    """Do what a job, in the folder ``jobs`` of a workspace, asks for; its result is fit for JSON."""
-    return job_kind(job.kind).run(job, Workspace(job.folder.parents[1]), notify)
+    """Do what a job, in the folder ``jobs`` of a workspace, asks for; its result is fit for JSON.
+
+    Raises
+    ------
+    ParameterError
+        The request lacks something, or a setting is outside its range.
+    """
+    kind = job_kind(job.kind)
+    try:
+        request = kind.request.model_validate(job.request)
+    except ValidationError as error:
+        raise ParameterError(f"job {job.id}: expected {expected(error)} in its request; ask for the work again") from None
+    return kind.run(request, job.folder, Workspace(job.folder.parents[1]), notify)
 
 
-def requested_dataset(job: Job) -> Dataset:
-    """The data set that a job names, as it is on the disk now."""
-    return read_dataset(job.request["dataset"], build(Layout, job.request["layout"]))
+def read_result(job: Job) -> dict[str, Any]:
+    """The fields of the result of a finished job.
+
+    Raises
+    ------
+    JobError
+        The result is missing, damaged, or was written by another version of Earmark.
+    """
+    content = jobs.result(job)
+    try:
+        job_kind(job.kind).result.model_validate(content)
+    except ValidationError as error:
+        where = job.folder / jobs.RESULT
+        raise JobError(f"{where}: expected {expected(error)}; it is damaged or of another version, run the job again") from None
+    fields: dict[str, Any] = content
+    return fields

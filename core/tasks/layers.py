@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from core.data.dataset import Dataset
 from core.encoders import batches
@@ -14,10 +17,9 @@ from core.extraction.matrix import build_matrix
 from core.features import parse_set
 from core.grouping.ties import tie_rows
 from core.insight.layers import propose_band, score_layers
-from core.jobs import Job
 from core.runtime.weights import encoder_shape, find
 from core.settings import build
-from core.tasks.kinds import JobKind, requested_dataset
+from core.tasks.kinds import DatasetRequest, JobKind, Result
 from core.tasks.prepare import check_labels
 from core.workspace import Workspace
 
@@ -78,16 +80,37 @@ def look_at_layers(
     return {"scores": scores.to_record(), "band": band, "set": proposed}
 
 
-def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+class LayersRequest(DatasetRequest):
+    """A data set, the encoder, and what is asked of ``look_at_layers``."""
+
+    encoder: str
+    extract: dict[str, Any] = Field(default_factory=dict)
+    heads: list[str] | None = None
+    groups: str | None = None
+    folds: int | None = None
+    repeats: int | None = None
+    seed: int | None = None
+
+
+class LayersResult(Result):
+    """Scores of the layers, the band that is proposed, and its feature set."""
+
+    scores: dict[str, Any]
+    band: dict[str, Any]
+    set: str | None
+
+
+def run(request: LayersRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Look at the layers of the encoder that a job names."""
-    extract = build(ExtractSettings, job.request["extract"] | {"features": [job.request["encoder"]]})
-    return look_at_layers(requested_dataset(job), extract, job.request, workspace, notify=notify)
+    extract = build(ExtractSettings, request.extract | {"features": [request.encoder]})
+    return look_at_layers(request.read_dataset(), extract, request.model_dump(), workspace, notify=notify)
 
 
 JOB = JobKind(
     "layers",
+    LayersRequest,
+    LayersResult,
     run,
-    result=("scores", "band", "set"),
     verb="Scoring the layers",
     noun="Layers of an encoder",
     page="explain",

@@ -6,10 +6,9 @@ from typing import Any
 from core.data.dataset import Layout, read_batch
 from core.errors import DataError, RunError
 from core.events import Notify, ignore
-from core.jobs import Job
 from core.runs import Run, find_run
 from core.settings import build
-from core.tasks.kinds import JobKind
+from core.tasks.kinds import JobKind, Request, Result
 from core.tasks.score import ScoringOptions, judge, predict_clips, predict_rows
 from core.workspace import Workspace
 
@@ -54,9 +53,26 @@ def score(run: Run, request: dict[str, Any], workspace: Workspace, *, notify: No
     return result
 
 
-def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+class PredictRequest(Request):
+    """A run, and the clips or the table that it scores."""
+
+    run: str
+    clips: tuple[str, ...] = ()
+    table: str | None = None
+    layout: dict[str, Any] | None = None
+    tta: int | None = None
+
+
+class PredictResult(Result):
+    """The run, and what it predicts for each clip."""
+
+    run_id: str
+    predictions: list[Any]
+
+
+def run(request: PredictRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Score what a job names."""
-    return score(find_run(job.request["run"], workspace.jobs), job.request, workspace, notify=notify)
+    return score(find_run(request.run, workspace.jobs), request.model_dump(), workspace, notify=notify)
 
 
-JOB = JobKind("predict", run, result=("run_id", "predictions"), verb="Scoring", noun="Scoring", page="predict")
+JOB = JobKind("predict", PredictRequest, PredictResult, run, verb="Scoring", noun="Scoring", page="predict")

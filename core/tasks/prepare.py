@@ -12,10 +12,11 @@ from core.data.dataset import Dataset, Problem, Row, describe_labels, why_not_tr
 from core.errors import DataError
 from core.events import Notify, Warned, ignore
 from core.extraction.config import ExtractSettings
+from core.extraction.export import fingerprint
 from core.extraction.extract import Extraction, extract_clips
-from core.extraction.matrix import Matrix, build_matrices, check_table, fingerprint, group_labels
+from core.extraction.matrix import Matrix, build_matrices, check_table
 from core.grouping.leaks import LeakGap, LeakingColumn
-from core.grouping.ties import AUTO, Ties, find_label_leaks, measure_leak, tie_rows
+from core.grouping.ties import AUTO, Ties, find_label_leaks, group_labels, measure_leak, tie_rows
 from core.runs.record import TrainingData
 from core.scoring.folds import Fold, FoldSettings, check_units
 from core.workspace import Workspace, make_folder

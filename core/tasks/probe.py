@@ -1,21 +1,41 @@
 """A few clips of a data set in, how fast they are extracted here out."""
 
+from pathlib import Path
 from typing import Any
 
 from core.events import Notify
 from core.extraction.config import ExtractSettings
 from core.extraction.speed import probe_speed
-from core.jobs import Job
-from core.settings import build
-from core.tasks.kinds import JobKind, requested_dataset
+from core.tasks.kinds import DatasetRequest, JobKind, Result
 from core.workspace import Workspace
 
 
-def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+class ProbeRequest(DatasetRequest):
+    """A data set and what is to be extracted."""
+
+    extract: ExtractSettings
+
+
+class ProbeResult(Result):
+    """The fields of ``extraction.speed.Speed``."""
+
+    speed: dict[str, Any]
+
+
+def run(request: ProbeRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Measure the speed of an extraction."""
-    dataset, settings = requested_dataset(job), build(ExtractSettings, job.request["extract"])
+    dataset = request.read_dataset()
     paths = [row.path for row in (*dataset.train, *dataset.test)]
-    return {"speed": probe_speed(paths, settings, cache_path=workspace.cache, notify=notify)}
+    return {"speed": probe_speed(paths, request.extract, cache_path=workspace.cache, notify=notify)}
 
 
-JOB = JobKind("probe", run, result=("speed",), verb="Measuring a few clips", noun="Estimate", page="features", in_passing=True)
+JOB = JobKind(
+    "probe",
+    ProbeRequest,
+    ProbeResult,
+    run,
+    verb="Measuring a few clips",
+    noun="Estimate",
+    page="features",
+    in_passing=True,
+)

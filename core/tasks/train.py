@@ -17,14 +17,12 @@ from core.extraction.config import ExtractSettings
 from core.extraction.extract import Extraction, column_names, extract_clips
 from core.extraction.matrix import Matrix, build_matrix
 from core.features import parse_set
-from core.jobs import Job
 from core.runs import Run
 from core.runs.context import RunContext
 from core.runs.kinds import ENSEMBLE, RunKind
 from core.runs.record import Outcome, complete_scores, write_run
 from core.runs.submission import TestPredictions, no_predictions
-from core.settings import build
-from core.tasks.kinds import JobKind, requested_dataset
+from core.tasks.kinds import DatasetRequest, JobKind, Result
 from core.tasks.prepare import Prepared, check_early, extract_all, prepare
 from core.tasks.score import Prediction, ScoringOptions, by_path, describe_rows, extract_settings
 from core.workspace import Workspace
@@ -161,12 +159,25 @@ def _scoring_matrix(run: Run, rows: Sequence[Row], options: ScoringOptions) -> t
     return extraction, build_matrix(rows, extraction, settings.features, copies=copies, allow_missing_table=missing)
 
 
-def run(job: Job, workspace: Workspace, notify: Notify) -> dict[str, Any]:
+class TrainRequest(DatasetRequest):
+    """A data set, what is extracted, and how the ensemble is trained."""
+
+    extract: ExtractSettings
+    ensemble: EnsembleSettings
+
+
+class TrainResult(Result):
+    """The run, and the state of the data set that it was trained on."""
+
+    run_id: str
+    stamp: str
+
+
+def run(request: TrainRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Train on the data set that a job names."""
-    extract, ensemble = build(ExtractSettings, job.request["extract"]), build(EnsembleSettings, job.request["ensemble"])
-    dataset = requested_dataset(job)
+    dataset = request.read_dataset()
     stamp = dataset.stamp()
-    trained = train_dataset(dataset, extract, ensemble, workspace, folder=job.folder, notify=notify)
+    trained = train_dataset(dataset, request.extract, request.ensemble, workspace, folder=folder, notify=notify)
     return {"run_id": trained.id, "stamp": stamp}
 
 
@@ -184,8 +195,9 @@ RUN = RunKind(
 )
 JOB = JobKind(
     "train",
+    TrainRequest,
+    TrainResult,
     run,
-    result=("run_id", "stamp"),
     verb="Training",
     noun="Training",
     page="train",

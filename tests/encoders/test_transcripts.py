@@ -26,8 +26,9 @@ from core.encoders.words import (
 )
 from core.errors import ParameterError
 from core.extraction.config import ExtractSettings
+from core.extraction.export import export_name
 from core.extraction.extract import column_names, definition_hash, extract_clips, is_current
-from core.extraction.matrix import build_matrix, export_name
+from core.extraction.matrix import build_matrix
 from core.features import canonical, columns, parse_set, set_of
 from core.runtime.cache import VectorCache, vector_key
 from core.runtime.weights import find

@@ -11,9 +11,9 @@ import pytest
 from core.data.dataset import read_dataset
 from core.errors import DataError
 from core.extraction.config import ExtractSettings
-from core.extraction.export import as_npz, as_parquet, definitions, read_exported
+from core.extraction.export import as_npz, as_parquet, definitions, export_matrices, read_exported
 from core.extraction.extract import column_names, extract_clips
-from core.extraction.matrix import Matrix, build_matrix, export_matrices
+from core.extraction.matrix import Matrix, build_matrix
 from core.features import columns
 
 SETS = ("mfcc", "metadata")

@@ -6,8 +6,9 @@ import pytest
 from core.data.dataset import Dataset, Layout, Row
 from core.errors import DataError, ParameterError
 from core.extraction.config import ExtractSettings
+from core.extraction.export import export_matrices, fingerprint
 from core.extraction.extract import Extraction, column_names
-from core.extraction.matrix import Matrix, build_matrix, check_columns, export_matrices, fingerprint, load_matrix, save_matrix
+from core.extraction.matrix import Matrix, build_matrix, check_columns, load_matrix, save_matrix
 
 SIZES = {"ultra": 160, "mfcc": 120, "metadata": 9}
 
@@ -34,22 +35,13 @@ def dataset(rows, tmp_path):
 
 
 def test_a_row_without_a_vector_is_left_out_not_filled(rows, extraction):
-    matrix = build_matrix(rows, extraction, ("mfcc", "ultra"), group_column="speaker")
+    matrix = build_matrix(rows, extraction, ("mfcc", "ultra"))
     assert matrix.filenames == ("clip0", "clip2", "clip3")
     assert matrix.y.tolist() == [0, 2, 3]
-    assert matrix.groups == ("s0", "s0", "s1")
     assert matrix.X.shape == (3, 280)
     assert matrix.X.dtype == np.float32
     assert np.array_equal(matrix.X[1, :120], extraction.vectors[rows[2].path]["mfcc"])
     assert matrix.names == column_names(("mfcc", "ultra"))
-
-
-def test_groups_that_are_not_there_are_refused(rows, extraction):
-    with pytest.raises(ParameterError, match="groups='voice' is not a column of the training table; there are: speaker"):
-        build_matrix(rows, extraction, ("mfcc",), group_column="voice")
-    empty = (dataclasses.replace(rows[0], columns={"speaker": " "}), *rows[1:])
-    with pytest.raises(DataError, match=r"1 of 3 rows have no 'speaker' \(first: clip0\)"):
-        build_matrix(empty, extraction, ("mfcc",), group_column="speaker")
 
 
 def with_ages(rows, *ages):

@@ -27,6 +27,7 @@ from core.grouping.leaks import (
     name_stems,
     propose_groups,
 )
+from core.grouping.ties import group_labels
 
 # ---- groups that are proposed
 
@@ -296,9 +297,9 @@ def test_a_note_and_real_features_are_not_suspected(piano, tmp_path):
     dataset = read_dataset(piano)
     settings = ExtractSettings(features=("mfcc", "metadata", "table:midi"), workers=0)
     extraction = extract_clips([row.path for row in dataset.train], settings, cache_path=tmp_path / "cache.sqlite")
-    matrix = build_matrix(dataset.train, extraction, settings.features, group_column="note")
+    matrix = build_matrix(dataset.train, extraction, settings.features)
     columns = {name: matrix.X[:, place] for place, name in enumerate(matrix.names)}
-    assert label_leaks(columns, matrix.y, {"note": matrix.groups}) == []
+    assert label_leaks(columns, matrix.y, {"note": group_labels(dataset.train, "note")}) == []
 
 
 # ---- what random folds flatter
@@ -335,8 +336,8 @@ def test_random_folds_flatter_sentences_of_speakers_by_a_sixth(speech, tmp_path)
     dataset = read_dataset(speech)
     settings = ExtractSettings(features=("ultra",))
     extraction = extract_clips([row.path for row in dataset.train], settings, cache_path=tmp_path / "cache.sqlite")
-    matrix = build_matrix(dataset.train, extraction, settings.features, group_column="speaker")
-    found = leak_gap(matrix.X, matrix.y, matrix.groups)
+    matrix = build_matrix(dataset.train, extraction, settings.features)
+    found = leak_gap(matrix.X, matrix.y, group_labels(dataset.train, "speaker"))
     assert found.random_rmse == pytest.approx(0.61, abs=0.03)  # as folds fall
     assert found.grouped_rmse == pytest.approx(0.81, abs=0.03)
     assert propose_groups(matrix.filenames, None, matrix.X) == []

@@ -10,8 +10,7 @@ from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError
 from core.events import LeakGapFound, Warned
 from core.extraction.config import ExtractSettings
-from core.extraction.matrix import group_labels
-from core.grouping.ties import repeating_columns
+from core.grouping.ties import group_labels, repeating_columns
 from core.tasks.train import train_dataset
 from core.workspace import Workspace
 from tests.conftest import tone, write_clip, write_table
@@ -147,3 +146,12 @@ def test_switches_get_a_verdict_and_the_self_test_a_ratio(train, make_dataset):
     assert scores.self_test.passed == (np.mean(scores.self_test.ratios) >= 0.97)
     assert scores.badges["verdicts"] == "nested"
     assert scores.badges["leak_gap"] == "in-sample"
+
+
+def test_groups_that_are_not_there_are_refused(tmp_path):
+    rows = [Row(f"clip{index}", tmp_path / f"{index}.wav", 1.0, {"speaker": speaker}) for index, speaker in enumerate(" ab")]
+    assert group_labels(rows[1:], "speaker") == ("a", "b")
+    with pytest.raises(ParameterError, match="groups='voice' is not a column of the training table; there are: speaker"):
+        group_labels(rows, "voice")
+    with pytest.raises(DataError, match=r"1 of 3 rows have no 'speaker' \(first: clip0\)"):
+        group_labels(rows, "speaker")
