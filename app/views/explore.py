@@ -1,4 +1,4 @@
-"""What features say: each column against the label, what is missing, which columns are alike. Redraws itself alone."""
+"""Features on the page: each against the label, missing values, which are alike. Redraws itself alone."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,10 +18,10 @@ from core.features import Column
 from core.scoring.associations import alike
 
 _COLUMNS = {
-    "column": st.column_config.TextColumn("Column", pinned=True),
+    "column": st.column_config.TextColumn("Feature", pinned=True),
     "spearman": st.column_config.NumberColumn("Spearman", format="%.3f", width=80, help="Correlation of the ranks"),
     "pearson": st.column_config.NumberColumn("Pearson", format="%.3f", width=75, help="Correlation of the values"),
-    "clips": st.column_config.NumberColumn("Clips", width=60, help="That have a value and a label"),
+    "clips": st.column_config.NumberColumn("Clips", width=60, help="With a value and a label"),
     "unit": st.column_config.TextColumn("Unit", width=60),
     "definition": st.column_config.TextColumn("Definition", width="large"),
 }
@@ -36,7 +36,7 @@ _KINDS: tuple[tuple[Kind, str, str], ...] = (
 
 
 def downloads(features: Features, name: str) -> None:
-    """The matrices to take away; a file is made when it is asked for."""
+    """Buttons for the matrices; a file is made when it is asked for."""
     splits: tuple[Split, ...] = ("train", "test")
     with st.container(horizontal=True):
         for split in splits:
@@ -52,7 +52,7 @@ def downloads(features: Features, name: str) -> None:
                     icon=":material/download:",
                     on_click="ignore",
                     key=f"download_{split}_{kind}",
-                    help=f"{count(len(matrix.filenames), 'clip')}, {count(len(matrix.names), 'column')}"
+                    help=f"{count(len(matrix.filenames), 'clip')}, {count(len(matrix.names), 'feature')}"
                     + (", with the label" if split == "train" else ""),
                 )
 
@@ -65,7 +65,7 @@ def explore(features: Features, clips: dict[str, Path]) -> None:
     Parameters
     ----------
     features : Features
-    clips : training clips by name, to be heard
+    clips : training clips by name, to listen to
     """
     views = st.tabs(["Against the label", "Missing values", "Alike"], key="view", on_change="rerun", bind="query-params")
     looks: list[Callable[[Features], None]] = [partial(against_label, clips=clips), missing, alike_columns]
@@ -76,7 +76,7 @@ def explore(features: Features, clips: dict[str, Path]) -> None:
 
 
 def against_label(features: Features, *, clips: dict[str, Path]) -> None:
-    """The columns that go with the label most closely, and any one of them clip by clip."""
+    """The features that correlate most with the label, and any one of them clip by clip."""
     table = resources.label_table(features)
     known = definitions(features.sets)
     names = table["column"].tolist()
@@ -85,7 +85,7 @@ def against_label(features: Features, *, clips: dict[str, Path]) -> None:
         with st.container():
             top = table.dropna(subset="spearman").head(_TOP)
             if len(top):
-                st.markdown("**Closest to the label**")
+                st.markdown("**Most correlated with the label**")
                 st.altair_chart(
                     features_charts.strongest_columns(top, chosen),
                     key="features_top",
@@ -93,11 +93,11 @@ def against_label(features: Features, *, clips: dict[str, Path]) -> None:
                     alt=f"Correlation with the label, strongest for {top['column'].iloc[0]}",
                 )
             else:
-                st.caption("No column varies together with the labels: there are too few, or they are all equal.")
+                st.caption("No feature correlates with the labels: there are too few labels, or they are all equal.")
             spread(features, chosen, known[chosen])
         with st.container():
             st.selectbox(
-                "Column",
+                "Feature",
                 names,
                 key=session.COLUMN,
                 help=plain(_about(known[chosen])),
@@ -106,8 +106,8 @@ def against_label(features: Features, *, clips: dict[str, Path]) -> None:
             )
             st.caption(plain(_about(known[chosen])))
             one_column(features, chosen, known[chosen], clips)
-    st.markdown("**All columns**")
-    st.caption("Click a cell to look at its column, a heading to sort.")
+    st.markdown("**All features**")
+    st.caption("Click a cell to look at its feature, a heading to sort.")
     st.dataframe(
         table.assign(unit=table["unit"].replace("1", "")),
         hide_index=True,
@@ -116,7 +116,7 @@ def against_label(features: Features, *, clips: dict[str, Path]) -> None:
         on_select=partial(_look_at_row, names),
         selection_mode="single-cell",
         key="features_columns",
-        alt="Columns with their correlation with the label, unit and definition",
+        alt="Features with their correlation with the label, unit and definition",
     )
 
 
@@ -130,10 +130,12 @@ def one_column(features: Features, name: str, about: Column, clips: dict[str, Pa
             features_charts.column_by_label(there, title),
             key="features_scatter",
             on_select="rerun",
-            alt=f"{name} by label, one point a clip",
+            alt=f"{name} by label, one point per clip",
         )
         missing_here = int(frame["value"].isna().sum())
-        st.caption("Click a point to hear the clip." + (f" {count(missing_here, 'clip')} without a value." if missing_here else ""))
+        st.caption(
+            "Click a point to listen to the clip." + (f" {count(missing_here, 'clip')} without a value." if missing_here else "")
+        )
         picked = [point.get("clip") for point in session.picked("features_scatter").get("clip", [])]
         if picked and picked[0] in clips:
             st.markdown(f"**{plain(picked[0])}**")
@@ -158,7 +160,7 @@ def missing(features: Features) -> None:
     some = np.any([hole.any(axis=0) for hole in holes.values()], axis=0)
     names = np.array(features.whole.names)
     if not some.any():
-        st.success(f"Nothing is missing: all {len(names):,} columns have a value in every clip.", icon=":material/check_circle:")
+        st.success(f"Nothing is missing: all {len(names):,} features have a value in every clip.", icon=":material/check_circle:")
         return
     rows = [
         (name, split, hole[:, place].mean(), int(hole[:, place].sum()), known[name].nan_when, known[name].definition)
@@ -170,12 +172,12 @@ def missing(features: Features) -> None:
     frame["most"] = frame.groupby("column")["share"].transform("max")
     frame = frame.sort_values(["most"], ascending=False, kind="stable").drop(columns="most")
     st.caption(
-        f"Clips without a value: in {int(some.sum()):,} of {len(names):,} columns. The others are complete. "
+        f"Clips without a value: in {int(some.sum()):,} of {len(names):,} features. The others are complete. "
         "Hover over a bar for the reason."
     )
     with st.container(height=460 if some.sum() > _TALL_ROWS else "content", border=False):
         st.altair_chart(
-            features_charts.missing_values(frame), key="features_missing", alt="Share of clips without a value, by column"
+            features_charts.missing_values(frame), key="features_missing", alt="Share of clips without a value, by feature"
         )
     per_clip = pd.DataFrame(
         [
@@ -197,7 +199,7 @@ def missing(features: Features) -> None:
 
 
 def alike_columns(features: Features) -> None:
-    """Pairs of columns of which one nearly says the other."""
+    """Pairs of features that carry nearly the same information."""
     known = definitions(features.sets)
     r, clips = resources.column_correlations(features)
     at_least = st.slider(
@@ -213,7 +215,7 @@ def alike_columns(features: Features) -> None:
     )
     pairs = alike(r, at_least=min(at_least, _EQUAL))
     if not pairs:
-        st.success(f"No two columns have |r| of {at_least:.2f} or more.", icon=":material/check_circle:")
+        st.success(f"No two features have |r| of {at_least:.2f} or more.", icon=":material/check_circle:")
         return
     names = features.whole.names
     table = pd.DataFrame(
@@ -222,9 +224,9 @@ def alike_columns(features: Features) -> None:
     )
     involved = len({place for pair in pairs for place in pair})
     st.caption(
-        f"{count(len(pairs), 'pair')} among {involved:,} of {len(names):,} columns"
+        f"{count(len(pairs), 'pair')} among {involved:,} of {len(names):,} features"
         + (f"; the {_PAIRS} closest are listed" if len(pairs) > _PAIRS else "")
-        + ". Of two that are alike one could go. Click a cell to see the pair."
+        + ". Of two that are alike one can be left out. Click a cell to see the pair."
     )
     side_by_side = st.container(horizontal=True)
     with side_by_side.container(width=520):
@@ -233,15 +235,15 @@ def alike_columns(features: Features) -> None:
             hide_index=True,
             height=380,
             column_config={
-                "column": "Column",
-                "other": "Other column",
+                "column": "Feature",
+                "other": "Other feature",
                 "r": st.column_config.NumberColumn("Pearson", format="%.4f"),
-                "clips": st.column_config.NumberColumn("Clips", help="Of both tables, that have both values"),
+                "clips": st.column_config.NumberColumn("Clips", help="Of both tables, with both values"),
             },
             on_select="rerun",
             selection_mode="single-cell",
             key="features_pairs",
-            alt="Pairs of columns that are alike",
+            alt="Pairs of features that are alike",
         )
     rows = [row for row, _ in event.selection.cells if row < len(table)]
     x, y = table.loc[rows[0] if rows else 0, ["column", "other"]]
@@ -251,7 +253,7 @@ def alike_columns(features: Features) -> None:
         st.altair_chart(
             features_charts.column_by_column(frame, _title(x, known[x]), _title(y, known[y])),
             key="features_pair",
-            alt=f"{y} against {x}, one point a clip",
+            alt=f"{y} against {x}, one point per clip",
         )
         for name in (x, y):
             st.caption(plain(f"{name}: {_about(known[name])}"))

@@ -1,4 +1,4 @@
-"""Clips to be listened to: what is wrong with them, which say the same, a table and a map to choose from, and the chosen one."""
+"""Clips to listen to: their problems, duplicates, a table and a map to choose from, and the chosen clip."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -28,7 +28,7 @@ _TOP = 8
 _P95 = 1.645  # distance of the 95th percentile
 _FEW = 2000  # clips that are compared with each other at once, without being asked for it
 _COLUMNS = {
-    "play": st.column_config.AudioColumn("Play", help="Double click to hear it here", width=70),
+    "play": st.column_config.AudioColumn("Play", help="Double click to listen here", width=70),
     "file": st.column_config.TextColumn("Clip", pinned=True),
     "split": st.column_config.TextColumn("Table", width=65),
     "label": st.column_config.NumberColumn("Label", format="%.10g", width=75),
@@ -42,7 +42,7 @@ _COLUMNS = {
 
 
 def newest_features(looked: Looked) -> Features | None:
-    """What the last extraction on the chosen data set exported; None where there is none, or none that can be read today."""
+    """What the last extraction on the chosen data set exported; None where there is none, or none that is still readable."""
     job = session.newest_done("extract")
     if job is None:
         return None
@@ -60,7 +60,7 @@ def newest_features(looked: Looked) -> Features | None:
 @st.fragment
 @errors_in_words()
 def problems(looked: Looked) -> None:
-    """What is wrong, file by file, of the kinds that are chosen."""
+    """Problems by file, of the chosen kinds."""
     table = looked.problems
     aside = int((table["level"] == "error").sum())
     title = f"{count(len(table), 'problem')}: {aside:,} set aside, {len(table) - aside:,} kept"
@@ -126,14 +126,14 @@ def twins(looked: Looked, features: Features | None) -> None:
                 "Look for clips that are nearly the same, too",
                 key="dataset_near",
                 persist_state="session",
-                help="By their features, each clip against all others: seconds for 10,000 clips",
+                help="Compares the features of each clip with all others: seconds for 10,000 clips",
             )
         if len(table):
             _twins_seen(looked, table)
 
 
 def _twins_seen(looked: Looked, table: pd.DataFrame) -> None:
-    st.caption("Training keeps clips with the same audio in one fold. Click a row to hear both.")
+    st.caption("Training keeps clips with the same audio in one fold. Click a row to listen to both.")
     event = st.dataframe(
         table,
         hide_index=True,
@@ -179,7 +179,7 @@ def twins_table(looked: Looked, pairs: Sequence[Twins]) -> pd.DataFrame:
 @st.fragment
 @errors_in_words()
 def clips(looked: Looked, features: Features | None) -> None:
-    """All clips, as a table or on a map; the one that is clicked is heard and seen below."""
+    """All clips, as a table or on a map; the chosen one is played and drawn below."""
     if not looked.rows:
         return
     st.subheader("Clips")
@@ -236,7 +236,7 @@ def clip_table(looked: Looked) -> None:
     if len(some) == 0:
         st.caption("No clip passes these filters.")
         return
-    st.caption(f"{len(some):,} of {count(len(table), 'clip')}. Click a row to hear and see the clip.")
+    st.caption(f"{len(some):,} of {count(len(table), 'clip')}. Click a row to listen to the clip.")
     st.dataframe(
         some,
         hide_index=True,
@@ -285,12 +285,11 @@ def clip_map(features: Features | None, chosen: Key) -> None:
             of = None if one not in names or one == "all" else one
     found = resources.clip_map(features, of)
     if found.columns == 0:
-        st.caption("All clips have the same values in these columns: there is nothing to lay out.")
+        st.caption("All clips have the same values of these features: there is nothing to lay out.")
         return
     st.caption(
-        f"Principal components of {count(found.columns, 'column')}, each on a robust scale. Near points sound alike to these "
-        "features. Click to hear and see the nearest clip."
-        + (" Grey: without a label." if found.points["label"].isna().any() else "")
+        f"Principal components of {count(found.columns, 'feature')}, each on a robust scale. Near points sound alike to these "
+        "features. Click to listen to the nearest clip." + (" Grey: without a label." if found.points["label"].isna().any() else "")
     )
     points = found.points
     st.altair_chart(
@@ -314,7 +313,7 @@ def _pick_point() -> None:
 
 
 def show_clip(looked: Looked, features: Features | None, key: Key) -> None:
-    """Player, waveform and spectrogram of a clip, and the columns in which it is unlike the others."""
+    """Player, waveform and spectrogram of a clip, and the features in which it is unlike the others."""
     row = looked.rows[key]
     with st.container(border=True, key="dataset_clip"):
         st.markdown(
@@ -367,7 +366,7 @@ def over_time(clip: Clip, path: Path, name: str) -> None:
 
 
 def unusual(features: Features, key: Key) -> None:
-    """The columns in which a clip is furthest from the others."""
+    """The features in which a clip is furthest from the others."""
     matrix = features.train if key[0] == "train" else features.test
     if matrix is None or key[1] not in matrix.filenames:
         st.caption("The last extraction has no features of this clip.")
@@ -394,7 +393,7 @@ def unusual(features: Features, key: Key) -> None:
             hide_index=True,
             height=300,
             column_config={
-                "column": st.column_config.TextColumn("Column", pinned=True),
+                "column": st.column_config.TextColumn("Feature", pinned=True),
                 "value": st.column_config.NumberColumn("This clip", format="%.5g", width=85),
                 "unit": st.column_config.TextColumn("Unit", width=60),
                 "median": st.column_config.NumberColumn("Median", format="%.5g", width=80),

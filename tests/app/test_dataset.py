@@ -206,11 +206,11 @@ def test_without_features_the_map_leads_to_the_features_page(place):
 
 def test_the_map_lays_out_all_clips_of_the_chosen_features(finished):
     at = render("dataset", dataset_view="Map")
-    [of_all] = re.findall(r"Principal components of (\d+) columns", text(at))
+    [of_all] = re.findall(r"Principal components of (\d+) features", text(at))
     assert at.button(key="next_step").label == "Look at its features"
     at.session_state["dataset_map_of"] = "mfcc"
     at.run()
-    [of_mfcc] = re.findall(r"Principal components of (\d+) columns", text(at))
+    [of_mfcc] = re.findall(r"Principal components of (\d+) features", text(at))
     assert int(of_mfcc) < int(of_all)
 
 

@@ -154,16 +154,16 @@ def test_an_address_with_a_run_that_is_not_there_shows_the_best_one(explained, n
     assert "Half of all movement" in text(at)
 
 
-def test_all_columns_in_words_and_four_charts(explained):
+def test_all_features_in_words_and_four_charts(explained):
     at = render("explain", run=RUN)
     said = text(at)
-    assert "Half of all movement comes from 1 column of 4" in said  # 0.6 of 1
+    assert "Half of all movement comes from 1 feature of 4" in said  # 0.6 of 1
     assert "out-of-fold" in said
     assert "12 clips · 2 members" in said
-    assert "They do not say that the column causes the label" in said
+    assert "They do not show that the feature causes the label" in said
     assert len(at.get("plotly_chart")) == 1
     assert len(at.get("vega_lite_chart")) == 3
-    stands_for = next(frame.value for frame in at.dataframe if "The same values" in frame.value)
+    stands_for = next(frame.value for frame in at.dataframe if "Same values" in frame.value)
     assert stands_for.values.tolist() == [[COLUMNS[0], "mfcc.twin_a, mfcc.twin_b"]]
 
 
@@ -173,7 +173,7 @@ def test_a_member_alone_is_shown_by_its_own_contributions(explained):
     figure = json.loads(at.get("plotly_chart")[0].proto.spec)
     assert figure["layout"]["yaxis"]["ticktext"][-1] == COLUMNS[3]  # at the top; the member has them the other way round
     assert len(figure["layout"]["yaxis"]["ticktext"]) == 3  # the one that moves nothing is left out
-    assert "Half of all movement comes from 1 column of 4" in text(at)  # the sentence is of the blend
+    assert "Half of all movement comes from 1 feature of 4" in text(at)  # the sentence is of the blend
 
 
 def test_a_column_is_named_in_the_address_and_says_what_it_is(explained):

@@ -810,12 +810,12 @@ def test_missing_values_are_shown_by_column_or_said_to_be_none(finished):
     at = render("features")
     at.session_state["view"] = "Missing values"
     at.run()
-    assert "Nothing is missing: all 129 columns have a value in every clip" in text(at)
+    assert "Nothing is missing: all 129 features have a value in every clip" in text(at)
     spoil(finished, rows=slice(0, 3), column=2)
     at = render("features")
     at.session_state["view"] = "Missing values"
     at.run()
-    assert "Clips without a value: in 1 of 129 columns" in text(at)
+    assert "Clips without a value: in 1 of 129 features" in text(at)
     gaps = next(frame.value for frame in at.dataframe if "columns without a value" in frame.value)
     assert gaps["clip"].tolist() == ["traina0x", "trainb0x", "trainc0x"]
 

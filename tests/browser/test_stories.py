@@ -58,7 +58,7 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
     page.get_by_text("The data set piano-touch is open").wait_for()
 
     page.get_by_role("button", name="Look at the data").click()
-    page.get_by_text("Click a row to hear and see the clip").wait_for()
+    page.get_by_text("Click a row to listen to the clip").wait_for()
     page.locator("audio").first.wait_for()
     assert page.locator("audio").count() == 1
     page.get_by_text("audio_0144 · label 8").wait_for()
@@ -157,7 +157,7 @@ def test_a_command_that_is_told_to_stop_takes_its_server_along(server, how):
 @pytest.mark.slow
 def test_columns_are_looked_at_heard_and_taken_away(ready_server, open_page, tmp_path):
     page = open_page(ready_server.url + "/features")
-    page.get_by_text("Closest to the label").wait_for()
+    page.get_by_text("Most correlated with the label").wait_for()
     bars = page.locator(".st-key-features_top g.mark-rect path")
     bars.nth(3).click()
     names = page.locator(".st-key-features_top g.role-axis-label text").filter(has_text=re.compile(r"[a-z]\."))
@@ -169,7 +169,7 @@ def test_columns_are_looked_at_heard_and_taken_away(ready_server, open_page, tmp
     page.get_by_role("tab", name="Missing values").click()
     page.get_by_text("Share of clips without a value").wait_for()
     page.get_by_role("tab", name="Alike").click()
-    page.get_by_text("Of two that are alike one could go").wait_for()
+    page.get_by_text("Of two that are alike one can be left out").wait_for()
 
     with page.expect_download() as download:
         page.get_by_role("button", name="Train, Parquet").first.click()
@@ -294,6 +294,6 @@ def test_the_plain_streamlit_command_works_too(ready_server, open_page, monkeypa
     )
     page = open_page(ready_server.url)
     go(page, "Dataset")
-    page.get_by_text("Click a row to hear and see the clip").wait_for()
+    page.get_by_text("Click a row to listen to the clip").wait_for()
     page.locator("audio").first.wait_for()
     assert page.locator("audio").count() == 1
