@@ -9,7 +9,7 @@ FILES = {  # a field that is read, by file
     "run.json": ("scores", "oof_rmse"),
     "spec.json": ("created",),
     "events.jsonl": ("at",),
-    "result.json": ("run_id",),
+    "result.json": ("run_id",),  # of a training or a scoring
     "about.json": ("name",),
 }
 DEEP = "[" * 60_000

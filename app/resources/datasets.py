@@ -15,6 +15,7 @@ from core.data.audio import Clip, mean_seconds as mean_seconds_of, read_clip
 from core.data.dataset import Dataset, Layout, Problem, Row, named_as_copies, read_batch, read_dataset
 from core.data.duplicates import COPY_NAME, Twins
 from core.data.report import kind_of
+from core.errors import JobError
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import find_cached
 from core.features import Trace, trace as follow
@@ -122,6 +123,13 @@ def looked(job: Job, dataset: Dataset) -> Looked:
         As ``result``.
     """
     seen = result(job)
+    try:
+        return _looked(seen, dataset)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise JobError(f"{job.folder / RESULT}: the result is damaged ({error}); run the job again") from None
+
+
+def _looked(seen: dict[str, Any], dataset: Dataset) -> Looked:
     rows = {("train", row.name): row for row in dataset.train} | {("test", row.name): row for row in dataset.test}
     table = _clip_table(seen, rows)
     keys = list(zip(table["split"], table["file"], strict=True))

@@ -13,7 +13,7 @@ class CheckResult(Result):
     """A report, as ``data.report.Report.as_json``, with the table of clips."""
 
     seconds: float
-    problems: list[Any]
+    problems: list[dict[str, Any]]
     table: list[Any]
     why_not: str | None
     stamp: str

@@ -63,7 +63,7 @@ class ExtractResult(Result):
     ready: int
     computed: int
     unreadable: int
-    set_aside: list[Any]
+    set_aside: list[dict[str, Any]]
     files: list[str]
     stamp: str
 

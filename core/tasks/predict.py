@@ -67,7 +67,7 @@ class PredictResult(Result):
     """The run, and what it predicts for each clip."""
 
     run_id: str
-    predictions: list[Any]
+    predictions: list[dict[str, Any]]
 
 
 def run(request: PredictRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:

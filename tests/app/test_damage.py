@@ -1,5 +1,6 @@
 """Damaged files of jobs and runs: every page goes on, and says which file it cannot read."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ def scored_once(finished_once: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EARMARK_WORKSPACE", str(now / "workspace"))
         place = Place(now / "workspace", now / "loudness")
-        place.predict(sorted(place.dataset.glob("audios/test/*"))[0])
+        job = place.predict(sorted(place.dataset.glob("audios/test/*"))[0])
+        (job.folder / "predicted").touch()  # by which tests find it again
         describe_run(list_runs(place.root / "jobs")[0], name="first try")
     shutil.copytree(now, kept)
     return finished_once
@@ -50,8 +52,9 @@ def every_page_goes_on(place: Place, file: str, way: str) -> str:
     for path in paths:
         damage(path, way)
     said = []
+    [scoring] = [path.name for path in place.root.glob("jobs/*") if (path / "predicted").exists()]
     for page in PAGES:
-        at = render(page)
+        at = render(page, **({"job": scoring} if page == "predict" else {}))
         assert at.title, (page, file, way)
         assert "error of Earmark itself" not in text(at), (page, file, way, text(at))
         said.append(text(at))
@@ -72,3 +75,13 @@ def test_a_field_of_the_wrong_type_breaks_no_page(scored, file):
 @pytest.mark.parametrize("file", FILES)
 def test_no_damage_breaks_a_page(scored, file, way):
     every_page_goes_on(scored(), file, way)
+
+
+@pytest.mark.parametrize(("page", "field"), [("dataset", "table"), ("dataset", "problems"), ("predict", "predictions")])
+def test_rows_that_are_no_rows_are_named_on_the_page_that_shows_them(scored, page, field):
+    owner = "predictions" if page == "predict" else "table"
+    [(path, result)] = [
+        (path, result) for path in scored().root.glob("jobs/*/result.json") if owner in (result := json.loads(path.read_text()))
+    ]
+    path.write_text(json.dumps(result | {field: [5, None]}))
+    assert "result.json: the result is damaged" in text(render(page, **({"job": path.parent.name} if page == "predict" else {})))
