@@ -1,33 +1,31 @@
 """Widgets that return a settings object of the library. What is chosen stays chosen while one looks at other pages."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 
-from app import session
+from app import fields, session
 from app.words import SWITCHES, about, count, plain, run_label
 from core.data.dataset import Dataset
 from core.ensemble import EnsembleSettings
 from core.ensemble.checks import PERMUTATIONS
 from core.ensemble.members import parse_member, parse_members
-from core.ensemble.models import CATALOGUE, PRESETS
+from core.ensemble.models import CATALOGUE
 from core.errors import DataError, ParameterError
-from core.extraction.config import ExtractSettings
+from core.extraction.config import ExtractSettings, resolve_features
 from core.extraction.matrix import table_values
 from core.extraction.speed import Speed
 from core.features import named_sets, parse_set, width
 from core.grouping import ties
 from core.grouping.ties import group_labels
 from core.runs import Run
-from core.runtime.device import DEVICES, probe
 from core.runtime.pool import cores
+from core.scoring.folds import FoldSettings
 from core.tasks.forecast import Forecast, forecast
 
 _ENCODER_COLUMNS = 1536  # of a base model, mean and standard deviation of 768 units
 _SCALES = ("ultra@5s", "mfcc@5s", "ultra@2s")
-_PRESETS = {"fast": "Fast", "classic": "Classic"}
-_SCALINGS = {"robust": "Robust", "standard": "Standard"}
-_BLENDS = {"auto": "Auto", "mean": "Mean", "weights": "Weights"}
 _AUTO = "auto"
 _MEMBERS = "train_members"
 _QUICK_COST = 1.0  # of a fit, beside others: what is no dearer is quick
@@ -71,36 +69,16 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             "**transcript:describe**: of a description of the sound.  \n"
             "**table:NAME**: the numeric column NAME of the tables. A clip without its table then has no value there.",
         )
-        seconds = st.number_input(
-            "Seconds analysed",
-            min_value=1.0,
-            value=usual.max_seconds,
-            step=5.0,
-            key="extract_max_seconds",
-            persist_state="session",
-            help="Only the start of a longer clip is analysed.",
-            width=180,
-        )
-        device = "auto"
-        if probe().kind != "cpu":
-            device = str(
-                st.segmented_control(
-                    "Device",
-                    DEVICES,
-                    default=usual.device,
-                    required=True,
-                    key="extract_device",
-                    persist_state="session",
-                    help=f"Where PyTorch computes. Auto takes the GPU ({plain(probe().name)}).",
-                )
-            )
+        shown = {"max_seconds": fields.number("extract", usual, "max_seconds", step=5.0, width=180)}
+        shown["device"] = fields.device("extract", usual)
     names = tuple(dict.fromkeys([*(name for name in choices if name in (sets or ())), *more]))
     if not names:
         refuse("Choose at least one feature set.")
         return None
     try:
+        names = resolve_features(names, _columns(dataset))
         _check_sets(dataset, names)
-        return ExtractSettings(features=names, max_seconds=float(seconds), device=device)
+        return usual.replace(features=names, **shown)  # what is not shown stays as it was
     except (ParameterError, DataError) as error:
         refuse(str(error))
         return None
@@ -110,43 +88,17 @@ def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSett
     """Members, folds, groups and switches, ``usual`` at first, or None where they make no sense: then the page has said why."""
     members = _members(dataset, usual.members)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        preset = st.segmented_control(
-            "Preset",
-            PRESETS,
-            default=usual.preset,
-            required=True,
-            format_func=lambda name: _PRESETS.get(name, name),
-            key="train_preset",
-            persist_state="session",
-            help="Fast: coarse histogram bins, a share of the columns, up to 600 trees. "
-            "Classic: the libraries' usual bins, up to 2000 rounds; several times slower.",
-        )
-        folds = st.number_input("Folds", 2, 50, usual.folds, key="train_folds", persist_state="session", width=130)
-        repeats = st.number_input(
-            "Repeats",
-            1,
-            20,
-            usual.repeats,
-            key="train_repeats",
-            persist_state="session",
-            width=130,
-            help="How often the folds are drawn anew. The score is the mean; it depends less on the luck of one draw, "
-            "and the time grows as much.",
-        )
+        shown: dict[str, Any] = {"preset": fields.choice("train", usual, "preset")}
+        shown |= {name: fields.number("train", usual, name) for name in ("folds", "repeats")}
         groups = choose_groups(dataset, usual.group_by, key="train_groups")
-    options = _more_settings(usual)
-    switches = _switches(dataset, usual)
+    shown |= _more_settings(usual) | _switches(dataset, usual)
     if members is None:
         return None
-    settings = EnsembleSettings(
-        members=members,
-        preset=str(preset),
-        folds=int(folds),
-        repeats=int(repeats),
-        group_by=groups,
-        **options,  # type: ignore[arg-type]
-        **switches,  # type: ignore[arg-type]
-    )
+    try:
+        settings = usual.replace(members=members, group_by=groups, **shown)  # what is not shown stays as it was
+    except ParameterError as error:
+        refuse(str(error))
+        return None
     return settings if folds_fit(dataset, settings.folds, groups) else None
 
 
@@ -215,6 +167,7 @@ def _is_text(dataset: Dataset, name: str) -> bool:
 
 def choose_groups(dataset: Dataset, usual: str | None, *, key: str) -> str | None:
     """What is kept in one fold: a column of the table, auto, or None."""
+    setting = FoldSettings.describe()["group_by"]
     there = _columns(dataset)
     options = [None, *([] if _AUTO in there else [_AUTO]), *there]
 
@@ -224,15 +177,14 @@ def choose_groups(dataset: Dataset, usual: str | None, *, key: str) -> str | Non
         return "auto · what audio, names and features tie together" if name not in there else _group_label(dataset, name)
 
     groups: str | None = st.selectbox(
-        "Groups",
+        setting.label,
         options,
         index=options.index(usual) if usual in options else 0,
         format_func=label,
         key=key,
         persist_state="session",
         width=330,
-        help="All clips of one speaker, room or instrument stay in one fold, "
-        "and the score is the one that a new speaker will get. Without groups it flatters.",
+        help=setting.help,
     )
     if groups is None and (repeating := repeating_columns(dataset)):
         what = plain(" or ".join(repeating[:3]))
@@ -351,68 +303,19 @@ def _choose_members(names: list[str]) -> None:
     st.session_state[_MEMBERS] = list(names)
 
 
-def _more_settings(usual: EnsembleSettings) -> dict[str, object]:
-    with (
-        st.expander("Folds, scaling and blend", icon=":material/tune:"),
-        st.container(horizontal=True, vertical_alignment="bottom"),
-    ):
-        stratified = st.toggle(
-            "Stratified folds",
-            usual.stratified,
-            key="train_stratified",
-            persist_state="session",
-            help="Each fold gets about the same distribution of labels.",
-        )
-        rounded = st.toggle(
-            "Round predictions",
-            usual.round_labels,
-            key="train_round_labels",
-            persist_state="session",
-            help="Bring them to the grid on which the labels stand, such as half points. The RMSE is usually better without.",
-        )
-        scaling = st.segmented_control(
-            "Scaling",
-            _SCALINGS,
-            default=usual.scaling,
-            required=True,
-            format_func=lambda name: _SCALINGS.get(name, name),
-            key="train_scaling",
-            persist_state="session",
-            help="Robust: by median and quartiles, and what is far out is brought in. Standard: by mean and standard deviation.",
-        )
-        blend = st.segmented_control(
-            "Blend",
-            _BLENDS,
-            default=usual.blend,
-            required=True,
-            format_func=lambda name: _BLENDS.get(name, name),
-            key="train_blend",
-            persist_state="session",
-            help="Mean: all members count alike. Weights: learned inside each fold. Auto: what is better on an inner split, "
-            "weights or the mean of the members that do well there.",
-        )
-        percent = st.number_input(
-            "Interval, %",
-            50,
-            99,
-            min(99, max(50, round(100 * usual.level))),
-            key="train_level",
-            persist_state="session",
-            width=130,
-            help="Share of labels that the interval of a prediction is to hold.",
-        )
-        seed = st.number_input("Seed", 0, 2**31 - 1, usual.seed, key="train_seed", persist_state="session", width=120)
-    return {
-        "stratified": bool(stratified),
-        "round_labels": bool(rounded),
-        "scaling": str(scaling),
-        "blend": str(blend),
-        "level": int(percent) / 100,
-        "seed": int(seed),
-    }
+def _more_settings(usual: EnsembleSettings) -> dict[str, Any]:
+    with st.expander("Folds, scaling and blend", icon=":material/tune:"):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            shown: dict[str, Any] = {name: fields.toggle("train", usual, name) for name in ("stratified", "round_labels")}
+            shown |= {name: fields.choice("train", usual, name) for name in ("scaling", "blend")}
+            shown |= {"level": fields.percent("train", usual, "level"), "seed": fields.number("train", usual, "seed", width=120)}
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            shown["trials"] = fields.number("train", usual, "trials")
+            shown["minutes"] = fields.number("train", usual, "minutes", step=5.0, placeholder="no limit")
+    return shown
 
 
-def _switches(dataset: Dataset, usual: EnsembleSettings) -> dict[str, object]:
+def _switches(dataset: Dataset, usual: EnsembleSettings) -> dict[str, Any]:
     here = bool(dataset.test)
     with st.expander("Switches", icon=":material/toggle_on:", key="train_switches"):
         st.caption(
@@ -420,27 +323,20 @@ def _switches(dataset: Dataset, usual: EnsembleSettings) -> dict[str, object]:
         )
         with st.grid(2, min_column_width=300):
             with st.container():
-                augment = st.number_input(
-                    SWITCHES["augment"], 0, 20, usual.augment, key="train_augment", persist_state="session", width=180
-                )
+                augment = fields.number("train", usual, "augment", width=180, help=None)
                 st.caption(
                     "Copies of each training clip: stretched, shifted by up to 2 semitones, with faint noise. "
                     "Each is analysed like a clip, once; fits take longer, and all is fitted once more without."
                 )
             with st.container():
-                tta = st.number_input(SWITCHES["tta"], 0, 20, usual.tta, key="train_tta", persist_state="session", width=180)
+                tta = fields.number("train", usual, "tta", width=180, help=None)
                 st.caption(
                     "Copies of each scored clip, whose predictions are averaged with its own; try 3. "
                     "Each is analysed like a clip, once. No further fit."
                 )
             with st.container():
-                pseudo = st.toggle(
-                    SWITCHES["pseudo_labels"],
-                    usual.pseudo_labels and here,
-                    key="train_pseudo_labels",
-                    persist_state="session",
-                    disabled=not here,
-                )
+                begins = usual.pseudo_labels and here
+                pseudo = fields.toggle("train", usual, "pseudo_labels", value=begins, disabled=not here, help=None)
                 st.caption(
                     "Each model is fitted, labels the clips of the test table, and is fitted again with them: "
                     "twice the time, and all is fitted once more without."
@@ -448,12 +344,12 @@ def _switches(dataset: Dataset, usual: EnsembleSettings) -> dict[str, object]:
                     else "Needs a test table: its clips are what would be labelled. This data set has none."
                 )
             with st.container():
-                tested = st.toggle(SWITCHES["self_test"], usual.self_test, key="train_self_test", persist_state="session")
+                tested = fields.toggle("train", usual, "self_test", help=None)
                 st.caption(
                     f"Trains {PERMUTATIONS} times on permuted labels, one repeat each, where there must be nothing to learn: "
                     "it fails if a label leaks."
                 )
-    return {"augment": int(augment), "tta": int(tta), "pseudo_labels": bool(pseudo) and here, "self_test": bool(tested)}
+    return {"augment": augment, "tta": tta, "pseudo_labels": pseudo and here, "self_test": tested}
 
 
 def _check_sets(dataset: Dataset, names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from core.cli import as_command
 from core.cli.arguments import make_parser
@@ -80,6 +80,7 @@ def test_settings_come_back_from_json_as_they_were(extract, ensemble):
         assert build(type(settings), json.loads(json.dumps(to_json(settings)))) == settings
 
 
+@hypothesis_settings(deadline=None)  # each example makes a parser, which a busy machine takes long for
 @given(extracts, ensembles, words)
 def test_the_copied_command_means_the_same_job(extract, ensemble, column):
     layout = Layout(label_column=column) if column != "filename" else Layout()

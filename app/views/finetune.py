@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import forms, resources, session
+from app import fields, forms, resources, session
 from app.words import about, count, errors_in_words, plain
 from core.cli.doctor import size_text
 from core.data.dataset import Dataset
@@ -18,11 +18,8 @@ from core.encoders.transcripts import require_language
 from core.errors import ParameterError
 from core.extraction.config import ExtractSettings
 from core.multimodal.config import (
-    AUDIO,
     COLUMN,
     DESCRIBE,
-    FUSIONS,
-    LOSSES,
     NONE,
     RECOGNISED,
     TEXT_MODEL,
@@ -32,14 +29,12 @@ from core.multimodal.config import (
 from core.multimodal.frames import bytes_of
 from core.multimodal.texts import features_for
 from core.runtime import weights
-from core.runtime.device import DEVICES, Device, choose, probe
+from core.runtime.device import Device, choose
 from core.runtime.weights import Checkpoint
 from core.tasks.forecast import alike, finetuning_seconds
 from core.workspace import Workspace
 
 CLASSIC = ("batch_clips", "learning_rate", "epochs", "rank", "alpha", "dropout", "warmup", "weight_decay")  # of the preset
-_AUDIO = {"frozen": "Frozen", "lora": "Adapters", NONE: "Not heard"}
-_LOSSES = {"huber": "Huber", "mse": "Squared error"}
 _TEXT_MODELS = (TEXT_MODEL, "sentence-transformers/all-MiniLM-L6-v2", "microsoft/deberta-v3-base", "FacebookAI/roberta-base")
 _RECOGNISER = "openai/whisper-small"
 _CHARACTERS = 300  # of a text that is shown
@@ -83,23 +78,14 @@ def finetune_settings(
     """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = _sound(usual)
-        seconds = st.number_input(
-            "Seconds heard",
-            min_value=1.0,
-            value=heard.max_seconds,
-            step=5.0,
-            key="finetune_max_seconds",
-            persist_state="session",
-            help="Only the start of a longer clip is heard.",
-            width=150,
-        )
+        seconds = fields.number("finetune", heard, "max_seconds", step=5.0, width=150)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen |= _text(dataset, usual) | {"device": _device(usual.device)}
+        chosen |= _text(dataset, usual) | {"device": fields.device("finetune", usual)}
     chosen |= _plan(dataset, usual)
     chosen |= _rates(usual)
-    extraction = ExtractSettings(max_seconds=float(seconds))
+    extraction = heard.replace(max_seconds=seconds)  # what is not shown stays as it was
     try:
-        settings = FinetuneSettings(**chosen)
+        settings = usual.replace(**chosen)
     except ParameterError as error:
         forms.refuse(str(error))
         return extraction, None
@@ -263,47 +249,10 @@ def text_label(source: str) -> str:
 
 def _sound(usual: FinetuneSettings) -> dict[str, Any]:
     """What is done with which audio encoder; the caller may add to the row."""
-    audio = st.segmented_control(
-        "Sound",
-        AUDIO,
-        default=usual.audio_encoder,
-        required=True,
-        format_func=lambda name: _AUDIO.get(name, name),
-        key="finetune_audio_encoder",
-        persist_state="session",
-        width="content",
-        help="Frozen: what the encoder says is computed once, the rest learns from it. Adapters: small additions inside the "
-        "encoder are trained too; slower, and more memory. Not heard: only the text counts.",
-    )
+    audio = fields.choice("finetune", usual, "audio_encoder", width="content")
     audio_model = _model("Audio encoder", [*ENCODERS.values()], usual.audio_model, key="finetune_audio_model")
-    layer = st.number_input(
-        "Layer",
-        min_value=0,
-        value=usual.layer,
-        placeholder="the last",
-        key="finetune_layer",
-        persist_state="session",
-        width=110,
-        disabled=audio == NONE,
-        help="Of the audio encoder, whose frames are read. Explain can score the layers of an encoder one by one.",
-    )
-    return {"audio_encoder": str(audio), "audio_model": audio_model, "layer": layer}
-
-
-def _device(usual: str) -> str:
-    if probe().kind == "cpu":  # where the last one may have been on a GPU
-        return "auto" if usual == "cuda" else usual
-    return str(
-        st.segmented_control(
-            "Device",
-            DEVICES,
-            default=usual,
-            required=True,
-            key="finetune_device",
-            persist_state="session",
-            help=f"Where PyTorch computes. Auto takes the GPU ({plain(probe().name)}).",
-        )
-    )
+    layer = fields.number("finetune", usual, "layer", width=110, placeholder="the last", disabled=audio == NONE)
+    return {"audio_encoder": audio, "audio_model": audio_model, "layer": layer}
 
 
 def _model(label: str, usual_ones: Sequence[str], chosen: str, *, key: str) -> str:
@@ -361,68 +310,28 @@ def _columns(dataset: Dataset) -> list[str]:
 
 def _plan(dataset: Dataset, usual: FinetuneSettings) -> dict[str, Any]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        folds = _number("Folds", "folds", usual, 2, 50, help="As of an ensemble: the same groups and seed make the same folds.")
-        epochs = _number("Epochs", "epochs", usual, 1, 1000, help="At most; the best one on rows that are set apart is taken.")
-        batch = _number(
-            "Batch", "batch_clips", usual, 1, 1024, help="Clips at once; where memory does not hold them, fewer are taken."
-        )
-        groups = forms.choose_groups(dataset, usual.group_by, key="finetune_groups")
-    return {"folds": folds, "epochs": epochs, "batch_clips": batch, "group_by": groups}
+        shown = {name: _number(usual, name) for name in ("folds", "epochs", "batch_clips")}
+        return shown | {"group_by": forms.choose_groups(dataset, usual.group_by, key="finetune_groups")}
 
 
 def _rates(usual: FinetuneSettings) -> dict[str, Any]:
     with st.expander("Rates, adapters and loss", icon=":material/tune:", key="finetune_more"):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            learning_rate = _rate("Learning rate", "learning_rate", usual, 1e-5, help="Of the adapters.")
-            head = _rate("Rate of the head", "head_learning_rate", usual, 1e-4, help="Of pooling, fusion and head.")
-            warmup = _share("Warm-up", "warmup", usual, help="Share of the steps in which the rate rises.")
-            decay = _share("Weight decay", "weight_decay", usual)
-            rank = _number("Rank", "rank", usual, 1, 256, help="Of the adapters.")
-            alpha = _number("Alpha", "alpha", usual, 1, 1024, help="What adapters add is scaled by alpha / rank.")
-            dropout = _share("Dropout", "dropout", usual, help="In adapters and fusion.")
+            steps = {"learning_rate": 1e-5, "head_learning_rate": 1e-4, "warmup": 0.05, "weight_decay": 0.05}
+            shown = {name: _number(usual, name, step=step) for name, step in steps.items()}
+            shown |= {name: _number(usual, name) for name in ("rank", "alpha")} | {"dropout": _number(usual, "dropout", step=0.05)}
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            fusion = st.segmented_control(
-                "Fusion",
-                FUSIONS,
-                default=usual.fusion,
-                required=True,
-                format_func=str.capitalize,
-                key="finetune_fusion",
-                persist_state="session",
-                help="How sound and text come together. Attention: each looks at the other. Gated: weighed. Concat: side by side.",
-            )
-            loss = st.segmented_control(
-                "Loss",
-                LOSSES,
-                default=usual.loss,
-                required=True,
-                format_func=lambda name: _LOSSES.get(name, name),
-                key="finetune_loss",
-                persist_state="session",
-                help="Huber forgives labels that stand out.",
-            )
-            says = "0 leaves it out. More also rewards predictions that spread as widely as the labels do (Lin's concordance)."
-            concordance = _share("Concordance", "concordance", usual, help=says)
-            clip_norm = _share("Clip gradient at", "clip_norm", usual, help="A gradient longer than this is shortened to it.")
+            shown |= {name: fields.choice("finetune", usual, name) for name in ("fusion", "loss")}
+            shown |= {name: _number(usual, name, step=0.05) for name in ("concordance", "clip_norm")}
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            patience = _number("Patience", "patience", usual, 1, 1000, help="Epochs without a better one that end a fold.")
-            accumulation = _number("Accumulation", "accumulation", usual, 1, 1024, help="Batches that make one step.")
-            percent = st.number_input(
-                "Interval, %",
-                50,
-                99,
-                min(99, max(50, round(100 * usual.level))),
-                key="finetune_level",
-                persist_state="session",
-                width=_WIDTH,
-                help="Share of labels that the interval of a prediction is to hold.",
-            )
-            seed = _number("Seed", "seed", usual, 0, 2**31 - 1)
-            stratified = st.toggle("Stratified folds", usual.stratified, key="finetune_stratified", persist_state="session")
-    rates: dict[str, Any] = {"learning_rate": learning_rate, "head_learning_rate": head, "warmup": warmup, "weight_decay": decay}
-    rates |= {"rank": rank, "alpha": alpha, "dropout": dropout, "fusion": str(fusion), "loss": str(loss)}
-    rates |= {"concordance": concordance, "patience": patience, "accumulation": accumulation, "clip_norm": clip_norm}
-    return rates | {"stratified": bool(stratified), "level": int(percent) / 100, "seed": seed}
+            shown |= {name: _number(usual, name) for name in ("patience", "accumulation")}
+            shown |= {"level": fields.percent("finetune", usual, "level", width=_WIDTH), "seed": _number(usual, "seed")}
+            shown["stratified"] = fields.toggle("finetune", usual, "stratified")
+    return shown
+
+
+def _number(usual: FinetuneSettings, name: str, **options: Any) -> Any:
+    return fields.number("finetune", usual, name, width=_WIDTH, by_session=True, **options)
 
 
 def classic_button(settings: FinetuneSettings | None) -> None:
@@ -444,31 +353,6 @@ def _classic() -> None:
     usual = FinetuneSettings()
     for name in CLASSIC:
         st.session_state[f"finetune_{name}"] = getattr(usual, name)
-
-
-def _number(label: str, name: str, usual: FinetuneSettings, least: int, most: int, help: str | None = None) -> int:
-    key = _begin(name, usual)
-    st.session_state[key] = min(max(st.session_state[key], least), most)  # a command line may have asked for more
-    return int(st.number_input(label, least, most, step=1, key=key, persist_state="session", width=_WIDTH, help=help))
-
-
-def _rate(label: str, name: str, usual: FinetuneSettings, step: float, help: str | None = None) -> float:
-    key = _begin(name, usual)
-    rate = st.number_input(label, 0.0, step=step, format="%.3g", key=key, persist_state="session", width=_WIDTH, help=help)
-    return float(f"{rate:.6g}")  # what a sum of steps leaves behind the last figure is nobody's wish
-
-
-def _share(label: str, name: str, usual: FinetuneSettings, help: str | None = None) -> float:
-    key = _begin(name, usual)
-    return float(st.number_input(label, 0.0, step=0.05, format="%.3g", key=key, persist_state="session", width=_WIDTH, help=help))
-
-
-def _begin(name: str, usual: FinetuneSettings) -> str:
-    """The key of a widget that a button may set: so it begins through the session, not with a value of its own."""
-    key = f"finetune_{name}"
-    if key not in st.session_state:
-        st.session_state[key] = getattr(usual, name)
-    return key
 
 
 def _shape(found: Checkpoint) -> tuple[int, int] | None:

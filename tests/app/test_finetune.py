@@ -209,11 +209,11 @@ def test_a_folder_is_meant_from_where_earmark_was_started(models, monkeypatch):
     assert session.model_folder("facebook/hubert-base-ls960") == "facebook/hubert-base-ls960"
 
 
-def test_a_number_that_a_command_line_asked_for_beyond_the_form_stands_at_its_end(ready):
+def test_a_number_that_a_command_line_asked_for_is_shown_as_it_is(ready):
     ready.end(claim(ready, folds=60, epochs=2000, learning_rate=3e-5), JobCancelled())
     at = render("finetune")
-    assert at.number_input(key="finetune_folds").value == 50
-    assert at.number_input(key="finetune_epochs").value == 1000
+    assert at.number_input(key="finetune_folds").value == 60
+    assert at.number_input(key="finetune_epochs").value == 2000
     at.number_input(key="finetune_folds").set_value(2)
     at.number_input(key="finetune_learning_rate").set_value(0.1 + 0.2).run()
     [line] = [one.value for one in at.code if one.value.startswith("earmark finetune")]
@@ -240,8 +240,8 @@ def test_models_that_are_here_are_named_with_their_size_and_one_click_starts_one
 
 def test_on_a_gpu_the_device_can_be_chosen_and_its_memory_is_told(ready, monkeypatch):
     gpu = Device("cuda", "H100", 80_000_000_000, "bf16")
-    for name in ("probe", "choose"):
-        monkeypatch.setattr(f"app.views.finetune.{name}", lambda device="auto": gpu)
+    for name in ("fields.probe", "views.finetune.choose"):
+        monkeypatch.setattr(f"app.{name}", lambda device="auto": gpu)
     at = render("finetune")
     assert "PyTorch computes on cuda (H100, bf16)." in text(at)
     at.segmented_control(key="finetune_device").set_value("cuda").run()

@@ -193,7 +193,7 @@ def test_the_form_asks_for_what_it_shows_and_the_command_says_the_same(place, no
     at.get("button_group")
     at.number_input(key="train_folds").set_value(3)
     at.selectbox(key="train_groups").set_value("speaker").run()
-    assert "--folds 3 --groups speaker" in text(at)
+    assert "--folds 3 --group-by speaker" in text(at)
     at.button(key="train").click().run()
     assert no_workers[0].request["ensemble"]["folds"] == 3
     assert no_workers[0].request["ensemble"]["group_by"] == "speaker"
