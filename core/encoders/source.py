@@ -61,9 +61,11 @@ class FeatureSource(SetKind, Protocol):
 
     Attributes
     ----------
+    base : str, by which a ``FeatureSet`` names its kind
     cuts_windows : bool, its extractor cuts clips into windows of 10 s and makes batches of them itself; else a batch is of clips
     """
 
+    base: str
     cuts_windows: bool = False
 
     def check(self, feature_set: FeatureSet) -> None:

@@ -101,12 +101,10 @@ class SetKind(Protocol):
 
     Attributes
     ----------
-    base : str, by which a ``FeatureSet`` names its kind
     titles : mapping of the sets that have a name of their own to a line about each, for people
     usage : str, how the others are named, for the error about a name that no kind knows; may be empty
     """
 
-    base: str
     titles: ClassVar[Mapping[str, str]] = {}
     usage: ClassVar[str] = ""
 
@@ -157,35 +155,31 @@ class Handcrafted(SetKind):
     }
     usage = f"{' and '.join(WINDOWED)} are also computed over windows, as in {WINDOWED[0]}@5s"
 
-    def __init__(self, base: str):
-        self.base = base
-
     def parse(self, name: str) -> FeatureSet | None:
-        if name == self.base:
+        if name in SET_VERSIONS:
             return FeatureSet(name, name, is_compiled=True)
-        if not (match := _WINDOWED.fullmatch(name)) or match[1] != self.base:
+        if not (match := _WINDOWED.fullmatch(name)) or match[1] not in SET_VERSIONS:
             return None
-        window_s = float(match[2])
-        if self.base not in WINDOWED:
-            raise ParameterError(f"feature set {name!r}: {self.base} describes the file, which has no windows; write {self.base!r}")
+        base, window_s = match[1], float(match[2])
+        if base not in WINDOWED:
+            raise ParameterError(f"feature set {name!r}: {base} describes the file, which has no windows; write {base!r}")
         if not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S:
             raise ParameterError(f"feature set {name!r}: windows last {MIN_WINDOW_S:g} to {MAX_WINDOW_S:g} s")
-        spelt = f"{self.base}@{window_s:g}s"
+        spelt = f"{base}@{window_s:g}s"
         if spelt != name:
             raise ParameterError(f"feature set {name!r}: write {spelt!r}")
-        return FeatureSet(name, self.base, window_s, is_compiled=True, prefix=name.replace("@", "_").replace(".", "_"))
+        return FeatureSet(name, base, window_s, is_compiled=True, prefix=name.replace("@", "_").replace(".", "_"))
 
     def columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
         return _handcrafted_columns(feature_set)
 
     def version(self, feature_set: FeatureSet) -> int:
-        return SET_VERSIONS[self.base]
+        return SET_VERSIONS[feature_set.base]
 
 
 class OfTable(SetKind):
     """A numeric column of the table: ``table:age``."""
 
-    base = TABLE
     usage = f"{TABLE}:NAME is the numeric column NAME of the table"
 
     def parse(self, name: str) -> FeatureSet | None:
@@ -203,7 +197,7 @@ class OfTable(SetKind):
         return (Column(feature_set.name, 0, TABLE, column, "1", f"column {column!r} of the table", "empty cell", ""),)
 
 
-_HANDCRAFTED: dict[str, SetKind] = {base: Handcrafted(base) for base in SET_VERSIONS}
+_HANDCRAFTED: dict[str, SetKind] = dict.fromkeys(SET_VERSIONS, Handcrafted())
 _OF_TABLE: dict[str, SetKind] = {TABLE: OfTable()}
 
 

@@ -298,6 +298,16 @@ def test_a_recogniser_is_a_model_like_the_others(ready):
     assert table.set_index("For").loc["words of the sound", "Model"] == "some/whisper"
 
 
+def test_the_language_of_a_recogniser_stays_in_the_form(ready):
+    ready.end(claim(ready, text="whisper=some/whisper@de"), JobCancelled())
+    at = render("finetune")
+    assert at.text_input(key="finetune_recogniser").value == "some/whisper@de"
+    [table] = [frame.value for frame in at.dataframe if "For" in frame.value]
+    assert table.set_index("For").loc["words of the sound", "Model"] == "some/whisper"
+    at.text_input(key="finetune_recogniser").set_value("some/whisper@klingon").run()
+    assert "Whisper knows no language 'klingon'" in text(at)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import soundfile
 
+from core.data import augment
 from core.encoders import source
 from core.extraction import definitions
 from core.extraction.config import FEATURE_SETS
@@ -58,7 +59,7 @@ OF_FRAMES = {  # model, precision, layer, encoded
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     """Folders that look like models; and libraries that stay at one version."""
-    for module in (definitions, source):
+    for module in (augment, definitions, source):
         monkeypatch.setattr(module, "version", lambda name: "1.2.3")
     monkeypatch.setattr(soundfile, "__libsndfile_version__", "1.2.3")
     definitions._version.cache_clear()
