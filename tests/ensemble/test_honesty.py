@@ -37,7 +37,7 @@ def train(tmp_path):
         run = train_dataset(
             read_dataset(tmp_path / root),
             ExtractSettings(features=features, workers=0),
-            train_module,
+            ensemble,
             Workspace.resolve(tmp_path / "workspace"),
             notify=said.append,
         )
