@@ -21,6 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["MLFLOW_TRACKING_URI"] = "off"  # for jobs in processes of their own too; tests of the copies name an address
 PIANO = ROOT / "examples" / "piano-touch"
+WITH_PROCESSES = ("runtime", "jobs", "data", "extraction")  # rooms whose tests look at what processes do
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,6 +39,15 @@ def without_processes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.runtime.pool.cores", lambda: 0)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _without_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.path.parent.name in WITH_PROCESSES or request.node.get_closest_marker("slow"):
+        yield
+    else:
+        with without_processes():
+            yield
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ class Place:
         return jobs.claim(kind, {**self.request, **settings[kind]}, self.root / "jobs")[0]
 
     def do(self, *kinds: str) -> None:
-        with without_processes():  # fixtures of the session too, which stand before those of this package
+        with without_processes():  # for fixtures of the session too, which stand before those of a test
             for kind in kinds:
                 perform(self.claim(kind), work)
 
@@ -120,8 +120,10 @@ class Place:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _without_processes() -> Iterator[None]:
-    with without_processes():
+def _installed_packages_are_scanned_once() -> Iterator[None]:
+    """Each ``AppTest`` looks for Streamlit's components in all installed packages: ten times the work of drawing a page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", functools.cache(manifest_scanner.scan_component_manifests))
         yield
 
 
