@@ -90,6 +90,15 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on an empty workspace, for tests that neither write there nor end it."""
+    server = Server(tmp_path_factory.mktemp("shared") / "workspace")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:

@@ -121,9 +121,9 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
     page.get_by_text("Nearest training clips").wait_for()
 
 
-def test_the_server_answers_this_machine_only_and_serves_only_clips_that_were_shown(server):
+def test_the_server_answers_this_machine_only_and_serves_only_clips_that_were_shown(shared):
     def status(path, host="127.0.0.1"):
-        request = urllib.request.Request(server.url + path, headers={"Host": host})
+        request = urllib.request.Request(shared.url + path, headers={"Host": host})
         try:
             with urllib.request.urlopen(request) as answer:
                 return answer.status
@@ -135,14 +135,14 @@ def test_the_server_answers_this_machine_only_and_serves_only_clips_that_were_sh
     assert status("/api/clip/0123") == 404
     assert status("/api/clip/..%2f..%2fetc%2fpasswd") in (400, 404)
     listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines() if line.split()[3] == "0A"]
-    assert [line[1] for line in listening if line[1].endswith(f":{server.port:04X}")] == [f"0100007F:{server.port:04X}"]
+    assert [line[1] for line in listening if line[1].endswith(f":{shared.port:04X}")] == [f"0100007F:{shared.port:04X}"]
 
 
-def test_a_port_that_is_taken_is_said_in_words(server):
-    words = [sys.executable, "-m", "core.cli", "app", "--workspace", str(server.workspace), "--port", str(server.port)]
+def test_a_port_that_is_taken_is_said_in_words(shared):
+    words = [sys.executable, "-m", "core.cli", "app", "--workspace", str(shared.workspace), "--port", str(shared.port)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
-    assert f"Port {server.port} is" in done.stdout + done.stderr
+    assert f"Port {shared.port} is" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
