@@ -1,5 +1,6 @@
 """Workspaces in every state that a page can meet, and the pages rendered without a browser."""
 
+import functools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import streamlit as st
 from filelock import FileLock
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from core import jobs
