@@ -129,6 +129,14 @@ def _installed_packages_are_scanned_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _installed_packages_are_scanned_once() -> Iterator[None]:
+    """Each ``AppTest`` looks for Streamlit's components in all installed packages: ten times the work of drawing a page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", functools.cache(manifest_scanner.scan_component_manifests))
+        yield
+
+
 @pytest.fixture
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> list[jobs.Job]:
     """No page starts a process; what it would have started is listed."""
