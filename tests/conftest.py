@@ -1,8 +1,10 @@
 """Signals whose answer can be said aloud, small data sets made of them, and the real ones."""
 
 import csv
+import importlib
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +23,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["MLFLOW_TRACKING_URI"] = "off"  # for jobs in processes of their own too; tests of the copies name an address
 PIANO = ROOT / "examples" / "piano-touch"
+COUNT_CORES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "core").rglob("[!_]*.py"))
+    if re.search(r"from core\.runtime\.pool import .*\bcores\b", path.read_text())
+]
 WITH_PROCESSES = ("runtime", "jobs", "data", "extraction")  # rooms whose tests look at what processes do
 
 
@@ -36,6 +43,8 @@ def _one_core_for_each_test_process() -> Iterator[None]:
 @contextmanager
 def without_processes() -> Iterator[None]:
     """Run here what would take a process for each core: these start in seconds, and read clips of tests in milliseconds."""
+    for name in COUNT_CORES:  # what is first imported in here would keep the count of none
+        importlib.import_module(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.runtime.pool.cores", lambda: 0)
         yield

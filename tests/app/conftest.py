@@ -13,6 +13,7 @@ from filelock import FileLock
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
+from app import forms  # noqa: F401 - counts the cores, which must not be first imported where there are none
 from core import jobs
 from core.data.dataset import Layout
 from core.ensemble import EnsembleSettings
