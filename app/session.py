@@ -13,7 +13,8 @@ import streamlit as st
 
 from app import resources
 from app.words import plain
-from core.data.dataset import Dataset, Layout
+from core.data.dataset import Dataset
+from core.data.layouts.layout import Layout
 from core.errors import DataError, EarmarkError, JobError
 from core.extraction.config import ExtractSettings
 from core.extraction.speed import Speed, speed_of_job

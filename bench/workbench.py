@@ -63,7 +63,7 @@ def serving(workspace: Path) -> Iterator[tuple[str, int]]:
 def prepare(source: Path, folder: Path) -> tuple[Path, Path]:
     """A workspace with a small run on the bundled set and 10 000 clips that were looked at and extracted; and those clips."""
     from core import jobs
-    from core.data.dataset import Layout
+    from core.data.layouts.layout import Layout
     from core.ensemble import EnsembleSettings
     from core.extraction.config import ExtractSettings
     from core.jobs.runner import perform
@@ -97,7 +97,7 @@ def prepare(source: Path, folder: Path) -> tuple[Path, Path]:
 
 def choose(workspace: Path, dataset: Path) -> None:
     """Make a data set the one that new sessions open."""
-    from core.data.dataset import Layout
+    from core.data.layouts.layout import Layout
     from core.workspace import to_json, write_json
 
     write_json(workspace / "recent.json", [{"path": str(dataset), "layout": to_json(Layout())}])
@@ -208,7 +208,7 @@ def time_tick(workspace: str) -> None:
     from streamlit.testing.v1 import AppTest
 
     from core import jobs
-    from core.data.dataset import Layout
+    from core.data.layouts.layout import Layout
     from core.ensemble import EnsembleSettings
     from core.ensemble.models import CATALOGUE
     from core.events import EventLog, FitFinished, FoldScored, JobStarted, LeakGapFound, RoundsScored, TrainingStarted
@@ -311,7 +311,7 @@ def soak(minutes: float, out: Path) -> None:
     from playwright.sync_api import sync_playwright
 
     from core import jobs
-    from core.data.dataset import Layout
+    from core.data.layouts.layout import Layout
     from core.ensemble import EnsembleSettings
     from core.extraction.config import ExtractSettings
     from core.workspace import to_json

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.ensemble.config import EnsembleSettings
 from core.errors import ParameterError
 from core.extraction.config import ExtractSettings

@@ -11,7 +11,7 @@ from core.cli.arguments import make_parser
 from core.cli.commands import COMMANDS
 from core.cli.common import read_layout, read_options
 from core.cli.training import read_ensemble
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.ensemble import EnsembleSettings
 from core.ensemble.blend import BLENDS
 from core.ensemble.models import CATALOGUE, PRESETS, SCALINGS

@@ -12,8 +12,9 @@ from app.resources.caching import cached, version
 from app.resources.queue import result
 from app.uploads import Upload, keep
 from core.data.audio import Clip, mean_seconds as mean_seconds_of, read_clip
-from core.data.dataset import Dataset, Layout, Problem, Row, named_as_copies, read_batch, read_dataset
+from core.data.dataset import Dataset, Problem, Row, named_as_copies, read_batch, read_dataset
 from core.data.duplicates import COPY_NAME, Twins
+from core.data.layouts.layout import Layout
 from core.data.report import kind_of
 from core.errors import JobError
 from core.extraction.config import ExtractSettings

@@ -11,7 +11,7 @@ from app.words import count, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
 from core.data.audio import MAX_SECONDS
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.features import parse_set
 from core.features.sets import ENCODER
 from core.insight.layers import Band, LayerScores

@@ -13,7 +13,7 @@ import streamlit as st
 from app import clip_urls, resources, session
 from app.charts import predict
 from app.words import BADGES, count, decimals, errors_in_words, plain
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.errors import DataError, ParameterError
 from core.extraction.export import definitions
 from core.features import Column

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.cli.arguments import text_of
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.ensemble.config import EnsembleSettings
 from core.extraction.config import ExtractSettings
 from core.multimodal.config import FinetuneSettings

@@ -12,7 +12,8 @@ from core.jobs.runner import perform
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from core.data.dataset import Dataset, Layout
+    from core.data.dataset import Dataset
+    from core.data.layouts.layout import Layout
     from core.runs import Run
     from core.section import Section
 
@@ -70,7 +71,7 @@ def read_section(options: argparse.Namespace, name: str) -> dict[str, Any]:
 
 def read_layout(options: argparse.Namespace) -> "Layout":
     """How the data set is laid out; a folder of clips as seen from here is made absolute."""
-    from core.data.dataset import Layout
+    from core.data.layouts.layout import Layout
 
     audio = str(Path(options.audio).absolute()) if options.audio and Path(options.audio).is_dir() else options.audio
     return read_options(options, Layout, audio=audio)

@@ -11,23 +11,21 @@ A plain folder with one CSV and its clips is read as a training table. What is w
 clip aside, a warning keeps it.
 """
 
-import csv
 import hashlib
 import os
 import re
-import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Annotated, ClassVar, Self
+from pathlib import Path
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from core.data.audio import SUFFIXES
-from core.errors import DataError, ParameterError
-from core.section import Flag, Section
+from core.data.layouts.clips import ClipIndex, audio_folder, stem as stem_of, walk
+from core.data.layouts.layout import Layout
+from core.data.layouts.tables import find_tables, read_table
+from core.errors import DataError
 
 MIN_CLIPS = 5
 MAX_FILES = 200_000  # of a folder without a table; somebody may name the root of a disk
@@ -36,34 +34,6 @@ MAX_LABEL = 1e30  # some model libraries keep labels in single precision
 ERROR = "error"
 WARNING = "warning"
 _COPY = re.compile(r"^(?P<stem>.+?)(?:[ _-]?\(\d+\)|[ _-]copy(?:[ _-]?\d+)?|[_-]\d+)$", re.IGNORECASE)
-
-
-class Layout(Section):
-    """How a folder is read."""
-
-    section: ClassVar[str] = "layout"
-
-    filename_column: Annotated[
-        str, Flag(metavar="NAME"), Field(title="Column of the names", description="Column with the names of the clips.")
-    ] = "filename"
-    label_column: Annotated[
-        str, Flag(metavar="NAME"), Field(title="Column of the labels", description="Column with the labels.")
-    ] = "label"
-    audio: Annotated[
-        str | None,
-        Flag(metavar="DIR"),
-        Field(
-            title="Folder of the clips",
-            description="Folder with the clips, absolute or in the data set, where it is neither audios/train and audios/test nor "
-            "the folder itself.",
-        ),
-    ] = None
-
-    @model_validator(mode="after")
-    def _has_two_columns(self) -> Self:
-        if self.filename_column == self.label_column:
-            raise ParameterError(f"the column {self.label_column!r} cannot hold both names and labels; name two columns")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,21 +144,21 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
         what = "a file, but no CSV" if root.is_file() else "no such folder"
         raise DataError(f"{root}: {what}; name the folder that holds csvs/train.csv, or a CSV and its clips")
     else:
-        train_csv, test_csv = _find_tables(root)
+        train_csv, test_csv = find_tables(root)
     plain = train_csv.parent == root
     problems: list[Problem] = []
-    audio = _audio_folder(root, layout, plain, "train")
-    index = _ClipIndex(audio)
+    audio = audio_folder(root, layout, plain, "train")
+    index = ClipIndex(audio)
     train = _read_train(train_csv, layout, index, problems)
     test: list[Row] = []
     test_names: tuple[str, ...] | None = None
     if test_csv is not None:
-        test_audio = _audio_folder(root, layout, plain, "test")
-        test_index = index if test_audio == audio else _ClipIndex(test_audio)
+        test_audio = audio_folder(root, layout, plain, "test")
+        test_index = index if test_audio == audio else ClipIndex(test_audio)
         test, test_names = _read_test(test_csv, layout, test_index, problems)
         if test_index is not index:
-            problems += test_index.unnamed(root)
-    problems += index.unnamed(root)
+            problems += _unnamed(test_index, root)
+    problems += _unnamed(index, root)
     problems += _copies([*train, *test])
     return Dataset(source, root, layout, tuple(train), tuple(test), test_names, tuple(problems))
 
@@ -221,7 +191,7 @@ def read_batch(
             return [*dataset.train, *dataset.test], list(dataset.set_aside)
         if not any(path.suffix.lower() == ".csv" for path in source.iterdir()):
             found = []
-            for number, path in enumerate(_walk(source)):
+            for number, path in enumerate(walk(source)):
                 if number == MAX_FILES:
                     raise DataError(
                         f"{source}: more than {MAX_FILES:,} files in it; name the folder of the clips, or a CSV beside them"
@@ -230,17 +200,17 @@ def read_batch(
             if not found:
                 raise DataError(f"{source}: no clips in it ({', '.join(SUFFIXES)}), and no table that names any")
             return [Row(path.relative_to(source).as_posix(), path, float("nan")) for path in found], []
-        table, _ = _find_tables(source)
+        table, _ = find_tables(source)
     elif source.is_file() and source.suffix.lower() == ".csv":
         table = source
     else:
         what = "a file, but no CSV" if source.is_file() else "no such folder or file"
         raise DataError(f"{source}: {what}; name a folder of clips, of a data set, or a CSV beside its clips")
-    folder = table.parent if clips is not None else _audio_folder(table.parent, layout, True, "train")
+    folder = table.parent if clips is not None else audio_folder(table.parent, layout, True, "train")
     brought = None if clips is None else [Path(clip).absolute() for clip in clips]
-    index = _ClipIndex(folder, brought)
+    index = ClipIndex(folder, brought)
     problems: list[Problem] = []
-    lines = _read_table(table, (layout.filename_column,))
+    lines = read_table(table, (layout.filename_column,))
     if not lines or layout.label_column in lines[0].cells:
         rows = _read_train(table, layout, index, problems)
     else:
@@ -300,76 +270,8 @@ def why_not_trainable(labels: np.ndarray) -> str | None:
     return None
 
 
-def _find_tables(root: Path) -> tuple[Path, Path | None]:
-    train, test = root / "csvs" / "train.csv", root / "csvs" / "test.csv"
-    if train.is_file():
-        return train, test if test.is_file() else None
-    tables = sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv" and path.is_file())
-    if len(tables) == 1:
-        return tables[0], None
-    if not tables:
-        raise DataError(f"{root}: expected csvs/train.csv, or one CSV file beside the clips; found neither")
-    found = ", ".join(path.name for path in tables[:5])
-    raise DataError(f"{root}: expected csvs/train.csv, or one CSV file beside the clips; found {len(tables)}: {found}. Name one")
-
-
-def _audio_folder(root: Path, layout: Layout, plain: bool, split: str) -> Path:
-    """Where the clips of a table are. Without a folder there is nothing to train on; test clips are then missing one by one."""
-    usual = root if plain else root / "audios" / split
-    folder = usual if layout.audio is None else root / layout.audio
-    if split == "train" and not folder.is_dir():
-        raise DataError(
-            f"{folder}: expected a folder with the {split} clips, found none; "
-            "name another with --audio DIR, or beside the path in the app"
-        )
-    return folder
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    number: int
-    cells: dict[str, str]
-    problem: str | None  # what keeps the whole line from being used
-
-
-def _read_table(path: Path, needed: Sequence[str]) -> list[_Line]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next((cells for cells in reader if any(cells)), [])]
-            missing = [name for name in needed if name not in header]
-            if missing:
-                hint = (
-                    " (separated by semicolons or tabs? Save it with commas)"
-                    if len(header) == 1 and re.search("[;\t]", header[0])
-                    else ""
-                )
-                raise DataError(
-                    f"{path.name}: expected a column {missing[0]!r}, found {', '.join(header) or 'no header'}{hint}; "
-                    "name your columns with --filename-column and --label-column, or beside the path in the app"
-                )
-            twice = [name for name, count in Counter(filter(None, header)).items() if count > 1]
-            if twice:
-                raise DataError(f"{path.name}: two columns are named {twice[0]!r}; rename one")
-            return [_line(reader.line_num, cells, header) for cells in reader if any(cells)]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path.name}: byte {error.start} is not UTF-8; save the table as UTF-8 (in Excel: CSV UTF-8)") from None
-    except csv.Error as error:
-        raise DataError(f"{path.name}: not a CSV table ({error})") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _line(number: int, cells: list[str], header: list[str]) -> _Line:
-    problem = None
-    if any(cells[len(header) :]):
-        problem = f"the row has {len(cells)} cells, the header {len(header)}: write decimals with a point, quote cells with commas"
-    filled = cells + [""] * (len(header) - len(cells))
-    return _Line(number, {name: cell for name, cell in zip(header, filled, strict=False) if name}, problem)
-
-
-def _read_train(table_path: Path, layout: Layout, index: "_ClipIndex", problems: list[Problem]) -> list[Row]:
-    table = _read_table(table_path, (layout.filename_column, layout.label_column))
+def _read_train(table_path: Path, layout: Layout, index: ClipIndex, problems: list[Problem]) -> list[Row]:
+    table = read_table(table_path, (layout.filename_column, layout.label_column))
     by_path: dict[Path, list[Row]] = defaultdict(list)
     refused: set[Path] = set()
     for line in table:
@@ -401,9 +303,9 @@ def _read_train(table_path: Path, layout: Layout, index: "_ClipIndex", problems:
     return rows
 
 
-def _read_test(path: Path, layout: Layout, index: "_ClipIndex", problems: list[Problem]) -> tuple[list[Row], tuple[str, ...]]:
+def _read_test(path: Path, layout: Layout, index: ClipIndex, problems: list[Problem]) -> tuple[list[Row], tuple[str, ...]]:
     rows, names = [], []
-    for line in _read_table(path, (layout.filename_column,)):
+    for line in read_table(path, (layout.filename_column,)):
         cells = line.cells
         name = cells.pop(layout.filename_column)
         names.append(name)
@@ -425,9 +327,13 @@ def _number(text: str) -> float | None:
     return value if abs(value) <= MAX_LABEL and "_" not in text else None
 
 
+def _unnamed(index: ClipIndex, root: Path) -> list[Problem]:
+    return [Problem(os.path.relpath(path, root), WARNING, "no table names this file") for path in index.unnamed()]
+
+
 def named_as_copies(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
     """Clips whose name looks like a copy of another's, such as ``a (1).wav`` of ``a.wav``: the other, then the copy."""
-    by_stem = {_stem(row.name): row for row in rows}
+    by_stem = {stem_of(row.name): row for row in rows}
     found = []
     for stem, row in sorted(by_stem.items(), key=lambda one: one[0]):
         match = _COPY.match(stem)
@@ -438,86 +344,3 @@ def named_as_copies(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
 
 def _copies(rows: Iterable[Row]) -> list[Problem]:
     return [Problem(copy.name, WARNING, f"the name looks like a copy of {of.name}") for of, copy in named_as_copies(rows)]
-
-
-def _stem(name: str) -> str:
-    plain = _plain(name)
-    return PurePosixPath(plain).with_suffix("").as_posix() if _has_suffix(plain) else plain
-
-
-def _has_suffix(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
-
-
-def _plain(name: str) -> str:
-    """One spelling for the several that Unicode and paths allow."""
-    return unicodedata.normalize("NFC", PurePosixPath(name.strip()).as_posix())
-
-
-class _ClipIndex:
-    """The files of a folder by name, with and without extension. Links on the user's own disk are followed."""
-
-    def __init__(self, folder: Path, clips: Sequence[Path] | None = None):
-        self.folder = folder
-        self.where = f"in {folder.name}" if clips is None else "among the clips"
-        self.by_name: dict[str, Path] = {}
-        self.by_stem: dict[str, list[Path]] = defaultdict(list)
-        self.named: set[Path] = set()
-        self.several: set[str] = set()  # names that clips from different places share
-        for path in _walk(folder) if clips is None else clips:
-            name = _plain(path.relative_to(folder).as_posix() if clips is None else path.name)
-            if name in self.by_name:
-                self.several.add(name)
-            self.by_name[name] = path
-            self.by_stem[name[: -len(path.suffix)] if path.suffix else name].append(path)
-
-    def find(self, name: str) -> Path | str:
-        """The clip that a table names, or half a sentence on why there is none."""
-        found = self._find(name)
-        if isinstance(found, Path):
-            self.named.add(found)
-        return found
-
-    def _find(self, name: str) -> Path | str:
-        if not name.strip():
-            return "the row names no file"
-        if "\0" in name:
-            return "not a file name: it holds a zero byte"
-        pure = PurePosixPath(name.strip())
-        if pure.is_absolute() or PureWindowsPath(name.strip()).is_absolute() or ".." in re.split(r"[\\/]", name):
-            return f"the name leaves the folder {self.folder.name}; name files inside it"
-        plain = _plain(name)
-        if plain in self.several:
-            return f"the name fits several files called {PurePosixPath(plain).name}"
-        if plain in self.by_name:
-            return self.by_name[plain]
-        paths = self.by_stem.get(plain, [])
-        if len(paths) > 1:
-            paths = [path for path in paths if path.suffix.lower() in SUFFIXES] or paths
-        if len(paths) == 1:
-            return paths[0]
-        if paths:
-            return f"the name fits several files: {', '.join(sorted(path.name for path in paths))}"
-        other = self.by_stem.get(pure.with_suffix("").as_posix(), []) if _has_suffix(name) else []
-        hint = f"; there is {other[0].name}" if other else ""
-        return f"missing: no such file {self.where}{hint}"
-
-    def unnamed(self, root: Path) -> list[Problem]:
-        """A warning for each audio file that no row named so far."""
-        found = sorted(path for path in self.by_name.values() if path.suffix.lower() in SUFFIXES and path not in self.named)
-        return [Problem(os.path.relpath(path, root), WARNING, "no table names this file") for path in found]
-
-
-def _walk(folder: Path) -> Iterable[Path]:
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror})")
-
-    for here, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        above = {os.path.realpath(parent) for parent in (Path(here), *Path(here).parents)}
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and os.path.realpath(Path(here, name)) not in above
-        )
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(here, name)

@@ -11,11 +11,11 @@ import numpy as np
 from core.ensemble.checks import SelfTest
 from core.extraction.matrix import Matrix, save_matrix
 from core.runs.context import RunContext
-from core.runs.store import MATRIX, OOF, RECORD, Run, library_versions, model_hashes
+from core.runs.store import MATRIX, OOF, Run, library_versions, model_hashes, write_record
 from core.runs.submission import TestPredictions, describe_predictions, save_test_predictions, submission_rows, write_submission
 from core.scoring.compare import Verdict
 from core.scoring.oof import IN_SAMPLE, NESTED, OofResult
-from core.workspace import to_json, write_csv, write_json, write_whole
+from core.workspace import to_json, write_csv, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def write_run(context: RunContext, data: TrainingData, outcome: Outcome) -> Run:
     }
     if outcome.test is not None and data.test_names is not None:
         record |= _submit(context, data, outcome.test, outcome.submission_name)
-    write_json(folder / RECORD, record | {"seconds": context.seconds})
+    write_record(folder, record | {"seconds": context.seconds})
     return context.finish()
 
 

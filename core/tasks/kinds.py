@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core import jobs
-from core.data.dataset import Dataset, Layout, read_dataset
+from core.data.dataset import Dataset, read_dataset
+from core.data.layouts.layout import Layout
 from core.errors import JobError, ParameterError
 from core.events import Notify
 from core.jobs import Job

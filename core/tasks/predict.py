@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from core.data.dataset import Layout, read_batch
+from core.data.dataset import read_batch
+from core.data.layouts.layout import Layout
 from core.errors import DataError, RunError
 from core.events import Notify, ignore
 from core.runs import Run, find_run

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import forms  # noqa: F401 - counts the cores, which must not be first imported where there are none
 from core import jobs
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.ensemble import EnsembleSettings
 from core.events import (
     ClipExtracted,

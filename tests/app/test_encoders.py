@@ -10,7 +10,7 @@ import streamlit as st
 from app.charts import layers
 from app.views import layers as layers_view, sets
 from core import jobs
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.ensemble import EnsembleSettings
 from core.events import BatchComputed, BatchHalved, DeviceChosen, ExtractionStarted, JobStarted, Recorded
 from core.extraction.config import ExtractSettings

@@ -11,7 +11,7 @@ import streamlit as st
 from filelock import FileLock
 
 from core import jobs
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.ensemble import EnsembleSettings
 from core.errors import DataError
 from core.events import EventLog, JobCancelled, JobFailed, JobStarted

@@ -14,7 +14,7 @@ from filelock import FileLock
 from app.charts import explain as explain_charts
 from app.views import explain as explain_view
 from core import jobs
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.events import ExplainStarted, JobCancelled, JobDone, JobFailed, JobStarted, PartExplained
 from core.insight import explain
 from core.insight.explain import EXPLANATION, Explanation

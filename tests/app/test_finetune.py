@@ -18,7 +18,7 @@ from app.charts import finetune
 from app.views import live, result, runs
 from core import jobs
 from core.cli import as_command, commands as commands_module, common
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.ensemble import EnsembleSettings
 from core.events import (
     BatchHalved,

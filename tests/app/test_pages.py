@@ -13,7 +13,7 @@ import streamlit as st
 from filelock import FileLock
 
 from core import features, jobs
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.ensemble import EnsembleSettings
 from core.ensemble.models import CATALOGUE
 from core.events import (

@@ -9,7 +9,7 @@ import pytest
 
 from app.charts import runs
 from app.views import runs as runs_view
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.events import JobFailed
 from core.runs import describe_run, list_runs, read_run
 from core.workspace import to_json

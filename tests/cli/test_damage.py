@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core.cli import main
-from core.data.dataset import Layout
+from core.data.layouts.layout import Layout
 from core.events import EventLog, FoldScored, JobDone, JobStarted
 from core.runs import describe_run
 from core.workspace import to_json, write_json

@@ -3,7 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from core.data.dataset import Layout, describe_labels, read_batch, read_dataset, why_not_trainable
+from core.data.dataset import describe_labels, read_batch, read_dataset, why_not_trainable
+from core.data.layouts.layout import Layout
 from core.data.report import check_dataset
 from core.errors import DataError, ParameterError
 from tests.conftest import tone, write_clip, write_table

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from core.data.dataset import Dataset, Layout, Row
+from core.data.dataset import Dataset, Row
+from core.data.layouts.layout import Layout
 from core.errors import DataError, ParameterError
 from core.extraction.config import ExtractSettings
 from core.extraction.export import export_matrices, fingerprint
