@@ -12,12 +12,13 @@ import pytest
 from filelock import FileLock
 
 from core.cli import commands
+from core.cli.common import columns_of
 from core.data.dataset import read_dataset
 from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError, RunError
 from core.events import EpochScored, FinetuneStarted, Warned
 from core.extraction.config import ExtractSettings
-from core.multimodal.config import FinetuneSettings
+from core.multimodal.config import FinetuneSettings, resolve_text
 from core.runs import find_run, list_runs, read_run
 from core.runs.leaderboard import comparable, load_oof
 from core.runtime import device
@@ -154,10 +155,10 @@ def test_one_command_does_it_all(world, models, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("text", "meaning"),
-    [("speaker", "column=speaker"), ("describe", "describe"), ("transcript", "describe"), ("none", "none"), (None, None)],
+    [("speaker", "column=speaker"), ("describe", "describe"), ("transcript", "describe"), ("none", "none")],
 )
 def test_a_name_after_text_is_that_of_a_column(world, text, meaning):
-    assert commands._text_source(text, read_dataset(world[0])) == meaning
+    assert resolve_text(text, columns_of(read_dataset(world[0]))) == meaning
 
 
 def test_the_words_that_a_recogniser_hears_are_read(models, tmp_path):
