@@ -70,22 +70,13 @@ def build_matrix(
         A cell of a set's column is no number.
     """
     kept = [row for row in rows if row.path in extraction.vectors]
-    of_table = {
-        name: table_values(kept, name, allow_missing_table=allow_missing_table)[:, None]
-        for name in sets
-        if not parse_set(name).of_audio
-    }
-    of_table |= {
-        name: text_values(kept, extraction, name, allow_missing_table=allow_missing_table)
-        for name in sets
-        if parse_set(name).of_text
-    }
+    of_table = _values_of_table(kept, extraction, sets, allow_missing_table=allow_missing_table)
     if few := [row for row in kept if len(extraction.copies.get(row.path, ())) < copies]:
-        there = len(extraction.copies.get(few[0].path, ()))
-        raise ParameterError(f"copies={copies}: of {few[0].name} {there} were extracted; ask extract_clips for {copies} of it")
+        extracted = len(extraction.copies.get(few[0].path, ()))
+        raise ParameterError(f"copies={copies}: of {few[0].name} {extracted} were extracted; ask extract_clips for {copies} of it")
 
     def joined(vectors: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-        parts = [of_table[name] if name in of_table else _stack([of[name] for of in vectors], name) for name in sets]
+        parts = [of_table[name] if name in of_table else _stack([by_set[name] for by_set in vectors], name) for name in sets]
         return np.concatenate(parts, axis=1)
 
     X = joined([extraction.vectors[row.path] for row in kept])
@@ -126,6 +117,20 @@ def check_table(dataset: Dataset, sets: Sequence[str]) -> None:
                 raise ParameterError(
                     f"features={name!r}: there is no column {feature_set.column!r}; there are: {', '.join(rows[0].columns)}"
                 )
+
+
+def _values_of_table(
+    rows: Sequence[Row], extraction: Extraction, sets: Sequence[str], *, allow_missing_table: bool
+) -> dict[str, np.ndarray]:
+    """Of each set that is read from the table its values [shape=(n, d)]; the others are computed from the clips."""
+    values = {}
+    for name in sets:
+        feature_set = parse_set(name)
+        if feature_set.of_text:
+            values[name] = text_values(rows, extraction, name, allow_missing_table=allow_missing_table)
+        elif not feature_set.of_audio:
+            values[name] = table_values(rows, name, allow_missing_table=allow_missing_table)[:, None]
+    return values
 
 
 def save_matrix(matrix: Matrix, path: Path) -> None:
@@ -180,17 +185,10 @@ def table_values(rows: Sequence[Row], set_name: str, *, allow_missing_table: boo
     """
     column = parse_set(set_name).column
     values = np.full(len(rows), np.nan, np.float32)
-    for place, row in enumerate(rows):
-        if column not in row.columns:
-            if allow_missing_table and not row.columns:
-                continue
-            further = further_columns(row.columns)
-            raise ParameterError(
-                f"features={set_name!r}: the table with {row.name} has no further column {column!r}; there are: {further} "
-                "(the file name and the label are no features)"
-            )
-        if text := row.columns[column].strip():
-            values[place] = _number(text, column, row)
+    for index, row in enumerate(rows):
+        text = _cell(row, column, set_name, allow_missing_table)
+        if text is not None and text.strip():
+            values[index] = _number(text.strip(), column, row)
     return values
 
 
@@ -214,19 +212,25 @@ def text_values(rows: Sequence[Row], extraction: Extraction, set_name: str, *, a
         A row comes from a table without this column.
     """
     column = parse_set(set_name).column
-    place = names("metadata").index("duration_s")
+    duration = names("metadata").index("duration_s")
     values = np.full((len(rows), len(names(set_name))), np.nan, np.float32)
-    for at, row in enumerate(rows):
-        if column not in row.columns:
-            if allow_missing_table and not row.columns:
-                continue
-            further = further_columns(row.columns)
-            raise ParameterError(
-                f"features={set_name!r}: the table with {row.name} has no further column {column!r}; there are: {further}"
-            )
-        seconds = float(extraction.vectors[row.path][set_name][place])
-        values[at] = text_columns(row.columns[column], seconds=seconds)
+    for index, row in enumerate(rows):
+        text = _cell(row, column, set_name, allow_missing_table)
+        if text is not None:
+            values[index] = text_columns(text, seconds=float(extraction.vectors[row.path][set_name][duration]))
     return values
+
+
+def _cell(row: Row, column: str, set_name: str, allow_missing_table: bool) -> str | None:
+    """The cell of a row that a set reads; None where the row has no table, if that is allowed."""
+    if column in row.columns:
+        return row.columns[column]
+    if allow_missing_table and not row.columns:
+        return None
+    raise ParameterError(
+        f"features={set_name!r}: the table with {row.name} has no further column {column!r}; there are: "
+        f"{further_columns(row.columns)} (the file name and the label are no features)"
+    )
 
 
 def check_columns(received: Sequence[str], expected: Sequence[str]) -> None:

@@ -65,7 +65,7 @@ def probe_speed(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
     paths : of audio files
     settings : ExtractSettings
     cache_path : SQLite file; the vectors are put there
-    notify : told as by ``extract_clips``
+    notify : called as by ``extract_clips``
 
     Returns
     -------
@@ -81,17 +81,17 @@ def probe_speed(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
         return Speed(0.0, 0.0, workers(settings), 0)
     chosen = _spread(sorted(lengths_s, key=lambda path: lengths_s[path]), probe_size(settings))
     began = time.perf_counter()
-    told: list[tuple[float, Event]] = []
+    events: list[tuple[float, Event]] = []
 
-    def tell(event: Event) -> None:
-        told.append((time.perf_counter() - began, event))
+    def record(event: Event) -> None:
+        events.append((time.perf_counter() - began, event))
         notify(event)
 
-    done = extract_clips(chosen, settings, cache_path=cache_path, notify=tell)
+    done = extract_clips(chosen, settings, cache_path=cache_path, notify=record)
     if not done.vectors:
         path, reason = next(iter(done.failures.items()))
         raise DataError(f"none of the {len(chosen)} clips that were tried can be read (first: {path.name}: {reason})")
-    speed = _speed(told, workers(settings))
+    speed = _speed(events, workers(settings))
     known = [lengths_s[path] for path in chosen if path in done.vectors]
     share = (sum(lengths_s.values()) / len(lengths_s)) / (sum(known) / len(known)) if sum(known) > 0 else 1.0
     return Speed(speed.clip_seconds * share, speed.start_seconds, speed.workers, speed.clips)
@@ -99,11 +99,11 @@ def probe_speed(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
 
 def speed_of_job(recorded: Sequence[Recorded], settings: ExtractSettings) -> Speed | None:
     """How fast an extraction went, or None where it computed too few clips to tell."""
-    began = next((one.at for one in recorded if isinstance(one.event, JobStarted)), None)
-    told = [(one.at - began, one.event) for one in recorded] if began is not None else []
-    if sum(isinstance(event, ClipExtracted) for _, event in told) < FEWEST:
+    began = next((record.at for record in recorded if isinstance(record.event, JobStarted)), None)
+    events = [(record.at - began, record.event) for record in recorded] if began is not None else []
+    if sum(isinstance(event, ClipExtracted) for _, event in events) < FEWEST:
         return None
-    return _speed(told, workers(settings))
+    return _speed(events, workers(settings))
 
 
 def workers(settings: ExtractSettings) -> int:
@@ -111,14 +111,14 @@ def workers(settings: ExtractSettings) -> int:
     return cores() if settings.workers is None else settings.workers
 
 
-def _speed(told: Sequence[tuple[float, Event]], workers: int) -> Speed:
-    """From events and when they were told, in seconds from the start of the work."""
-    extracted = [(at, event.seconds) for at, event in told if isinstance(event, ClipExtracted)]
-    looked = next((at for at, event in told if isinstance(event, ExtractionStarted)), 0.0)
+def _speed(events: Sequence[tuple[float, Event]], workers: int) -> Speed:
+    """From events and when they came, in seconds from the start of the work."""
+    extracted = [(at, event.seconds) for at, event in events if isinstance(event, ClipExtracted)]
+    looked = next((at for at, event in events if isinstance(event, ExtractionStarted)), 0.0)
     if not extracted:
         return Speed(0.0, looked, workers, 0)
     total_s = sum(seconds for _, seconds in extracted)
-    once = any(isinstance(event, CompilingStarted) for _, event in told)  # it does not come again
+    once = any(isinstance(event, CompilingStarted) for _, event in events)  # it does not come again
     started = looked if once else max(looked, extracted[-1][0] - total_s / max(1, workers))
     return Speed(total_s / len(extracted), started, workers, len(extracted))
 
@@ -126,15 +126,16 @@ def _speed(told: Sequence[tuple[float, Event]], workers: int) -> Speed:
 def _lengths_to_do(paths: Sequence[Path], settings: ExtractSettings, cache_path: Path) -> dict[Path, float]:
     """Clips that are not cached and the seconds of them that are analysed: of a sample, or of all where there are few."""
     order = random.Random(0).sample(paths, len(paths))
-    found: dict[Path, float] = {}
+    lengths_s: dict[Path, float] = {}
     for start in range(0, len(order), _SAMPLE):
-        some = order[start : start + _SAMPLE]
-        cached = find_cached(some, settings, cache_path=cache_path)
-        to_do = [path for path in some if path not in cached and path.is_file()]
-        found |= {path: min(settings.max_seconds, header_seconds(path) or 0.0) for path in to_do}
-        if len(found) >= probe_size(settings):
+        sample = order[start : start + _SAMPLE]
+        cached = find_cached(sample, settings, cache_path=cache_path)
+        for path in sample:
+            if path not in cached and path.is_file():
+                lengths_s[path] = min(settings.max_seconds, header_seconds(path) or 0.0)  # 0 for a file that cannot be read
+        if len(lengths_s) >= probe_size(settings):
             break
-    return found
+    return lengths_s
 
 
 def _spread(items: Sequence[Any], wanted: int) -> list[Any]:

@@ -25,6 +25,7 @@ from core.errors import FileError, ParameterError, RunError
 from core.events import Notify, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import Extraction
+from core.extraction.machine import Production
 from core.multimodal.config import FinetuneSettings, lora_targets
 from core.multimodal.data import Collator, Example, load_tokenizer, make_examples
 from core.multimodal.frames import Heard, hear_clips
@@ -315,10 +316,9 @@ def score_rows(
             [row.path for row in rows],
             encoders.audio,
             workspace,
-            device=device,
+            Production(device, extract.max_seconds),
             layer=settings.layer,
             encode=settings.audio_encoder == "frozen",
-            max_seconds=extract.max_seconds,
             notify=notify,
         )
     whole = [row for row in rows if row.path not in heard.failures]

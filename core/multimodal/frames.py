@@ -60,13 +60,10 @@ def hear_clips(
     paths: Sequence[Path],
     checkpoint: Checkpoint,
     workspace: Workspace,
+    how: Production,
     *,
-    device: Device,
     layer: int | None = None,
     encode: bool = True,
-    max_seconds: float,
-    workers: int | None = None,
-    batch: int | None = None,
     notify: Notify = ignore,
 ) -> Heard:
     """Have what is heard of clips on the disk; a kill loses only what was not reported.
@@ -76,12 +73,9 @@ def hear_clips(
     paths : of audio files; one that stands twice is looked at once
     checkpoint : Checkpoint of the encoder
     workspace : Workspace
-    device : Device on which the encoder computes
+    how : Production: where the encoder computes, how much of a clip is read, how many processes decode
     layer : int >= 0, whose frames are kept; None takes the last
     encode : bool, keep frames of the encoder; else waveforms as it reads them
-    max_seconds : float, only the start of a longer clip is read
-    workers : int >= 0, processes that decode; 0 works in this process, None takes one for each core
-    batch : int >= 1, windows that the encoder reads at once; None takes what should fit
     notify : called with ExtractionStarted, then ClipExtracted or ClipSetAside for each clip that is not there yet
 
     Returns
@@ -93,9 +87,8 @@ def hear_clips(
     DataError
         The disk has no room for it.
     """
-    how = Production(device, max_seconds, workers, batch)
-    definition = definition_hash(checkpoint, device=device, layer=layer, encode=encode, max_seconds=max_seconds)
-    files = _FrameFiles(_FrameWork(checkpoint, layer), workspace.frames, definition, encode, partial(_announce, device, notify))
+    definition = definition_hash(checkpoint, device=how.device, layer=layer, encode=encode, max_seconds=how.max_seconds)
+    files = _FrameFiles(_FrameWork(checkpoint, layer), workspace.frames, definition, encode, partial(_announce, how.device, notify))
     with VectorCache(workspace.cache) as store:
         contents = read_contents(list(dict.fromkeys(paths)), store, how)
         made = make(contents, files, store, how, notify)

@@ -17,6 +17,7 @@ from core.errors import DataError, ParameterError
 from core.events import BegunAnew, DeviceChosen, FinetuneStarted, Notify, Warned, ignore
 from core.extraction.config import FEATURE_SETS, ExtractSettings
 from core.extraction.extract import Extraction, extract_clips
+from core.extraction.machine import Production
 from core.extraction.matrix import build_matrix
 from core.grouping.leaks import LeakingColumn, label_leaks
 from core.multimodal.config import FinetuneSettings
@@ -152,12 +153,9 @@ def _hear(
         paths,
         checkpoint,
         workspace,
-        device=choose(settings.device),
+        Production(choose(settings.device), extract.max_seconds, extract.workers, extract.batch),
         layer=settings.layer,
         encode=settings.audio_encoder == "frozen",
-        max_seconds=extract.max_seconds,
-        workers=extract.workers,
-        batch=extract.batch,
         notify=notify,
     )
 

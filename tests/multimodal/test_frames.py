@@ -6,6 +6,7 @@ import pytest
 
 from core.errors import DataError
 from core.events import BatchHalved, ClipExtracted, ClipSetAside, ExtractionStarted
+from core.extraction.machine import Production
 from core.multimodal import frames
 from core.multimodal.frames import bytes_of, hear_clips, read_frames
 from core.runtime.device import CPU
@@ -28,8 +29,8 @@ def clips(tmp_path_factory):
 
 def hear(clips, folder, workspace, **options):
     told = []
-    options = {"device": CPU, "max_seconds": 45.0, "workers": 0, "notify": told.append} | options
-    return hear_clips(clips, find(str(folder)), Workspace(workspace), **options), told
+    how = Production(CPU, options.pop("max_seconds", 45.0), workers=0, batch=options.pop("batch", None))
+    return hear_clips(clips, find(str(folder)), Workspace(workspace), how, notify=told.append, **options), told
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "whisper"])
@@ -168,3 +169,38 @@ def test_where_memory_runs_out_fewer_windows_are_heard_at_once(clips, folders, t
     assert BatchHalved(str(folders["wav2vec2"]), 1) in told
     for clip in clips:
         np.testing.assert_allclose(read_frames(heard.files[clip]), read_frames(expected.files[clip]), atol=2e-3)
+
+
+def test_an_interrupted_hearing_keeps_every_clip_that_it_reported(clips, folders, tmp_path):
+    kept = []
+
+    def stop_after_one(event):
+        if isinstance(event, ClipExtracted):
+            kept.append(event.file)
+            raise KeyboardInterrupt
+
+    how = Production(CPU, 45.0, workers=0, batch=1)
+    with pytest.raises(KeyboardInterrupt):
+        hear_clips(clips, find(str(folders["wav2vec2"])), Workspace(tmp_path), how, notify=stop_after_one)
+    _, told = hear(clips, folders["wav2vec2"], tmp_path)
+    assert told[0].cached >= len(kept) == 1
+    assert {event.file for event in told if isinstance(event, ClipExtracted)}.isdisjoint(kept)
+
+
+def test_two_clips_of_one_content_share_a_file(clips, folders, tmp_path):
+    twin = tmp_path / "twin.wav"
+    twin.write_bytes(clips[0].read_bytes())
+    heard, told = hear([clips[0], twin], folders["wav2vec2"], tmp_path / "w")
+    assert heard.files[twin] == heard.files[clips[0]]
+    assert heard.computed == 2
+    assert len(list((tmp_path / "w").rglob("audio_*.npy"))) == 1
+    assert sorted(event.file for event in told if isinstance(event, ClipExtracted)) == ["0.wav", "twin.wav"]
+
+
+def test_frames_that_are_not_finite_are_refused_and_not_written(clips, folders, tmp_path, monkeypatch):
+    from core.encoders.pretrained import Extractor
+
+    monkeypatch.setattr(Extractor, "frames", lambda self, items, layer: [np.full((3, 2), 1e6, np.float32) for _ in items])
+    heard, _ = hear(clips[:1], folders["wav2vec2"], tmp_path)  # more than half precision holds
+    assert heard.failures == {clips[0]: "the encoder says what is not finite of it"}
+    assert not list(tmp_path.rglob("audio_*.npy"))
