@@ -8,7 +8,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from core.cli import as_command
 from core.cli.arguments import make_parser
-from core.cli.commands import COMMANDS
+from core.cli.commands import COMMANDS, main
 from core.cli.common import read_layout, read_options
 from core.cli.training import read_ensemble
 from core.data.layouts.layout import Layout
@@ -21,6 +21,7 @@ from core.jobs.queue import read_job
 from core.multimodal.config import FinetuneSettings
 from core.settings import SECTIONS, build, read_settings, schema
 from core.workspace import to_json
+from tests.conftest import write_run
 
 sets = st.lists(st.sampled_from(FEATURE_SETS), min_size=1, unique=True).map(tuple)
 specs = st.sampled_from(
@@ -176,6 +177,17 @@ def test_earlier_records_mean_the_same_settings(tmp_path):
     spec = {"kind": "finetune", "request": {"finetune": finetune, "dataset": "x"}, "created": 0.0}
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     assert read_job(tmp_path).request["finetune"] == {"group_by": "speaker", "audio_encoder": "lora", "batch_clips": 2}
+
+
+def test_a_run_of_an_earlier_version_has_the_present_names(tmp_path):
+    ensemble = write_run(tmp_path / "one", ensemble={"groups": "speaker"}).record["settings"]["ensemble"]
+    assert ensemble["group_by"] == "speaker"
+    assert "groups" not in ensemble
+
+
+def test_the_command_prints_the_schema(capsys):
+    assert main(["config", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(to_json(schema())))
 
 
 def test_the_schema_is_one_and_knows_every_setting_with_its_help():

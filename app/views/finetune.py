@@ -250,24 +250,25 @@ def text_label(source: str) -> str:
 def _sound(usual: FinetuneSettings) -> dict[str, Any]:
     """What is done with which audio encoder; the caller may add to the row."""
     audio = fields.choice("finetune", usual, "audio_encoder", width="content")
-    audio_model = _model("Audio encoder", [*ENCODERS.values()], usual.audio_model, key="finetune_audio_model")
+    audio_model = _model(usual, "audio_model", [*ENCODERS.values()])
     layer = fields.number("finetune", usual, "layer", width=110, placeholder="the last", disabled=audio == NONE)
     return {"audio_encoder": audio, "audio_model": audio_model, "layer": layer}
 
 
-def _model(label: str, usual_ones: Sequence[str], chosen: str, *, key: str) -> str:
-    names = list(dict.fromkeys([*usual_ones, chosen]))
-    name = st.selectbox(
-        label,
+def _model(usual: FinetuneSettings, name: str, known: Sequence[str]) -> str:
+    setting, chosen = usual.describe()[name], str(getattr(usual, name))
+    names = list(dict.fromkeys([*known, chosen]))
+    model = st.selectbox(
+        setting.label,
         names,
         index=names.index(chosen),
         accept_new_options=True,
-        key=key,
+        key=f"finetune_{name}",
         persist_state="session",
         width=330,
-        help="An id of the Hugging Face hub, or a folder as transformers saves it: type it and press Enter.",
+        help=f"{setting.help} Type it and press Enter.",
     )
-    return session.model_folder(name or chosen)
+    return session.model_folder(model or chosen)
 
 
 def _text(dataset: Dataset, usual: FinetuneSettings) -> dict[str, str]:
@@ -294,7 +295,7 @@ def _text(dataset: Dataset, usual: FinetuneSettings) -> dict[str, str]:
             width=270,
             help="A Whisper: an id of the Hugging Face hub, or a folder. With @en behind it, it is told the language.",
         )
-    text_model = _model("Text encoder", _TEXT_MODELS, usual.text_model, key="finetune_text_model")
+    text_model = _model(usual, "text_model", _TEXT_MODELS)
     model, language = split_language(recogniser.strip())
     heard = RECOGNISED + session.model_folder(model) + (f"@{language}" if language else "")
     return {"text": heard if source == RECOGNISED else source, "text_model": text_model}
