@@ -16,6 +16,7 @@ _NEAR = 0.125
 _ALIKE = 0.95  # correlation of their vectors
 _FEWEST_COLUMNS = 20  # fewer say too little to recognise a recording by
 _FEWEST_VALUES = 0.5  # of a row's values: what is missing in both is no likeness
+_BLOCK = 512  # rows at once
 _LIMIT = 3.0  # distances between the quartiles: what lies further from the median is brought there
 
 
@@ -57,8 +58,6 @@ def near_pairs(X: np.ndarray, others: np.ndarray | None = None) -> list[tuple[in
 
 
 def _near_pairs(X: np.ndarray) -> list[tuple[int, int]]:
-    from sklearn.neighbors import NearestNeighbors
-
     known = np.isfinite(X)
     rows = np.flatnonzero(known.mean(axis=1) > _FEWEST_VALUES) if X.shape[1] else np.empty(0, int)
     if len(rows) < 2 * _NEIGHBOURS:
@@ -66,7 +65,7 @@ def _near_pairs(X: np.ndarray) -> list[tuple[int, int]]:
     Z = _scaled(np.where(known, X, np.nan)[rows])
     if Z.shape[1] < _FEWEST_COLUMNS:
         return []
-    distances, neighbours = NearestNeighbors(n_neighbors=_NEIGHBOURS).fit(Z).kneighbors()
+    neighbours, distances = _nearest(Z)
     reach = np.minimum(distances[:, -1], np.median(distances[:, -1]))
     first, rank = np.nonzero(distances <= _NEAR * reach[:, None])
     second = neighbours[first, rank]
@@ -81,12 +80,32 @@ def _near_pairs(X: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _scaled(X: np.ndarray) -> np.ndarray:
-    """Columns that vary, each once, as a model with robust scaling takes them in [shape=(n, k)]."""
-    from sklearn.impute import SimpleImputer
-    from sklearn.preprocessing import RobustScaler
+    """Features that vary, each once, between -3 and 3 quartile distances from the median [shape=(n, k)]; what is missing is there.
 
-    filled = np.asarray(SimpleImputer(strategy="median", keep_empty_features=True).fit_transform(X), np.float64)
-    distinct = distinct_columns(filled)
-    if len(distinct) == 0:
-        return np.empty((len(X), 0))
-    return np.clip(RobustScaler().fit_transform(filled[:, distinct]), -_LIMIT, _LIMIT)
+    As a model with robust scaling takes them in, but without scikit-learn, which a page need not load for it.
+    """
+    known = ~np.isnan(X).all(axis=0)
+    filled = np.zeros(X.shape)
+    filled[:, known] = np.where(np.isnan(X[:, known]), np.nanmedian(X[:, known], axis=0), X[:, known])
+    filled = filled[:, distinct_columns(filled)]
+    low, middle, high = np.percentile(filled, (25, 50, 75), axis=0)
+    scale = np.where(high - low < 10 * np.finfo(float).eps, 1.0, high - low)
+    return np.clip((filled - middle) / scale, -_LIMIT, _LIMIT)
+
+
+def _nearest(Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest others of each row and their Euclidean distances [shape=(n, 10)], the nearest first."""
+    n = len(Z)
+    points = Z.astype(np.float32)
+    squares = (points**2).sum(axis=1)
+    order, distances = np.empty((n, _NEIGHBOURS), int), np.empty((n, _NEIGHBOURS))
+    for start in range(0, n, _BLOCK):
+        block = np.arange(start, min(n, start + _BLOCK))
+        rough = squares - 2 * points[block] @ points.T  # less what is the same for all
+        rough[np.arange(len(block)), block] = np.inf
+        near = np.argpartition(rough, _NEIGHBOURS - 1, axis=1)[:, :_NEIGHBOURS]
+        exact = np.sqrt(((Z[block][:, None, :] - Z[near]) ** 2).sum(axis=2))
+        best = np.argsort(exact, axis=1, kind="stable")
+        order[block] = np.take_along_axis(near, best, axis=1)
+        distances[block] = np.take_along_axis(exact, best, axis=1)
+    return order, distances

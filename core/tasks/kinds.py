@@ -137,7 +137,10 @@ def read_result(job: Job) -> dict[str, Any]:
     try:
         job_kind(job.kind).result.model_validate(content)
     except ValidationError as error:
-        where = job.folder / jobs.RESULT
-        raise JobError(f"{where}: expected {expected(error)}; it is damaged or of another version, run the job again") from None
+        refused = error.errors(include_url=False, include_input=False)
+        if any(field["type"] == "missing" or not field["loc"] for field in refused):
+            raise JobError(f"job {job.id}: its result is of another version of Earmark; run the job again") from None
+        names = ", ".join(".".join(map(str, field["loc"])) for field in refused)
+        raise JobError(f"{job.folder / jobs.RESULT}: the result is damaged at {names}; run the job again") from None
     fields: dict[str, Any] = content
     return fields

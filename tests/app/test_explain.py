@@ -72,7 +72,7 @@ def trained(place: Place) -> Run:
 def explained(place: Place, trained: Run) -> Explanation:
     """That run, explained."""
     found = made_up(sorted(path.stem for path in place.dataset.glob("audios/train/*")))
-    explain._keep(trained, found)
+    explain.save_explanation(trained, found)
     return found
 
 
@@ -222,7 +222,7 @@ def test_a_clip_that_is_not_among_the_explained_ones_shows_the_first(explained):
 
 def test_what_was_chosen_in_another_run_does_not_break_the_next_one(place, trained, explained):
     other = write_run(place.root / "jobs" / "20261123-110000-abcd")
-    explain._keep(other, made_up(["x", "y"], columns=("mfcc.mfcc7_mean", "mfcc.mfcc8_mean", "a", "b"), equal={}))
+    explain.save_explanation(other, made_up(["x", "y"], columns=("mfcc.mfcc7_mean", "mfcc.mfcc8_mean", "a", "b"), equal={}))
     at = view("One clip", clip=explained.filenames[3])
     at.selectbox(key="run_box").set_value(other.id).run()
     assert at.query_params["run"] == other.id

@@ -531,7 +531,7 @@ def test_what_is_trained_beside_is_told_and_not_drawn(running):
     running.tell(job, TrainingStarted(fits=9), FitFinished("svr", 0, 99.0, None, 0.1, 99.0, 99.0), Warned("a_disk is full"))
     said = text(render("train"))
     assert "Self-test 1 of 3: 1 of 9 fits" in said
-    assert "Now: self-test 1 of 3. What is drawn here is the ensemble alone" in said
+    assert "Now: self-test 1 of 3. The charts show the ensemble only" in said
     assert "Out-of-fold RMSE so far 1.2500" in said
     assert "99.0" not in said
     assert "a_disk is full" in said
