@@ -180,7 +180,7 @@ def test_earlier_records_mean_the_same_settings(tmp_path):
 
 
 def test_a_run_of_an_earlier_version_has_the_present_names(tmp_path):
-    ensemble = write_run(tmp_path / "one", ensemble={"groups": "speaker"}).record["settings"]["ensemble"]
+    ensemble = write_run(tmp_path / "one", ensemble={"groups": "speaker"}).record.as_json()["settings"]["ensemble"]
     assert ensemble["group_by"] == "speaker"
     assert "groups" not in ensemble
 

@@ -13,8 +13,7 @@ from core.ensemble.blend import settle
 from core.ensemble.models import CATALOGUE
 from core.ensemble.regressor import Regressor
 from core.ensemble.storage import load_skops
-from core.errors import FileError, RunError
-from core.extraction.matrix import check_columns
+from core.errors import DataError, FileError, RunError
 from core.scoring import intervals
 from core.workspace import read_json
 
@@ -183,3 +182,24 @@ def _load_model(name: str, path: Path) -> Regressor:
         raise RunError(
             f"{path}: not a readable model ({type(error).__name__}: {str(error).splitlines()[0]}); train again"
         ) from None
+
+
+def check_columns(received: Sequence[str], expected: Sequence[str]) -> None:
+    """Refuse a matrix whose columns are not those that a model was trained on.
+
+    Raises
+    ------
+    DataError
+        Names or their order differ.
+    """
+    if tuple(received) == tuple(expected):
+        return
+    have = set(received)
+    missing = [name for name in expected if name not in have]
+    if missing:
+        what = f"first missing: {', '.join(missing[:3])}"
+    else:
+        wanted = set(expected)
+        extra = [name for name in received if name not in wanted]
+        what = f"first that were not expected: {', '.join(extra[:3])}" if extra else "the same names in another order"
+    raise DataError(f"expected {len(expected)} columns, received {len(received)}; {what}")

@@ -233,27 +233,6 @@ def _cell(row: Row, column: str, set_name: str, allow_missing_table: bool) -> st
     )
 
 
-def check_columns(received: Sequence[str], expected: Sequence[str]) -> None:
-    """Refuse a matrix whose columns are not those that a model was trained on.
-
-    Raises
-    ------
-    DataError
-        Names or their order differ.
-    """
-    if tuple(received) == tuple(expected):
-        return
-    have = set(received)
-    missing = [name for name in expected if name not in have]
-    if missing:
-        what = f"first missing: {', '.join(missing[:3])}"
-    else:
-        wanted = set(expected)
-        extra = [name for name in received if name not in wanted]
-        what = f"first that were not expected: {', '.join(extra[:3])}" if extra else "the same names in another order"
-    raise DataError(f"expected {len(expected)} columns, received {len(received)}; {what}")
-
-
 def _stack(vectors: Sequence[np.ndarray], set_name: str) -> np.ndarray:
     """Vectors of a set as rows [shape=(n, d)], also where there are none."""
     return np.array(vectors, np.float32).reshape(len(vectors), len(column_names((set_name,))))

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from core.extraction.matrix import Matrix, check_columns
+from core.ensemble.fitted import check_columns
+from core.extraction.matrix import Matrix
 from core.scoring.associations import distinct_columns
 
 NEIGHBOURS = 5

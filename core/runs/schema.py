@@ -262,7 +262,7 @@ _EXPECTED = {
     "list_type": "a list",
     "dict_type": "an object",
     "model_type": "an object",
-    "too_short": "something",
+    "too_short": "a name or more",
     "value_error": "an ISO time",
 }
 

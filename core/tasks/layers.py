@@ -16,7 +16,7 @@ from core.extraction.extract import extract_clips
 from core.extraction.matrix import build_matrix
 from core.features import parse_set
 from core.grouping.ties import tie_rows
-from core.insight.layers import propose_band, score_layers
+from core.insight.layers import LayerSettings, propose_band, score_layers
 from core.runtime.weights import encoder_shape, find
 from core.settings import build
 from core.tasks.kinds import DatasetRequest, JobKind, Result
@@ -70,10 +70,10 @@ def look_at_layers(
         matrix.y,
         ties.groups,
         encoder=encoder.stored,
+        settings=LayerSettings(**{option: request[option] for option in _OPTIONS if request.get(option) is not None}),
         grouped_by=ties.chosen,
         workers=settings.workers,
         notify=notify,
-        **{option: request[option] for option in _OPTIONS if request.get(option) is not None},
     )
     band = propose_band(scores)
     proposed = None if band.first is None else encoder.stored + band.suffix()

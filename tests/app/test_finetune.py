@@ -131,7 +131,7 @@ def trained(trained_once: Path, models: Path, monkeypatch: pytest.MonkeyPatch, n
 
 
 def run_of(place: Place, kind: str):
-    return next(run for run in list_runs(place.root / "jobs") if run.kind == kind)
+    return next(run for run in list_runs(place.root / "jobs") if run.kind.name == kind)
 
 
 def test_without_a_data_set_there_is_one_way_on(ready):
@@ -405,7 +405,7 @@ def test_a_finished_one_shows_its_result_and_how_it_came(trained):
     run = run_of(trained, "finetune")
     at = render("finetune")
     said = text(at)
-    assert f"Out-of-fold RMSE {run.scores['oof_rmse']:.4f}" in said
+    assert f"Out-of-fold RMSE {run.scores.oof_rmse:.4f}" in said
     assert "fine-tuned" in said
     assert "Text input: distilbert/distilbert-base-uncased on the column said. Fusion: attention." in said
     assert "Weights of the blend" not in said
@@ -482,14 +482,14 @@ def test_a_blend_does_not_stand_before_the_run_that_was_opened(trained):
 def test_a_fine_tuned_run_is_not_explained_by_columns_and_says_so(trained, no_workers):
     run = run_of(trained, "finetune")
     at = render("explain", run=run.id)
-    assert "not explained by columns: its networks read sound and text" in text(at)
+    assert "not explained by features: it trained encoders, which read sound and text" in text(at)
     assert "Choose an ensemble above" in text(at)
     assert not [button for button in at.button if button.key == "explain"]
     at.button(key="layers_encoder:facebook/wav2vec2-base").click().run()
     assert [job.kind for job in no_workers] == ["layers"]
     assert render("explain", run=run.id).button(key="see_result").click().run().title[0].value == "Fine-tune"
     assert render("explain").selectbox(key="run_box").value == run_of(trained, "ensemble").id  # rather what can be explained
-    assert "it is the mean of other runs" in text(render("explain", run=run_of(trained, "blend").id))
+    assert "it is a blend of other runs; explain those" in text(render("explain", run=run_of(trained, "blend").id))
 
 
 def test_predict_scores_with_a_fine_tuned_run_as_it_is(trained, no_workers):

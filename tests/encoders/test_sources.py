@@ -13,8 +13,8 @@ from core.encoders.source import FeatureSource, WindowModel
 from core.errors import ParameterError
 from core.events import BatchComputed, BatchHalved, ClipSetAside, ExtractionStarted
 from core.extraction.config import ExtractSettings
+from core.extraction.export import export_name
 from core.extraction.extract import column_names, extract_clips, is_current
-from core.extraction.matrix import export_name
 from core.features.sets import SetKind, kinds
 from core.runtime import weights
 from core.runtime.cache import VectorCache

@@ -407,7 +407,7 @@ def test_a_language_behind_the_model_is_told_to_the_recogniser(recogniser, tmp_p
     folder = multilingual(recogniser, tmp_path / "several")
     name = f"transcript:whisper={folder}"
     sets = (f"{name}@de", f"{name}@en", name)
-    done = extract_clips([path], ExtractSettings(sets, workers=0), cache_path=tmp_path / "c.sqlite")
+    done = extract_clips([path], ExtractSettings(features=sets, workers=0), cache_path=tmp_path / "c.sqlite")
     with VectorCache(tmp_path / "c.sqlite") as store:
         assert {stored.set_name for stored in store.stored()} == set(sets)
         assert all(is_current(stored) for stored in store.stored())

@@ -93,9 +93,9 @@ def test_a_column_made_of_all_labels_is_named_and_no_score_of_the_run_is_called_
         assert badges["oof_rmse"] == "nested"
         return
     [found] = run.record.label_leaks
-    assert found["column"] == "table:value"
+    assert found.column == "table:value"
     assert set(badges.values()) == {"in-sample"}
-    assert [event.text for event in said if type(event).__name__ == "Warned"] == [f"table:value: {found['reason']}"]
+    assert [event.text for event in said if type(event).__name__ == "Warned"] == [f"table:value: {found.reason}"]
 
 
 # Clips that stand twice

@@ -84,7 +84,7 @@ def test_processes_and_this_process_give_the_same_numbers(tmp_path, rng):
     alone = train_ensemble(matrix, EnsembleSettings(folds=2, workers=0), folder=tmp_path / "a")
     many = train_ensemble(matrix, EnsembleSettings(folds=2, workers=2), folder=tmp_path / "b")
     for name in CATALOGUE:
-        assert np.array_equal(alone.oof[name], many.oof[name]), name
+        assert np.array_equal(alone.members[name], many.members[name]), name
 
 
 def test_progress_is_reported_fit_by_fit(tmp_path, rng):

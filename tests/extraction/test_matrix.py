@@ -5,11 +5,12 @@ import pytest
 
 from core.data.dataset import Dataset, Row
 from core.data.layouts.layout import Layout
+from core.ensemble.fitted import check_columns
 from core.errors import DataError, ParameterError
 from core.extraction.config import ExtractSettings
 from core.extraction.export import export_matrices, fingerprint
 from core.extraction.extract import Extraction, column_names
-from core.extraction.matrix import Matrix, build_matrix, check_columns, load_matrix, save_matrix
+from core.extraction.matrix import Matrix, build_matrix, load_matrix, save_matrix
 
 SIZES = {"ultra": 160, "mfcc": 120, "metadata": 9}
 

@@ -330,7 +330,7 @@ def test_a_known_file_is_not_read_again_and_rehash_reads_it(clips, tmp_path, mon
     later = lambda: time.time_ns() + 10**10  # noqa: E731
     first = extract_clips(clips, ALONE, cache_path=cache, now_ns=later)
     read = []
-    monkeypatch.setattr(module, "content_hash", lambda path: read.append(path) or content_hash(path))
+    monkeypatch.setattr("core.extraction.contents.content_hash", lambda path: read.append(path) or content_hash(path))
     assert extract_clips(clips, ALONE, cache_path=cache, now_ns=later).contents == first.contents
     assert read == []
     anew = ExtractSettings(features=("mfcc",), workers=0, rehash=True)

@@ -21,6 +21,7 @@ from core.insight.contributions import contributions
 from core.insight.explain import explain_run, find_clips, load_explanation
 from core.jobs.runner import perform
 from core.runs import Run, read_run
+from core.runs.schema import RunRecord
 from core.scoring.associations import equal_columns
 from core.tasks.kinds import work
 from core.tasks.train import train_dataset
@@ -262,7 +263,7 @@ def test_what_is_damaged_or_of_other_models_is_told_with_the_way_out(run):
     record = json.loads((run.folder / "run.json").read_text())
     record["model_files"] = dict.fromkeys(record["model_files"], "0")
     with pytest.raises(RunError, match="of another version or of other models"):
-        load_explanation(replace(run, record=record))
+        load_explanation(replace(run, record=RunRecord.model_validate(record)))
 
 
 def test_a_clip_is_found_by_name_and_an_unknown_one_is_told_with_those_like_it(run):

@@ -32,7 +32,7 @@ def test_texts_are_those_of_the_set_that_the_settings_name(make_dataset, tmp_pat
     rows = read_dataset(make_dataset(3, test=0)).train
     for seed, row in enumerate(rows):
         write_clip(row.path, voice(3.0, seed=seed), sr=16000)
-    extract = ExtractSettings((settings.transcript, "metadata"), workers=0)  # wherever it stands among the sets
+    extract = ExtractSettings(features=(settings.transcript, "metadata"), workers=0)  # wherever it stands among the sets
     paths = [row.path for row in rows]
     extraction = extract_clips(paths, extract, cache_path=workspace.cache)
     texts = read_texts(rows, settings, extract, extraction, workspace)

@@ -40,10 +40,10 @@ WRONG = [
     ("dataset.fingerprint", None, "a text at dataset.fingerprint"),
     ("dataset.train_clips", "6", "a whole number at dataset.train_clips"),
     ("dataset.train_clips", 6.5, "a whole number at dataset.train_clips"),
-    ("settings.extract.features", [], "something at settings.extract.features"),
+    ("settings.extract.features", [], "a name or more at settings.extract.features"),
     ("settings.extract.features.0", 1, "a text at settings.extract.features.0"),
     ("settings.ensemble.stratified", "no", "true or false at settings.ensemble.stratified"),
-    ("settings.ensemble.groups", 5, "a text at settings.ensemble.groups"),
+    ("settings.ensemble.group_by", 5, "a text at settings.ensemble.group_by"),
     ("settings.ensemble.folds", KeyError, "a value at settings.ensemble.folds"),
     ("scores.oof_rmse", "0.5", "a number at scores.oof_rmse"),
     ("scores.oof_rmse", float("inf"), "a finite number at scores.oof_rmse"),
@@ -88,12 +88,6 @@ def short(record):
     models = {name: {**one, "fold_rmse": one["fold_rmse"][:3]} for name, one in record["scores"]["models"].items()}
     scores = record["scores"] | {"fold_rmse": [0.1, 0.2, 0.3], "models": models}
     return {"scores": scores, "model_files": {str(number): "" for number in range(2 * 3 * 2 + 1)}}
-
-
-def test_groups_may_be_called_group_by(record):
-    renamed = replaced(record, "settings.ensemble.groups", KeyError)
-    renamed["settings"]["ensemble"]["group_by"] = "speaker"
-    assert RunRecord.model_validate(renamed).settings.ensemble.group_by == "speaker"
 
 
 def test_a_record_that_nobody_could_read_again_is_not_written(record, tmp_path):

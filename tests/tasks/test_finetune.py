@@ -89,7 +89,7 @@ def test_folds_are_those_of_an_ensemble_with_the_same_groups_and_seed(world):
 def test_the_submission_has_the_test_tables_order_and_the_means_over_folds(world):
     data, workspace, run, _ = world
     path = workspace / "submissions" / run.id / RUN.submission_name
-    assert run.record["submission"] == str(path)
+    assert run.record.submission == str(path)
     assert path.read_text() == (workspace / "submissions" / RUN.submission_name).read_text()
     with path.open() as file:
         rows = list(csv.DictReader(file))
@@ -112,8 +112,8 @@ def test_a_loose_clip_is_scored_without_its_text_and_said_to_be(world, tmp_path)
     assert 1 <= good.prediction <= 6
     assert any("speaker is not known of a clip without its table" in doubt for doubt in good.warnings)
     assert unread.prediction is None
-    with pytest.raises(ParameterError, match="a fine-tuned run hears each clip as it is"):
-        predict_clips(run, [str(clip)], cache_path=Workspace(workspace).cache, tta=2)
+    with pytest.raises(ParameterError, match="a fine-tuned run takes each clip as it is"):
+        predict_clips(run, [str(clip)], workspace=Workspace(workspace), tta=2)
 
 
 def test_a_labelled_hold_out_judges_a_fine_tuned_run_too(world, tmp_path):
@@ -167,7 +167,7 @@ def test_the_words_that_a_recogniser_hears_are_read(models, tmp_path):
     whisper = tiny_recogniser(tmp_path / "whisper")
     data = write_dataset(tmp_path / "loudness", 8, test=2)
     run = finetune(data, tmp_path / "ws", models, text=f"whisper={whisper}", epochs=1)
-    assert f"transcript:whisper={whisper}" in run.record["settings"]["extract"]["features"]
+    assert f"transcript:whisper={whisper}" in run.record.settings.extract.features
     found = predict_rows(run, read_dataset(data).test, ScoringOptions(Workspace(tmp_path / "ws")))
     assert all(one.prediction is not None for one in found)
 
@@ -270,7 +270,7 @@ def test_a_run_that_was_stopped_begins_anew_where_a_label_was_corrected_meanwhil
     rows[0][1] = str(float(rows[0][1]) + 1)
     write_table(table, ["filename", "label", "speaker"], rows)
     resumed = finetune_dataset(read_dataset(data), *others, folder=folder, notify=told.append)
-    assert [event.text for event in told if isinstance(event, Warned) and "begins anew" in event.text]
+    assert [event.text for event in told if isinstance(event, Warned) and "starts over" in event.text]
     whole = finetune_dataset(read_dataset(data), *others)
     np.testing.assert_array_equal(load_oof(resumed).predictions, load_oof(whole).predictions)
     np.testing.assert_array_equal(load_oof(resumed).labels, load_oof(whole).labels)
@@ -370,7 +370,7 @@ def test_what_was_heard_is_counted_and_removed_on_request(world, models, tmp_pat
 def test_a_fine_tuned_run_is_not_explained_by_columns(world, capsys):
     _, workspace, run, _ = world
     assert commands.main(["explain", run.id, "--workspace", str(workspace)]) == 1
-    assert "it is of encoders that read sound and text, not columns" in capsys.readouterr().err
+    assert "it trained encoders, which read sound and text, not features" in capsys.readouterr().err
 
 
 @pytest.mark.slow

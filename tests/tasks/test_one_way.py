@@ -45,7 +45,7 @@ def test_a_clip_on_its_way_to_the_submission_enters_the_matrix_three_times_and_o
         run = train_dataset(dataset, *QUICK, workspace)
     finally:
         sys.setprofile(None)
-    assert run.record["submission"]
+    assert run.record.submission
     assert entries.names == ["check_table", "build_matrices", "save_matrix"]
     assert len(plans) == 1
 
