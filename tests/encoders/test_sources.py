@@ -40,7 +40,7 @@ def clips(tmp_path):
 
 def extract(clips, cache, *names, **options):
     told = []
-    done = extract_clips(clips, ExtractSettings(names, workers=0, **options), cache_path=cache, notify=told.append)
+    done = extract_clips(clips, ExtractSettings(features=names, workers=0, **options), cache_path=cache, notify=told.append)
     return done, told
 
 
@@ -64,7 +64,7 @@ def test_copies_failures_and_memory_are_the_business_of_the_machine(toy, clips, 
     assert BatchHalved("toy", 1) in told
     assert done.failures == {loud: "too loud for a toy"}
     assert ClipSetAside("loud.wav", "too loud for a toy") in told
-    copied = extract_clips(clips, ExtractSettings(("toy",), workers=0), cache_path=tmp_path / "c.sqlite", copies=1)
+    copied = extract_clips(clips, ExtractSettings(features=("toy",), workers=0), cache_path=tmp_path / "c.sqlite", copies=1)
     assert copied.copies[clips[2]][0]["toy"].shape == (3,)
 
 
