@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from core.errors import EarmarkError
-from core.jobs import refusal
+from core.jobs import os_error_message
 from core.runs import Run
 from core.runs.schema import EnsembleRecord, Scores
 
@@ -160,7 +160,7 @@ def errors_in_words() -> Iterator[None]:
     except EarmarkError as error:
         st.error(plain(str(error)), icon=":material/error:")
     except OSError as error:
-        st.error(plain(refusal(error)), icon=":material/error:")
+        st.error(plain(os_error_message(error)), icon=":material/error:")
     except Exception as error:
         logging.getLogger("earmark").exception("defect")
         what = f"An error of Earmark itself, {type(error).__name__}. Finished work is kept; the server's output has the details."

@@ -341,7 +341,7 @@ def soak(minutes: float, out: Path) -> None:
         for _ in range(20):
             if jobs.status(job) not in jobs.ACTIVE:
                 break
-            jobs.press(job)
+            jobs.escalate_cancel(job)
             time.sleep(1)
 
 

@@ -240,7 +240,7 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class EpochScored:
-    """A fold after an epoch: error and loss on the rows that are set apart to find the best epoch, which are training rows."""
+    """A fold after an epoch: error and loss on the validation rows that find the best epoch, which are training rows."""
 
     fold: int
     epoch: int
@@ -302,7 +302,7 @@ _LARGEST_INTEGER = 1 << 53
 
 
 def ignore(event: Event) -> None:
-    """The listener of those who do not listen."""
+    """Ignore the event."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class Workspace:
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents; a refusal by the system is told in words."""
+    """Create a folder and its parents; an error of the system has a readable message."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import forms, resources, session
 from app.charts import clips
-from app.resources import Looked
+from app.resources import CheckedDataset
 from app.uploads import Upload, bring
 from app.views import listen, live
 from app.words import changed_since, count, duration, errors_in_words, plain
@@ -52,7 +52,7 @@ def open_choice(chosen: session.Choice) -> None:
     except EarmarkError as error:
         session.say("dataset", str(error))
     except OSError as error:
-        session.say("dataset", jobs.refusal(error))
+        session.say("dataset", jobs.os_error_message(error))
     else:
         for name, value in {"path": chosen.path, **vars_of(chosen.layout)}.items():
             st.session_state[f"dataset_{name}"] = value or ""
@@ -136,7 +136,7 @@ def take(uploads: Sequence[Upload]) -> None:
     try:
         done = bring(uploads, ws.root / "uploads")
     except (EarmarkError, OSError) as error:
-        session.say("dataset", jobs.refusal(error) if isinstance(error, OSError) else str(error))
+        session.say("dataset", jobs.os_error_message(error) if isinstance(error, OSError) else str(error))
         return
     session.uploader("dataset_uploads", empty=True)
     if done.skipped:
@@ -165,7 +165,7 @@ def require_dataset() -> Dataset:
         st.stop()
 
 
-def cards(looked: Looked) -> None:
+def cards(looked: CheckedDataset) -> None:
     """How many clips, how long, which labels, what is wrong: at a glance."""
     table, problems = looked.table, looked.problems
     train = int((table["split"] == "train").sum())
@@ -188,7 +188,7 @@ def below(label: str, value: str, told: str) -> None:
     st.metric(label, value, delta=told or None, delta_color="off", delta_arrow="off", border=True, height="stretch")
 
 
-def histograms(looked: Looked) -> None:
+def histograms(looked: CheckedDataset) -> None:
     """How labels, lengths and levels are spread."""
     table = looked.table
     labels = table["label"].dropna().to_numpy()
@@ -226,7 +226,7 @@ if job is None:
 if job is not None and jobs.status(job) in jobs.ACTIVE:
     live.show_job(job)
 elif job is not None and not live.show_end(job):
-    looked = resources.looked(job, dataset)
+    looked = resources.checked_dataset(job, dataset)
     features = listen.newest_features(looked)
     if looked.seen["stamp"] != dataset.stamp():
         with st.container(horizontal=True, vertical_alignment="center"):

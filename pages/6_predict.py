@@ -24,7 +24,7 @@ def score(run_id: str, asked: dict[str, Any]) -> None:
 
 
 def copies_of(run: Run) -> int | None:
-    """How many altered copies of each clip are heard too; None where it is as the run was trained."""
+    """How many augmented copies of each clip are scored too; None takes as many as the run was trained with."""
     own = run.record.settings.ensemble.tta
     copies = st.number_input(
         SWITCHES["tta"],

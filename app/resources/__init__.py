@@ -4,14 +4,14 @@ A cache key says what a value was made of: versions of files, the stamp of a dat
 """
 
 from app.resources.datasets import (
+    CheckedDataset as CheckedDataset,
     Key as Key,
-    Looked as Looked,
     batch as batch,
     can_trace as can_trace,
+    checked_dataset as checked_dataset,
     clip as clip,
     dataset as dataset,
     kept as kept,
-    looked as looked,
     mean_seconds as mean_seconds,
     texts as texts,
     trace as trace,
@@ -24,10 +24,10 @@ from app.resources.matrices import (
     Split as Split,
     clip_map as clip_map,
     column_correlations as column_correlations,
+    export_bytes as export_bytes,
     features as features,
     label_table as label_table,
     near_twins as near_twins,
-    packed as packed,
     typical as typical,
 )
 from app.resources.queue import events as events, jobs as jobs, result as result, scored as scored

@@ -89,7 +89,7 @@ def can_trace() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class CheckedDataset:
     """What the check of a data set found in its clips, beside its tables.
 
     Attributes
@@ -115,7 +115,7 @@ class Looked:
     most=4,
     spinner="Reading the check of the clips ...",
 )
-def looked(job: Job, dataset: Dataset) -> Looked:
+def checked_dataset(job: Job, dataset: Dataset) -> CheckedDataset:
     """The clips of a data set as a finished check found them.
 
     Raises
@@ -130,7 +130,7 @@ def looked(job: Job, dataset: Dataset) -> Looked:
         raise JobError(f"{job.folder / RESULT}: the result is damaged ({error}); run the job again") from None
 
 
-def _looked(seen: dict[str, Any], dataset: Dataset) -> Looked:
+def _looked(seen: dict[str, Any], dataset: Dataset) -> CheckedDataset:
     rows = {("train", row.name): row for row in dataset.train} | {("test", row.name): row for row in dataset.test}
     table = _clip_table(seen, rows)
     keys = list(zip(table["split"], table["file"], strict=True))
@@ -144,7 +144,7 @@ def _looked(seen: dict[str, Any], dataset: Dataset) -> Looked:
         for first, copy in named_as_copies([*dataset.train, *dataset.test])
     ]
     twins = tuple([Twins(**pair) for pair in seen.get("twins", [])] + copies)
-    return Looked(dataset, seen, {key: rows[key] for key in keys}, table, problems, twins)
+    return CheckedDataset(dataset, seen, {key: rows[key] for key in keys}, table, problems, twins)
 
 
 def _clip_table(seen: dict[str, Any], rows: dict[Key, Row]) -> pd.DataFrame:

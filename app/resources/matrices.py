@@ -146,7 +146,7 @@ def _stacked(features: Features) -> np.ndarray:
 
 
 @cached(lambda features, split, kind: (features.key, split, kind), most=4)
-def packed(features: Features, split: Split, kind: Kind) -> bytes:
+def export_bytes(features: Features, split: Split, kind: Kind) -> bytes:
     """A matrix as a file to download."""
     matrix = features.train if split == "train" else features.test
     assert matrix is not None

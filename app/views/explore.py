@@ -46,7 +46,7 @@ def downloads(features: Features, name: str) -> None:
             for kind, label, mime in _KINDS:
                 st.download_button(
                     f"{split.capitalize()}, {label}",
-                    partial(resources.packed, features, split, kind),
+                    partial(resources.export_bytes, features, split, kind),
                     f"{name}_{split}_features.{kind}",
                     mime,
                     icon=":material/download:",

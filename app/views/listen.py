@@ -12,7 +12,7 @@ import streamlit as st
 from app import resources, session
 from app.charts import clips as clips_charts
 from app.charts.marks import sensible
-from app.resources import Features, Key, Looked
+from app.resources import CheckedDataset, Features, Key
 from app.words import NOTHING, count, errors_in_words, plain
 from core.data.audio import Clip
 from core.data.duplicates import SAME_AUDIO, Twins
@@ -41,7 +41,7 @@ _COLUMNS = {
 }
 
 
-def newest_features(looked: Looked) -> Features | None:
+def newest_features(looked: CheckedDataset) -> Features | None:
     """What the last extraction on the chosen data set exported; None where there is none, or none that is still readable."""
     job = session.newest_done("extract")
     if job is None:
@@ -59,7 +59,7 @@ def newest_features(looked: Looked) -> Features | None:
 
 @st.fragment
 @errors_in_words()
-def problems(looked: Looked) -> None:
+def problems(looked: CheckedDataset) -> None:
     """Problems by file, of the chosen kinds."""
     table = looked.problems
     aside = int((table["level"] == "error").sum())
@@ -96,7 +96,7 @@ def problems(looked: Looked) -> None:
 
 @st.fragment
 @errors_in_words()
-def twins(looked: Looked, features: Features | None) -> None:
+def twins(looked: CheckedDataset, features: Features | None) -> None:
     """Clips that are one recording, or nearly, side by side with their labels; contradictions stand first."""
     pairs = list(looked.twins)
     clips = len(looked.rows)
@@ -132,7 +132,7 @@ def twins(looked: Looked, features: Features | None) -> None:
             _twins_seen(looked, table)
 
 
-def _twins_seen(looked: Looked, table: pd.DataFrame) -> None:
+def _twins_seen(looked: CheckedDataset, table: pd.DataFrame) -> None:
     st.caption("Training keeps clips with the same audio in one fold. Click a row to listen to both.")
     event = st.dataframe(
         table,
@@ -166,7 +166,7 @@ def _twins_seen(looked: Looked, table: pd.DataFrame) -> None:
                 st.audio(str(looked.rows[split, file].path))
 
 
-def twins_table(looked: Looked, pairs: Sequence[Twins]) -> pd.DataFrame:
+def twins_table(looked: CheckedDataset, pairs: Sequence[Twins]) -> pd.DataFrame:
     """Pairs with both labels and their difference, the largest first; NaN where a clip has no label."""
     rows = []
     for one in pairs:
@@ -178,7 +178,7 @@ def twins_table(looked: Looked, pairs: Sequence[Twins]) -> pd.DataFrame:
 
 @st.fragment
 @errors_in_words()
-def clips(looked: Looked, features: Features | None) -> None:
+def clips(looked: CheckedDataset, features: Features | None) -> None:
     """All clips, as a table or on a map; the chosen one is played and drawn below."""
     if not looked.rows:
         return
@@ -194,7 +194,7 @@ def clips(looked: Looked, features: Features | None) -> None:
     show_clip(looked, features, chosen)
 
 
-def clip_table(looked: Looked) -> None:
+def clip_table(looked: CheckedDataset) -> None:
     """The clips that pass the filters."""
     table = looked.table
     labels = table["label"].dropna()
@@ -312,7 +312,7 @@ def _pick_point() -> None:
         session.listen_to(str(points[0]["table"]), str(points[0]["clip"]))
 
 
-def show_clip(looked: Looked, features: Features | None, key: Key) -> None:
+def show_clip(looked: CheckedDataset, features: Features | None, key: Key) -> None:
     """Player, waveform and spectrogram of a clip, and the features in which it is unlike the others."""
     row = looked.rows[key]
     with st.container(border=True, key="dataset_clip"):

@@ -85,7 +85,7 @@ def show_end(job: Job) -> bool:
 
 def resume_button(job: Job) -> None:
     """A button that goes on with a job that did not end well."""
-    label = "Try again" if jobs.status(job) == FAILED else "Go on where it stopped"
+    label = "Try again" if jobs.status(job) == FAILED else "Resume"
     st.button(label, icon=":material/resume:", key=f"resume_{job.id}", on_click=_resume, args=(job,))
 
 
@@ -170,7 +170,7 @@ def _show_progress(job: Job, state: str, recorded: list[Recorded], then_s: float
         text = _steps_in_words(job, verb, recorded, progress, spent_s, then_s)
     asked = job.cancel.exists()
     if asked:
-        jobs.press(job)
+        jobs.escalate_cancel(job)
     with st.container(horizontal=True, vertical_alignment="center", key=f"job_{job.kind}"):
         st.progress(share, text="Stopping ..." if asked else text)
         st.button("Cancel", icon=":material/stop_circle:", key=f"cancel_{job.id}", on_click=_cancel, args=(job,), disabled=asked)

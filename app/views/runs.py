@@ -95,7 +95,7 @@ _COLUMNS: dict[str, Any] = {
     "best": st.column_config.TextColumn("", width=40, pinned=True),
     "run": st.column_config.TextColumn("Run", pinned=True),
     "rmse": st.column_config.NumberColumn("OOF RMSE", format="%.4f"),
-    "badge": st.column_config.TextColumn("Badge", help="nested, out-of-fold, or in-sample: how the error was come by"),
+    "badge": st.column_config.TextColumn("Badge", help="nested, out-of-fold, or in-sample: how the error was computed"),
     "below": st.column_config.NumberColumn("Below constant", format="%.0f %%", help="How far below the error of the mean label"),
     "leak_gap": st.column_config.NumberColumn(
         "Leak gap", format="%+.3f", help="What random folds would flatter, for a cheap model"
@@ -231,7 +231,7 @@ def _describe(run: Run, **words: str) -> None:
     except EarmarkError as error:
         session.say(run.id, str(error))
     except OSError as error:
-        session.say(run.id, jobs.refusal(error))
+        session.say(run.id, jobs.os_error_message(error))
 
 
 @st.dialog("Delete this run?")

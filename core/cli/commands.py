@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        print(f"earmark: {jobs.refusal(error)}", file=sys.stderr)
+        print(f"earmark: {jobs.os_error_message(error)}", file=sys.stderr)
         return 1
 
 

@@ -100,7 +100,7 @@ def _line(event: Event, progress: JobProgress) -> str | None:
         case FinetuneStarted(trained=trained, parameters=parameters):
             return f"{trained:,} of {parameters:,} parameters are trained ({trained / parameters:.2%})"
         case EpochScored(fold=fold, epoch=epoch, rmse=rmse):
-            return f"fold {fold + 1}, epoch {epoch}: RMSE {rmse:.4f} on rows set apart"
+            return f"fold {fold + 1}, epoch {epoch}: RMSE {rmse:.4f} on validation rows"
         case StageStarted(what=what):
             return f"{what} ..."
         case Warned(text=text):

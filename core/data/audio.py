@@ -213,7 +213,7 @@ def check_regular(path: Path) -> None:
 
 
 def check_max_seconds(max_seconds: float) -> None:
-    """Refuse a length of analysis that is none.
+    """Refuse an invalid length of analysis.
 
     Raises
     ------

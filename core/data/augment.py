@@ -1,4 +1,4 @@
-"""A waveform in, a varied copy of it out: a little longer or shorter, a little higher or lower, with a little noise.
+"""A waveform in, an augmented copy of it out: a little longer or shorter, a little higher or lower, with a little noise.
 
 Waveforms are mono float32 in [-1, 1]. A copy is another recording that could have got the same label.
 """

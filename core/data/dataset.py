@@ -290,7 +290,7 @@ def _read_train(table_path: Path, layout: Layout, index: ClipIndex, problems: li
             by_path[clip].append(Row(name, clip, label, cells))
     rows = []
     for path, same in by_path.items():
-        if path in refused:  # another row gives this clip a label that is none
+        if path in refused:  # another row gives this clip an invalid label
             continue
         labels = sorted({row.label for row in same})
         if len(labels) > 1:

@@ -1,1 +1,1 @@
-"""What PyTorch computes of a clip: pretrained encoders, transcripts, voices, the columns of torch200."""
+"""Neural feature sets: pretrained encoders, transcripts, voices, the columns of torch200."""

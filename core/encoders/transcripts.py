@@ -151,7 +151,7 @@ class Recogniser(WindowModel):
                 "said; take that file from the checkpoint that it was trained from"
             )
         self._no_times: int = settings.no_timestamps_token_id
-        self._text_end = min(self._no_times, config.eos_token_id)  # the end of the text is the first token that is none
+        self._text_end = min(self._no_times, config.eos_token_id)  # the end of the text is the first token that is no text
         of_all = getattr(settings, "lang_to_id", None) or {}
         self._languages: dict[str, int] = of_all if getattr(settings, "is_multilingual", True) else {}
         self._task: dict[str, int] = (getattr(settings, "task_to_id", None) or {}) if self._languages else {}

@@ -101,7 +101,7 @@ def label_step(labels: np.ndarray) -> float | None:
     return None
 
 
-def settle(predictions: np.ndarray, low: float, high: float, step: float | None) -> np.ndarray:
+def clip_and_round(predictions: np.ndarray, low: float, high: float, step: float | None) -> np.ndarray:
     """Predictions inside the range of the labels, on their grid where there is one."""
     if step is not None:
         predictions = np.round(predictions / step) * step

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.ensemble.blend import settle
+from core.ensemble.blend import clip_and_round
 from core.ensemble.models import CATALOGUE
 from core.ensemble.regressor import Regressor
 from core.ensemble.storage import load_skops
@@ -115,7 +115,7 @@ class Ensemble:
         ----------
         X : np.ndarray [shape=(n, d)], NaN where a feature is not defined
         names : sequence of str [d]
-        copies : np.ndarray [shape=(K, n, d)], altered copies whose predictions are averaged with the clip's own
+        copies : np.ndarray [shape=(K, n, d)], augmented copies whose predictions are averaged with the clip's own
 
         Returns
         -------
@@ -135,7 +135,7 @@ class Ensemble:
         least, most = min(fold.low for fold in self.folds), max(fold.high for fold in self.folds)
         low, high = intervals.cv_plus(blended, self.residuals, self.model_of, level=self.level, rows=self.rows)
         return Predicted(
-            settle(blended.mean(axis=0), least, most, self.step),
+            clip_and_round(blended.mean(axis=0), least, most, self.step),
             np.clip(low, least, most),
             np.clip(high, least, most),
             dict(zip(self.folds[0].members, np.mean(by_fold, axis=0).T, strict=True)),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.ensemble.blend import Blend, label_step, learn_blend, settle
+from core.ensemble.blend import Blend, clip_and_round, label_step, learn_blend
 from core.ensemble.config import EnsembleSettings
 from core.ensemble.fits import FitResult, FitTask
 from core.ensemble.fitted import LAYOUT
@@ -150,7 +150,7 @@ class Collector:
         step = label_step(y[train]) if self._settings.round_labels else None
         for target, of in ((self._ensemble, self._oof), (self._ensemble_plain, self._plain)):
             blended = np.column_stack([of[name][task.repeat, rows] for name in self._names]) @ blend.weights
-            target[task.repeat, rows] = settle(blended, low, high, step)
+            target[task.repeat, rows] = clip_and_round(blended, low, high, step)
 
     def result(self) -> EnsembleResult:
         """What was found, once every fold of every member is there."""

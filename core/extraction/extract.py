@@ -1,7 +1,7 @@
 """Clips in, feature vectors out: what is stored is read, what is not is computed once and stored before it is reported.
 
 A worker process decodes a clip once: it computes the handcrafted sets, and prepares what PyTorch then computes in this process, in
-batches. Of a clip there can also be varied copies, numbered from 1: their vectors are stored like its own.
+batches. A clip can also have augmented copies, numbered from 1: their vectors are stored like its own.
 """
 
 import hashlib
@@ -260,7 +260,7 @@ def _decode(task: Task) -> Decoded:
 
 
 def _copy(clip: Clip, content: bytes, copy: int) -> Clip:
-    """A varied copy of a clip: length and size of the file stay, for it is no other file."""
+    """An augmented copy of a clip: length and size of the file stay, for it is no other file."""
     seed = int.from_bytes(hashlib.blake2b(content + copy.to_bytes(4, "little"), digest_size=8).digest(), "little")
     y = augment.augment(to_analysis_rate(clip.mono, clip.sample_rate_hz), ANALYSIS_RATE_HZ, seed=seed)
     return replace(clip, samples=y[:, None], sample_rate_hz=ANALYSIS_RATE_HZ)

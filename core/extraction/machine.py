@@ -2,7 +2,7 @@
 
 A ``Product`` says what is made: vectors in the cache (``extract``) or files of frames (``core.multimodal.frames``). Clips of one
 content are one task. A worker process decodes a clip once, and makes or prepares all that is missing of it; what needs a model is
-computed in this process, in batches. A clip can also have varied copies, numbered from 1.
+computed in this process, in batches. A clip can also have augmented copies, numbered from 1.
 """
 
 import os

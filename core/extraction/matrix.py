@@ -29,7 +29,7 @@ class Matrix:
     names : tuple of str [d], ``set.name``
     filenames : tuple of str [n], as the table spells them
     groups : tuple of str [n], or None
-    copies : np.ndarray [shape=(k, n, d)], float32, the same rows for each varied copy of their clips; or None
+    copies : np.ndarray [shape=(k, n, d)], float32, the same rows for each augmented copy of their clips; or None
     """
 
     X: np.ndarray

@@ -208,7 +208,7 @@ def cancel(job: Job) -> None:
         job.cancel.touch()
 
 
-def press(job: Job) -> None:
+def escalate_cancel(job: Job) -> None:
     """Where a job was asked to stop seconds ago, in vain, tell its process by signal, then end it."""
     try:
         asked_s = time.time() - job.cancel.stat().st_mtime
@@ -322,10 +322,10 @@ def result(job: Job) -> Any:
         raise JobError(f"{error.path}: the result cannot be read ({error.reason}); run the job again") from None
 
 
-def refusal(error: OSError) -> str:
+def os_error_message(error: OSError) -> str:
     """What the system refused, in words."""
     where = f" {error.filename}" if error.filename else ""
-    return f"the system refused{where}: {error.strerror or error}; mend that and run it again"
+    return f"the system refused{where}: {error.strerror or error}; fix that and try again"
 
 
 def _queue(job: Job) -> None:

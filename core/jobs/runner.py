@@ -1,4 +1,4 @@
-"""The side of the process that works on a job: it holds the lock, shows that it is alive, hears a cancel, has the last word."""
+"""Worker-side runner: lock, heartbeat, cancellation, final status."""
 
 import os
 import platform
@@ -27,7 +27,7 @@ from core.events import (
     ignore,
     last_job_event,
 )
-from core.jobs.queue import RESULT, Job, refusal, result
+from core.jobs.queue import RESULT, Job, os_error_message, result
 from core.workspace import write_json
 
 HEARTBEAT_S = 5.0
@@ -86,7 +86,7 @@ def perform(job: Job, work: Callable[[Job, Notify], Any], *, notify: Notify = ig
             _last_word(log, JobFailed(str(error)[:REASON_CHARACTERS]))
             raise
         except OSError as error:
-            _last_word(log, JobFailed(refusal(error)))
+            _last_word(log, JobFailed(os_error_message(error)))
             raise
         except Exception as error:
             with job.log.open("a", encoding="utf-8", errors="backslashreplace") as file:

@@ -28,7 +28,7 @@ from core.extraction.extract import Extraction
 from core.extraction.machine import Production
 from core.multimodal.config import FinetuneSettings, lora_targets
 from core.multimodal.data import Collator, Example, load_tokenizer, make_examples
-from core.multimodal.frames import Heard, hear_clips
+from core.multimodal.frames import FrameStore, encode_clips
 from core.multimodal.model import AudioEncoder, AudioTextRegressor, Labels, add_adapters, load_text_encoder
 from core.multimodal.texts import read_texts
 from core.multimodal.train import FoldFit, predict
@@ -310,9 +310,9 @@ def score_rows(
     fitted = FineTuned.load(folder)
     settings, encoders = fitted.settings, fitted.find_encoders()
     device = choose(settings.device if settings.device != "cuda" else "auto")
-    heard = Heard({}, {}, 0)
+    heard = FrameStore({}, {}, 0)
     if encoders.audio is not None:
-        heard = hear_clips(
+        heard = encode_clips(
             [row.path for row in rows],
             encoders.audio,
             workspace,

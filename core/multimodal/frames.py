@@ -41,7 +41,7 @@ _NOT_FINITE = "the encoder says what is not finite of it"
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class FrameStore:
     """What is on the disk of clips.
 
     Attributes
@@ -56,7 +56,7 @@ class Heard:
     computed: int
 
 
-def hear_clips(
+def encode_clips(
     paths: Sequence[Path],
     checkpoint: Checkpoint,
     workspace: Workspace,
@@ -65,7 +65,7 @@ def hear_clips(
     layer: int | None = None,
     encode: bool = True,
     notify: Notify = ignore,
-) -> Heard:
+) -> FrameStore:
     """Have what is heard of clips on the disk; a kill loses only what was not reported.
 
     Parameters
@@ -80,7 +80,7 @@ def hear_clips(
 
     Returns
     -------
-    heard : Heard
+    heard : FrameStore
 
     Raises
     ------
@@ -93,7 +93,7 @@ def hear_clips(
         contents = read_contents(list(dict.fromkeys(paths)), store, how)
         made = make(contents, files, store, how, notify)
     whole = {path: files.path(content) for path, content in contents.items() if path not in made.failures}
-    return Heard(whole, made.failures, made.computed)
+    return FrameStore(whole, made.failures, made.computed)
 
 
 def _announce(device: Device, notify: Notify) -> None:
@@ -196,7 +196,7 @@ def write_frames(path: Path, array: np.ndarray) -> None:
 
 
 def read_frames(path: Path) -> np.ndarray:
-    """A file that ``hear_clips`` wrote, mapped into memory.
+    """A file that ``encode_clips`` wrote, mapped into memory.
 
     Raises
     ------

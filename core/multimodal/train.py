@@ -1,7 +1,7 @@
 """Examples and folds in, out-of-fold predictions and fitted networks on the disk out. Predictions are in the unit of the label.
 
-Of each fold's training rows about a fifth is set apart, groups whole: after each epoch the error on it is measured, the best epoch
-is taken, and the fold ends when it gets no better. The fold's own rows are scored once, at the end. Imports torch.
+Of each fold's training rows about a fifth are validation rows, groups whole: after each epoch the error on them is measured, and the
+best epoch is taken. The fold's own rows are scored once, at the end. Imports torch.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class Training:
     build : Build
     collator : Collator
     device : Device
-    groups : sequence of str [n] or None: kept whole where rows are set apart
+    groups : sequence of str [n] or None: kept whole among the validation rows
     """
 
     examples: Sequence[Example]
@@ -102,8 +102,8 @@ class FoldFit:
     ----------
     predictions : np.ndarray [shape=(k,)], of the fold's own rows
     test : np.ndarray [shape=(q,)], of the test clips
-    epoch : float, the one that was taken; NaN where no rows could be set apart and the last one was
-    stop_rmse : float, on the rows that were set apart; NaN where there were none
+    epoch : float, the one that was taken; NaN where there could be no validation rows and the last one was
+    stop_rmse : float, on the validation rows; NaN where there were none
     seconds : float
     labels : Labels
     trained, parameters : int, numbers that were trained, and all

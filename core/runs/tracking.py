@@ -155,7 +155,7 @@ def _own_database(workspace: Workspace) -> str:
 
 @contextmanager
 def _database(uri: str) -> Iterator[None]:
-    """Have a SQLite database for oneself: MLflow's first steps in a new one do not bear company.
+    """Hold a SQLite database exclusively: MLflow's migrations are not safe to run concurrently.
 
     SQLite's own words are raised at once for what MLflow would try again and again: locked by others, read-only, full, damaged.
     """

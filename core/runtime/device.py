@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What PyTorch computes on.
+    """The device that PyTorch computes on.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ def use_all_cores() -> None:
 
 @contextmanager
 def exclusive(device: Device, notify: Notify = ignore) -> Iterator[None]:
-    """Have the GPU of this machine for oneself: two jobs that train on it take turns. The processor is shared.
+    """Hold the GPU of this machine exclusively: two jobs that train on it take turns. The processor is shared.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def in_memory(what: str) -> Iterator[None]:
-    """Put something on a device; where memory does not hold it, that is said in words.
+    """Put something on a device; where memory does not hold it, the error has a readable message.
 
     Raises
     ------

@@ -22,7 +22,7 @@ from core.extraction.matrix import build_matrix
 from core.grouping.leaks import LeakingColumn, label_leaks
 from core.multimodal.config import FinetuneSettings
 from core.multimodal.data import make_examples
-from core.multimodal.frames import Heard, hear_clips
+from core.multimodal.frames import FrameStore, encode_clips
 from core.multimodal.texts import features_for, read_texts
 from core.runs import Run
 from core.runs.context import RunContext
@@ -144,12 +144,12 @@ def _hear(
     workspace: Workspace,
     extraction: Extraction,
     notify: Notify,
-) -> Heard:
+) -> FrameStore:
     """What is heard of every clip whose features could be computed."""
     paths = [row.path for row in (*dataset.train, *dataset.test) if row.path in extraction.vectors]
     if checkpoint is None:
-        return Heard({}, {}, 0)
-    return hear_clips(
+        return FrameStore({}, {}, 0)
+    return encode_clips(
         paths,
         checkpoint,
         workspace,
@@ -169,7 +169,7 @@ class _Training:
     settings: FinetuneSettings
     extract: ExtractSettings
     encoders: "Encoders"
-    heard: Heard
+    heard: FrameStore
 
     @cached_property
     def parameters(self) -> tuple[int, int]:

@@ -389,7 +389,7 @@ def test_filters_let_through_what_they_say():
 
 
 def test_pairs_stand_by_the_difference_of_their_labels_those_without_one_last(place):
-    looked = resources.looked(heard(place), read_dataset(place.dataset))
+    looked = resources.checked_dataset(heard(place), read_dataset(place.dataset))
     pairs = [
         Twins(SAME_AUDIO, "train", "traina0x", "test", "testa0x"),
         Twins(SAME_AUDIO, "train", "traina0x", "train", "traing0x"),

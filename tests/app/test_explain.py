@@ -113,7 +113,7 @@ def test_a_job_at_work_shows_its_parts_and_can_be_cancelled(place, trained):
 
 @pytest.mark.parametrize(
     ("end", "says", "button"),
-    [(JobFailed("the disk is full_"), "the disk is full_", "Try again"), (JobCancelled(), "cancelled", "Go on where it stopped")],
+    [(JobFailed("the disk is full_"), "the disk is full_", "Try again"), (JobCancelled(), "cancelled", "Resume")],
 )
 def test_a_job_that_did_not_end_well_says_why_and_can_go_on(place, trained, no_workers, end, says, button):
     job = job_of(place)

@@ -246,7 +246,7 @@ def test_two_browsers_watch_one_job_and_cancelling_takes_two_seconds(ready_serve
         page.get_by_text("It was cancelled. What was finished is kept.").wait_for(timeout=5000)
 
     finished = {(one["model"], one["fold"]) for one in fits(job)}
-    first.get_by_role("button", name="Go on where it stopped").click()
+    first.get_by_role("button", name="Resume").click()
     for page in (first, second):
         page.reload()
         page.get_by_text("Prediction by label").wait_for(timeout=120_000)

@@ -8,7 +8,7 @@ from core.errors import DataError
 from core.events import BatchHalved, ClipExtracted, ClipSetAside, ExtractionStarted
 from core.extraction.machine import Production
 from core.multimodal import frames
-from core.multimodal.frames import bytes_of, hear_clips, read_frames
+from core.multimodal.frames import bytes_of, encode_clips, read_frames
 from core.runtime.device import CPU
 from core.runtime.weights import find
 from core.workspace import Workspace
@@ -30,7 +30,7 @@ def clips(tmp_path_factory):
 def hear(clips, folder, workspace, **options):
     told = []
     how = Production(CPU, options.pop("max_seconds", 45.0), workers=0, batch=options.pop("batch", None))
-    return hear_clips(clips, find(str(folder)), Workspace(workspace), how, notify=told.append, **options), told
+    return encode_clips(clips, find(str(folder)), Workspace(workspace), how, notify=told.append, **options), told
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "wavlm", "whisper"])
@@ -181,7 +181,7 @@ def test_an_interrupted_hearing_keeps_every_clip_that_it_reported(clips, folders
 
     how = Production(CPU, 45.0, workers=0, batch=1)
     with pytest.raises(KeyboardInterrupt):
-        hear_clips(clips, find(str(folders["wav2vec2"])), Workspace(tmp_path), how, notify=stop_after_one)
+        encode_clips(clips, find(str(folders["wav2vec2"])), Workspace(tmp_path), how, notify=stop_after_one)
     _, told = hear(clips, folders["wav2vec2"], tmp_path)
     assert told[0].cached >= len(kept) == 1
     assert {event.file for event in told if isinstance(event, ClipExtracted)}.isdisjoint(kept)

@@ -11,7 +11,7 @@ from core.events import BatchHalved, EpochScored, FoldScored, StepDone
 from core.extraction.machine import Production
 from core.multimodal.config import FinetuneSettings
 from core.multimodal.data import Collator, Example, make_examples
-from core.multimodal.frames import hear_clips
+from core.multimodal.frames import encode_clips
 from core.runtime.device import CPU
 from core.runtime.weights import find
 from core.scoring.folds import Fold
@@ -271,7 +271,7 @@ def piano(tmp_path_factory):
         rows = list(csv.DictReader(file))
     of_stem = {path.stem: path for path in (PIANO / "audios" / "train").iterdir()}
     paths = [of_stem[row["filename"]] for row in rows]
-    files = hear_clips(paths, find(str(audio)), Workspace(root / "ws"), Production(CPU, 45.0, workers=0)).files
+    files = encode_clips(paths, find(str(audio)), Workspace(root / "ws"), Production(CPU, 45.0, workers=0)).files
     digits = np.random.default_rng(0).integers(0, 10, len(rows))
     pitch = np.array([float(row["midi"]) for row in rows])
     return audio, text, [files[path] for path in paths], digits, _standard(pitch)
@@ -323,7 +323,7 @@ def test_sixteen_clips_are_learned_by_heart(piano, tmp_path):
     )
     encoders = find_encoders(settings)
     clips = [PIANO / "audios" / "train" / name for name in sorted(path.name for path in (PIANO / "audios/train").iterdir())[:16]]
-    waves = hear_clips(clips, encoders.audio, Workspace(tmp_path), Production(CPU, 2.0, workers=0), encode=False).files
+    waves = encode_clips(clips, encoders.audio, Workspace(tmp_path), Production(CPU, 2.0, workers=0), encode=False).files
     labels = np.random.default_rng(3).normal(size=16)
     texts = [f"the clip says {DIGITS[digit]}" for digit in digits[:16]]
     examples = make_examples(texts, labels.tolist(), [waves[clip] for clip in clips], encoders.text, encoders.tokenizer)
