@@ -1,7 +1,7 @@
 """Examples and folds in, out-of-fold predictions and fitted networks on the disk out. Predictions are in the unit of the label.
 
-Of each fold's training rows about a fifth are validation rows, groups whole: after each epoch the error on them is measured, and the
-best epoch is taken. The fold's own rows are scored once, at the end. Imports torch.
+Of each fold's training rows about a fifth are validation rows, groups whole: after each epoch the error on them is measured, the
+best epoch is taken, and the fold ends when it gets no better. The fold's own rows are scored once, at the end. Imports torch.
 """
 
 import hashlib
