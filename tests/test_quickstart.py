@@ -23,6 +23,7 @@ combined = combine_features(mfcc_features, ultra_features, metadata_features)   
 """
 
 
+@pytest.mark.slow
 def test_the_quick_start_of_the_readme_works_in_a_plain_script(tmp_path, piano):
     assert README_SCRIPT.strip() in (ROOT / "README.md").read_text()
     before = f"""

@@ -8,7 +8,7 @@ from core.encoders import registry
 from core.extraction import machine
 from core.jobs.runner import perform
 from core.runtime.pool import map_batches
-from core.tasks import pipeline
+from core.tasks.kinds import work
 from tests.app.conftest import render, text
 from tests.toy_set import Toy
 
@@ -36,7 +36,7 @@ def test_a_new_kind_is_offered_chosen_and_extracted(toy, place, no_workers):
     at.button(key="extract").click().run()
     [job] = no_workers
     assert job.request["extract"]["features"] == ["metadata", "toy"]
-    perform(job, pipeline.work)
+    perform(job, work)
     at = render("features")
     assert "has the features of 15 clips" in text(at)
     [written] = (place.root / "features").rglob("toy_train.npz")

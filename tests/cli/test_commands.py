@@ -271,6 +271,7 @@ def test_a_name_that_is_not_text_is_shown_escaped(tmp_path):
     assert json.loads(out)["file"] == os.fsdecode(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_closed_streams_are_no_error(tmp_path, closed):
     clip = write_clip(tmp_path / "a.wav", tone(440))

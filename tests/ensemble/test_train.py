@@ -221,6 +221,7 @@ def test_rounds_of_boosted_models_are_told_while_they_are_looked_for(tmp_path, r
         assert len(rounds) < 60
 
 
+@pytest.mark.slow
 def test_a_missing_or_damaged_model_is_named(tmp_path, rng):
     matrix = make_matrix(rng)
     settings = EnsembleSettings(folds=2, workers=0)

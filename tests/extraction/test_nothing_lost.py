@@ -282,6 +282,7 @@ def test_random_bytes_in_the_log_of_the_cache_are_ignored(clips, truth, tmp_path
     assert same(extract_clips(clips, ALONE, cache_path=cache).vectors, truth)
 
 
+@pytest.mark.slow
 def test_two_extractions_share_a_workspace(clips, truth, tmp_path):
     cache = tmp_path / "new" / "cache.sqlite"
     both = [start(clips, cache, workers=0) for _ in range(2)]

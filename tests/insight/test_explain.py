@@ -196,6 +196,7 @@ def test_the_loudness_moves_most_by_contribution_and_by_shuffling(run):
     assert found.permutation[best] > 0
 
 
+@pytest.mark.slow
 def test_processes_and_this_process_give_the_same_explanation(run):
     here = explain_run(run, workers=0)
     there = explain_run(run, workers=2)

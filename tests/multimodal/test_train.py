@@ -299,6 +299,7 @@ def score(piano, folder, labels, **options):
     return float(np.sqrt(np.mean((done.predictions - labels[fold.test_rows]) ** 2)) / labels[fold.test_rows].std())
 
 
+@pytest.mark.slow
 def test_it_uses_what_carries_the_label(piano, tmp_path):
     *_, digits, pitch = piano
     read = _standard(digits.astype(float))
