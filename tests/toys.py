@@ -19,7 +19,7 @@ from core.tasks.kinds import JobKind, Request, Result
 from core.tasks.score import Prediction, ScoringOptions
 from core.workspace import Workspace, write_json
 
-ANSWER = 4.25
+ANSWER = 4.5
 
 
 class ToyRequest(Request):
