@@ -65,7 +65,7 @@ with st.grid(4, min_column_width=190):
         if best is None:
             st.caption("No run on this data set yet")
         else:
-            st.caption(f"RMSE out of fold {grouping(best)}; constant {best.scores.constant_rmse:.3f}")
+            st.caption(f"Out-of-fold RMSE {grouping(best)}; baseline {best.scores.constant_rmse:.3f}")
             if (flatters := flattered(best.scores)) is not None:
                 st.caption(f":orange[For a new {plain(flatters[0])} expect about {flatters[1]:.2f}]")
 

@@ -96,7 +96,7 @@ _COLUMNS: dict[str, Any] = {
     "run": st.column_config.TextColumn("Run", pinned=True),
     "rmse": st.column_config.NumberColumn("OOF RMSE", format="%.4f"),
     "badge": st.column_config.TextColumn("Badge", help="nested, out-of-fold, or in-sample: how the error was computed"),
-    "below": st.column_config.NumberColumn("Below constant", format="%.0f %%", help="How far below the error of the mean label"),
+    "below": st.column_config.NumberColumn("Below baseline", format="%.0f %%", help="How far below the error of the mean label"),
     "leak_gap": st.column_config.NumberColumn(
         "Leak gap", format="%+.3f", help="What random folds would flatter, for a cheap model"
     ),
@@ -213,7 +213,7 @@ def _figures(run: Run) -> None:
     record, scores = run.record, run.scores
     facts = [plain(run.id), plain(fold_plan(record.settings.ensemble)), count(record.dataset.train_clips, "clip")]
     st.caption(" · ".join([*facts, duration(record.seconds)]))
-    shown = {"oof_rmse": "RMSE out of fold", "constant_rmse": "Constant", "oof_mae": "MAE", "oof_pearson": "Pearson"}
+    shown = {"oof_rmse": "Out-of-fold RMSE", "constant_rmse": "Baseline RMSE", "oof_mae": "MAE", "oof_pearson": "Pearson"}
     with st.grid(2, min_column_width=180):
         for name, label in shown.items():
             value, badge = getattr(scores, name), scores.badges.get(name)

@@ -138,7 +138,7 @@ def evaluation(run: Run, found: dict[str, Any], scored: Sequence[dict[str, Any]]
         st.metric("Pearson", _figure(scores["pearson"], 3), border=True, help="Correlation of label and prediction.")
         st.metric("Inside the interval", f"{found['coverage']:.0%}", border=True, help=f"Meant to be {level:.0%}.")
         st.metric(
-            "Constant", f"{found['constant_rmse']:.{places}f}", border=True, help="RMSE of always saying the mean training label."
+            "Baseline", f"{found['constant_rmse']:.{places}f}", border=True, help="RMSE of always saying the mean training label."
         )
     if found["trained_on"]:
         st.info(
