@@ -22,7 +22,7 @@ from tests.extraction.test_nothing_lost import workers_of
 # Runs a command and is killed as soon as so many fits are kept.
 KILLED_AFTER = """
 import os, signal, sys
-from core import fits
+from core.ensemble import fits
 keep, left = fits._keep, int(sys.argv.pop(1))
 def keep_or_die(*of):
     global left
