@@ -101,7 +101,7 @@ def test_from_the_bundled_set_to_a_submission_and_a_number(server, open_page, tm
     assert run.scores.oof_rmse < 0.5 * run.scores.constant_rmse
     page.get_by_text(f"{run.scores.oof_rmse:.4f}").first.wait_for()
     page.get_by_text("nested").first.wait_for()
-    page.get_by_text("These folds are random, and clips share a").wait_for()
+    page.get_by_text("These folds are random, but clips share a").wait_for()
     assert list(run.scores.blend) == ["lightgbm", "extra_trees:ultra", "svr:ultra,mfcc:C=3"]
 
     click(page, "next_step")
