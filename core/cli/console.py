@@ -230,7 +230,7 @@ def _doubt_lines(run: "Run") -> Iterator[str]:
         by = f"{leak.random_rmse:.4f} in random folds, {leak.grouped_rmse:.4f} by {leak.groups}"
         yield f"  leak gap      {leak.gap:+.4f}: a cheap model has RMSE {by}"
     for proposal in record.proposed_groups:
-        yield f"  not tied      {proposal.tied} clips: {proposal.reason} (--groups auto ties them)"
+        yield f"  not tied      {proposal.tied} clips: {proposal.reason} (--group-by auto ties them)"
     for column in record.label_leaks:
         yield f"  holds labels  {column.column}: {column.reason}"
     if (tested := scores.self_test) is not None:

@@ -45,7 +45,7 @@ def near_pairs(X: np.ndarray, others: np.ndarray | None = None) -> list[tuple[in
     ----------
     X : np.ndarray [shape=(n, d)], training clips, NaN where a feature is not defined
     others : np.ndarray [shape=(m, d)], optional: clips that take no part in training, numbered behind those of X. They add pairs,
-        and change none among the training clips: those are the ones that ``--groups auto`` keeps in one fold
+        and change none among the training clips: those are the ones that ``--group-by auto`` keeps in one fold
 
     Returns
     -------
