@@ -191,7 +191,7 @@ def parse_json(text: bytes) -> Any:
 
 
 class _Refused(str):
-    """The digits of a number that is none."""
+    """The digits of an invalid number."""
 
 
 def _items(value: Any) -> Iterable[tuple[object, Any]]:
