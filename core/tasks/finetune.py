@@ -34,7 +34,7 @@ from core.runtime.weights import Checkpoint
 from core.scoring import intervals
 from core.scoring.oof import measure
 from core.settings import build
-from core.tasks.kinds import DatasetRequest, JobKind, Result
+from core.tasks.kinds import DatasetRequest, JobKind, TrainingResult
 from core.tasks.prepare import Prepared, check_early, extract_all, prepare
 from core.tasks.score import Prediction, ScoringOptions, by_path, describe_rows, extract_settings
 from core.workspace import Workspace
@@ -310,13 +310,6 @@ class FinetuneRequest(DatasetRequest):
     finetune: FinetuneSettings
 
 
-class FinetuneResult(Result):
-    """The run, and the state of the data set that it was trained on."""
-
-    run_id: str
-    stamp: str
-
-
 def run(request: FinetuneRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Fine-tune on the data set that a job names."""
     dataset = request.read_dataset()
@@ -341,7 +334,7 @@ RUN = RunKind(
 JOB = JobKind(
     "finetune",
     FinetuneRequest,
-    FinetuneResult,
+    TrainingResult,
     run,
     verb="Fine-tuning",
     noun="Fine-tuning",

@@ -58,6 +58,13 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
 
 
+class TrainingResult(Result):
+    """The run that a training left, and the state of the data set that it was trained on."""
+
+    run_id: str
+    stamp: str
+
+
 @dataclass(frozen=True, slots=True)
 class JobKind:
     """A kind of job.

@@ -22,7 +22,7 @@ from core.runs.context import RunContext
 from core.runs.kinds import ENSEMBLE, RunKind
 from core.runs.record import Outcome, complete_scores, write_run
 from core.runs.submission import TestPredictions, no_predictions
-from core.tasks.kinds import DatasetRequest, JobKind, Result
+from core.tasks.kinds import DatasetRequest, JobKind, TrainingResult
 from core.tasks.prepare import Prepared, check_early, extract_all, prepare
 from core.tasks.score import Prediction, ScoringOptions, by_path, describe_rows, extract_settings
 from core.workspace import Workspace
@@ -166,13 +166,6 @@ class TrainRequest(DatasetRequest):
     ensemble: EnsembleSettings
 
 
-class TrainResult(Result):
-    """The run, and the state of the data set that it was trained on."""
-
-    run_id: str
-    stamp: str
-
-
 def run(request: TrainRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Train on the data set that a job names."""
     dataset = request.read_dataset()
@@ -196,7 +189,7 @@ RUN = RunKind(
 JOB = JobKind(
     "train",
     TrainRequest,
-    TrainResult,
+    TrainingResult,
     run,
     verb="Training",
     noun="Training",
