@@ -122,12 +122,6 @@ def check_kills(clips, truth, tmp_path, *, kills):
     assert same(extraction.vectors, truth)
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
-@pytest.mark.slow
-def test_what_was_reported_survives_three_kills(clips, truth, tmp_path):
-    check_kills(clips, truth, tmp_path, kills=3)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
 def test_what_was_reported_survives_twenty_kills(clips, truth, tmp_path):

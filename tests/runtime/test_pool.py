@@ -3,9 +3,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.errors import AudioError, DataError, EarmarkError, JobError
@@ -48,6 +50,13 @@ def environment(name):
     return os.environ.get(name)
 
 
+def die_soon(number):
+    """Be killed a few milliseconds later: at work, while the outcome crosses to the parent, or while the next item comes."""
+    if number % 2:
+        threading.Timer(number / 4000, os.kill, [os.getpid(), signal.SIGKILL]).start()
+    return np.full(1_000_000, number)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_item_has_one_outcome(workers):
     outcomes = list(map_unordered(square, range(10), workers=workers))
@@ -77,6 +86,13 @@ def test_an_item_that_kills_its_worker_costs_only_itself():
     outcomes = {outcome.item: outcome for outcome in map_unordered(die, range(6), workers=2)}
     assert {number: outcome.value for number, outcome in outcomes.items()} == {0: 0, 1: 1, 2: 2, 3: None, 4: 4, 5: 5}
     assert "worker process died twice" in outcomes[3].error
+
+
+def test_a_worker_may_be_killed_at_any_moment_also_while_it_answers():
+    outcomes = {outcome.item: outcome for outcome in map_unordered(die_soon, range(12), workers=2)}
+    assert sorted(outcomes) == list(range(12))
+    for number, outcome in outcomes.items():
+        assert outcome.error or np.array_equal(outcome.value, np.full(1_000_000, number))
 
 
 def test_an_item_that_hangs_is_given_up_at_its_deadline():
