@@ -129,7 +129,11 @@ def work_ahead(settings: EnsembleSettings, ahead: Forecast, to_extract: int, spe
     """
     one = len(settings.members) * settings.folds
     parts = [count(one * settings.repeats, "fit")]
-    parts += [f"as many without {SWITCHES[name].lower()}" for name in ("augment", "pseudo_labels") if getattr(settings, name)]
+    parts += [
+        f"as many without {SWITCHES[name].lower()}"
+        for name in ("augment", "pseudo_labels", "rater_bias")
+        if getattr(settings, name)
+    ]
     if settings.self_test:
         parts.append(f"{PERMUTATIONS} x {one:,} on permuted labels")
     if ahead.measured == 1:
@@ -344,12 +348,21 @@ def _switches(dataset: Dataset, usual: EnsembleSettings) -> dict[str, Any]:
                     else "Needs a test table: its clips are what would be labelled. This data set has none."
                 )
             with st.container():
+                named = dataset.ratings is not None and dataset.ratings.raters is not None
+                bias = fields.toggle("train", usual, "rater_bias", value=usual.rater_bias and named, disabled=not named, help=None)
+                st.caption(
+                    "Takes the habits of strict and lenient raters out of the labels that are fitted, as the training rows show "
+                    "them; all is fitted once more without."
+                    if named
+                    else "Needs several ratings a clip and the names of the raters. This data set has none."
+                )
+            with st.container():
                 tested = fields.toggle("train", usual, "self_test", help=None)
                 st.caption(
                     f"Trains {PERMUTATIONS} times on permuted labels, one repeat each, where there must be nothing to learn: "
                     "it fails if a label leaks."
                 )
-    return {"augment": augment, "tta": tta, "pseudo_labels": pseudo and here, "self_test": tested}
+    return {"augment": augment, "tta": tta, "pseudo_labels": pseudo and here, "rater_bias": bias and named, "self_test": tested}
 
 
 def _check_sets(dataset: Dataset, names: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ SWITCHES = {
     "augment": "Augmentation",
     "tta": "Test-time augmentation",
     "pseudo_labels": "Pseudo-labels",
+    "rater_bias": "Rater offsets",
     "self_test": "Self-test",
 }
 BADGES = {  # colour, icon, definition

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from core.data.dataset import Row
+from core.data.rows import Row
 from core.events import Notify, StageStarted
 from core.extraction.matrix import Matrix
 from core.runs import Run

@@ -6,6 +6,7 @@ A cache key says what a value was made of: versions of files, the stamp of a dat
 from app.resources.datasets import (
     CheckedDataset as CheckedDataset,
     Key as Key,
+    agreement as agreement,
     batch as batch,
     can_trace as can_trace,
     checked_dataset as checked_dataset,

@@ -12,10 +12,11 @@ from app.resources.caching import cached, version
 from app.resources.queue import result
 from app.uploads import Upload, keep
 from core.data.audio import Clip, mean_seconds as mean_seconds_of, read_clip
-from core.data.dataset import Dataset, Problem, Row, named_as_copies, read_batch, read_dataset
+from core.data.dataset import Dataset, named_as_copies, read_batch, read_dataset
 from core.data.duplicates import COPY_NAME, Twins
 from core.data.layouts.layout import Layout
 from core.data.report import kind_of
+from core.data.rows import Problem, Row
 from core.errors import JobError
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import find_cached
@@ -23,6 +24,7 @@ from core.features import Trace, trace as follow
 from core.jobs import RESULT, Job
 from core.multimodal.config import FinetuneSettings
 from core.multimodal.texts import features_for, preview_texts
+from core.scoring.agreement import Agreement, agreement as agreement_of
 from core.workspace import Workspace
 
 Key = tuple[str, str]  # a clip by its table, "train" or "test", and its name there
@@ -163,6 +165,19 @@ def _clip_table(seen: dict[str, Any], rows: dict[Key, Row]) -> pd.DataFrame:
     if routed():
         table.insert(0, "play", [address(rows[key].path) for key in keys])
     return table
+
+
+@cached(lambda dataset: (dataset.stamp(),), most=4)
+def agreement(dataset: Dataset) -> Agreement:
+    """How far the raters of the training table agree.
+
+    Parameters
+    ----------
+    dataset : Dataset with several ratings a clip
+    """
+    ratings = dataset.ratings
+    assert ratings is not None
+    return agreement_of(ratings)
 
 
 def _cache_version(cache: Path) -> tuple[tuple[int, int], ...]:

@@ -11,7 +11,7 @@ import streamlit as st
 from app import clip_urls, resources, session
 from app.charts import training
 from app.words import errors_in_words, plain
-from core.data.dataset import Row
+from core.data.rows import Row
 from core.runs import Run
 from core.scoring.residuals import coverage_bins, error_bins, errors_by_group
 

@@ -227,7 +227,9 @@ def _scores(scores: Scores) -> None:
         spread = f"{min(by_repeat):.3f} to {max(by_repeat):.3f} in {len(by_repeat)} repeats"
     elif len(by_repeat) > 1:
         spread = "by repeat " + ", ".join(f"{value:.3f}" for value in by_repeat)
-    interval = scores.interval
+    interval, ceiling = scores.interval, scores.ceiling
+    if ceiling is not None:
+        st.info(plain(f"What the raters allow: {ceiling.sentence}."), icon=":material/vertical_align_bottom:")
     with st.grid(3, min_column_width=220):
         _score(scores, "oof_rmse", "Out-of-fold RMSE", f"{abs(gain):.0%} {'below' if gain > 0 else 'above'} the baseline", spread)
         _score(scores, "constant_rmse", "Baseline RMSE", "predicts the mean of the training labels")

@@ -97,6 +97,7 @@ _COLUMNS: dict[str, Any] = {
     "rmse": st.column_config.NumberColumn("OOF RMSE", format="%.4f"),
     "badge": st.column_config.TextColumn("Badge", help="nested, out-of-fold, or in-sample: how the error was computed"),
     "below": st.column_config.NumberColumn("Below baseline", format="%.0f %%", help="How far below the error of the mean label"),
+    "ceiling": st.column_config.NumberColumn("Ceiling", format="%.3f", help="Lowest RMSE that the raters' disagreement allows"),
     "leak_gap": st.column_config.NumberColumn(
         "Leak gap", format="%+.3f", help="What random folds would flatter, for a cheap model"
     ),
@@ -118,6 +119,7 @@ def _row(run: Run, row: dict[str, Any]) -> dict[str, Any]:
         "rmse": row["oof_rmse"],
         "badge": row["badge"],
         "below": 100 * (1 - row["oof_rmse"] / constant) if constant else None,
+        "ceiling": row["ceiling_rmse"],
         "leak_gap": row["leak_gap"],
         "coverage": 100 * run.scores.interval_coverage,
         "members": row["members"],

@@ -12,9 +12,9 @@ from core.multimodal.config import FinetuneSettings
 from core.section import Section
 
 
-def check_command(dataset: str | Path, layout: Layout) -> str:
-    """``earmark check DATASET ...``."""
-    return _line(["check", str(dataset)], [layout])
+def check_command(dataset: str | Path, layout: Layout, *, command: str = "check") -> str:
+    """``earmark check DATASET ...``, or another command on a data set with its usual settings."""
+    return _line([command, str(dataset)], [layout])
 
 
 def extract_command(dataset: str | Path, layout: Layout, extract: ExtractSettings, workspace: Path) -> str:

@@ -25,10 +25,11 @@ from core.progress import Progress as JobProgress, ProgressCounter
 from core.workspace import to_json
 
 if TYPE_CHECKING:
-    from core.data.dataset import Problem
+    from core.data.rows import Problem
     from core.insight.explain import Explanation
     from core.runs import Run
     from core.runs.schema import MemberScore, Scores
+    from core.scoring.agreement import Ratings
     from core.tasks.score import Evaluation, Prediction
 
 _TOP = 15  # columns named for people
@@ -131,6 +132,20 @@ def print_problems(problems: Iterable["Problem"]) -> None:
             print("\n".join(_first([f"{problem.file}: {problem.reason}" for problem in some])))
 
 
+def print_ratings(ratings: "Ratings | None") -> None:
+    """How many raters there are, how far they agree, and what that allows a model."""
+    if ratings is None:
+        return
+    from core.scoring.agreement import agreement
+
+    found = agreement(ratings)
+    by = f"by {found.raters} raters" if found.raters else "by raters without names"
+    print(f"  ratings       {found.ratings} {by} of {found.clips} clips; spread within a clip {found.spread:.3f}")
+    print(f"  agreement     {found.words()}")
+    if found.ceiling is not None:
+        print(f"  ceiling       {found.ceiling.sentence()}")
+
+
 def print_prediction(one: "Prediction") -> None:
     """A clip in a line: the prediction, its interval, and why to doubt it."""
     value, ends = "not scored", ""
@@ -216,6 +231,8 @@ def _score_lines(run: "Run") -> Iterator[str]:
     if run.record.settings.ensemble.repeats > 1:
         yield "  by repeat     " + "  ".join(f"{value:.4f}" for value in scores.oof_rmse_by_repeat)
     yield f"  constant      RMSE {scores.constant_rmse:.4f}  (the mean label of the other folds)"
+    if scores.ceiling is not None:
+        yield f"  ceiling       {scores.ceiling.sentence}"
     asked = f"{scores.interval.level:.0%} asked for; mean width {scores.interval.mean_width:.3g}"
     yield f"  intervals     {scores.interval_coverage:.1%} of labels inside, {asked}"
     if scores.trained_share is not None:

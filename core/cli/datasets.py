@@ -2,13 +2,12 @@
 
 import argparse
 import os
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
 from core.cli import common
 from core.cli.common import read_data, read_options, read_workspace
-from core.cli.console import Progress, print_json, print_problems
+from core.cli.console import Progress, print_json, print_problems, print_ratings
 from core.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -17,13 +16,15 @@ if TYPE_CHECKING:
 
 def check(options: argparse.Namespace) -> int:
     """Report on a data set."""
+    from core.cli.as_command import check_command
     from core.data.report import check_dataset
+    from core.scoring.agreement import agreement
 
     dataset, _ = read_data(options)
     with Progress() as progress:
         report = check_dataset(dataset, workers=options.workers, notify=progress)
     if options.json:
-        print_json(report.as_json())
+        print_json(report.as_json() | ({} if dataset.ratings is None else {"ratings": agreement(dataset.ratings)}))
         return 0 if report.why_not is None else 1
     record = report.as_json()
     labels: Any = record["labels"]
@@ -37,13 +38,12 @@ def check(options: argparse.Namespace) -> int:
         widest = max(labels["distribution"].values())
         for value, count in labels["distribution"].items():
             print(f"    {value:>16}  {count:5d}  {'#' * round(40 * count / widest)}")
+    print_ratings(dataset.ratings)
     print_problems(report.problems)
     if report.why_not:
         print(f"Training is not possible: {report.why_not}.")
         return 1
-    named = {"--filename-column": options.filename_column, "--label-column": options.label_column, "--audio": options.audio}
-    flags = [part for flag, value in named.items() if value is not None for part in (flag, value)]
-    print(f"Training is possible: {shlex.join(['earmark', 'train', options.dataset, *flags])}")
+    print(f"Training is possible: {check_command(options.dataset, dataset.layout, command='train')}")
     return 0
 
 
@@ -86,7 +86,7 @@ def features(options: argparse.Namespace) -> int:
 
 def extract(options: argparse.Namespace) -> int:
     """Extract a data set into the workspace."""
-    from core.data.dataset import Problem
+    from core.data.rows import Problem
     from core.extraction.config import ExtractSettings
 
     dataset, layout = read_data(options)

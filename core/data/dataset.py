@@ -16,7 +16,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,52 +24,17 @@ import numpy as np
 from core.data.audio import SUFFIXES
 from core.data.layouts.clips import ClipIndex, audio_folder, stem as stem_of, walk
 from core.data.layouts.layout import Layout
-from core.data.layouts.tables import find_tables, read_table
+from core.data.layouts.tables import Line, find_tables, read_table
+from core.data.ratings import one_row_a_clip, ratings_of
+from core.data.rows import ERROR, WARNING, Problem, Row
 from core.errors import DataError
+from core.scoring.agreement import Ratings
 
 MIN_CLIPS = 5
 MAX_FILES = 200_000  # of a folder without a table; somebody may name the root of a disk
 MAX_LABEL = 1e30  # some model libraries keep labels in single precision
 
-ERROR = "error"
-WARNING = "warning"
 _COPY = re.compile(r"^(?P<stem>.+?)(?:[ _-]?\(\d+\)|[ _-]copy(?:[ _-]?\d+)?|[_-]\d+)$", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with a clip or a file.
-
-    Attributes
-    ----------
-    file : str, as the table spells it
-    level : str, "error" (set aside) or "warning" (kept)
-    reason : str
-    split : str, "train" or "test"; empty where it concerns no row of a table
-    """
-
-    file: str
-    level: str
-    reason: str
-    split: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a table whose clip can be looked for.
-
-    Attributes
-    ----------
-    name : str, as the table spells it
-    path : Path
-    label : float, NaN in the test table
-    columns : dict of str to str, the further columns
-    """
-
-    name: str
-    path: Path
-    label: float
-    columns: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +74,14 @@ class Dataset:
                 size, time_ns = facts.st_size, facts.st_mtime_ns
             except OSError:
                 size, time_ns = -1, 0
-            told = (str(row.path), row.name, row.label, sorted(row.columns.items()), size, time_ns)
+            told = (str(row.path), row.name, row.label, sorted(row.columns.items()), size, time_ns, *row.ratings)
             digest.update(repr(told).encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+    @property
+    def ratings(self) -> Ratings | None:
+        """The ratings whose means the labels of the training table are; None where no clip has several."""
+        return ratings_of(self.train)
 
     @property
     def set_aside(self) -> tuple[Problem, ...]:
@@ -271,36 +241,35 @@ def why_not_trainable(labels: np.ndarray) -> str | None:
 
 
 def _read_train(table_path: Path, layout: Layout, index: ClipIndex, problems: list[Problem]) -> list[Row]:
-    table = read_table(table_path, (layout.filename_column, layout.label_column))
-    by_path: dict[Path, list[Row]] = defaultdict(list)
-    refused: set[Path] = set()
-    for line in table:
-        cells = line.cells
-        name = cells.pop(layout.filename_column)
-        label_text = cells.pop(layout.label_column)
+    by_clip: dict[Path, list[Row]] = defaultdict(list)
+    refused: list[tuple[Path, Problem]] = []
+    for line in read_table(table_path, (layout.filename_column, *(layout.rating_columns or (layout.label_column,)))):
+        name = line.cells.pop(layout.filename_column)
         clip = index.find(name)
-        label = _number(label_text)
         if isinstance(clip, str):
             problems.append(Problem(name or f"{table_path.name}, line {line.number}", ERROR, clip, "train"))
-        elif line.problem or label is None:
-            what = f"label {label_text!r} is not a number that can be learned" if label_text.strip() else "label missing"
-            problems.append(Problem(name, ERROR, line.problem or what, "train"))
-            refused.add(clip)
-        else:
-            by_path[clip].append(Row(name, clip, label, cells))
-    rows = []
-    for path, same in by_path.items():
-        if path in refused:  # another row gives this clip an invalid label
             continue
-        labels = sorted({row.label for row in same})
-        if len(labels) > 1:
-            listed = ", ".join(f"{label:g}" for label in labels)
-            problems.append(Problem(same[0].name, ERROR, f"named {len(same)} times with different labels ({listed})", "train"))
-            continue
-        if len(same) > 1:
-            problems.append(Problem(same[0].name, WARNING, f"named {len(same)} times with the same label; used once", "train"))
-        rows.append(same[0])
-    return rows
+        ratings, reasons = _take_ratings(line, layout)
+        refused += [(clip, Problem(name, ERROR, reason, "train")) for reason in reasons]
+        if ratings:
+            label = float(np.mean([value for _, value in ratings]))
+            by_clip[clip].append(Row(name, clip, label, line.cells, ratings if layout.rating_columns else ()))
+    return one_row_a_clip(by_clip, refused, layout, table_path.name, problems)
+
+
+def _take_ratings(line: Line, layout: Layout) -> tuple[tuple[tuple[str, float], ...], list[str]]:
+    """Take the labels out of a row: those that can be learned, by column, and why others cannot."""
+    columns = layout.rating_columns or (layout.label_column,)
+    cells = {column: line.cells.pop(column) for column in columns}
+    if line.problem:
+        return (), [line.problem]
+    numbers = {column: _number(cell) for column, cell in cells.items() if cell.strip()}
+    reasons = [
+        f"label {cells[column]!r} is not a number that can be learned" for column, number in numbers.items() if number is None
+    ]
+    if not numbers:
+        reasons.append("label missing")
+    return tuple((column, number) for column, number in numbers.items() if number is not None), reasons
 
 
 def _read_test(path: Path, layout: Layout, index: ClipIndex, problems: list[Problem]) -> tuple[list[Row], tuple[str, ...]]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from core.data.audio import clip_deadline_s, clip_warnings, read_clip
-from core.data.dataset import ERROR, WARNING, Dataset, Problem, Row, describe_labels, why_not_trainable
+from core.data.dataset import Dataset, describe_labels, why_not_trainable
 from core.data.duplicates import SAME_AUDIO, Twins
+from core.data.rows import ERROR, WARNING, Problem, Row
 from core.events import CheckStarted, ClipChecked, Notify, ignore
 from core.runtime.pool import map_unordered
 

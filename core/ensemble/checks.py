@@ -15,7 +15,7 @@ from core.scoring.compare import Verdict, paired_verdict
 PERMUTATIONS = 3
 # Of the constant predictor's error: below it, something was learned from labels that say nothing.
 HONEST_ABOVE = 0.97
-SWITCHES = ("augment", "tta", "pseudo_labels")
+SWITCHES = ("augment", "tta", "pseudo_labels", "rater_bias")
 
 # Trains on a matrix with settings; the name keeps what is fitted apart from what is fitted under other names.
 Train = Callable[[Matrix, EnsembleSettings, str], EnsembleResult]

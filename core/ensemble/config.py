@@ -85,6 +85,14 @@ class EnsembleSettings(FoldSettings):
     pseudo_labels: Annotated[
         bool, Field(title="Pseudo-labels", description="Fit again with the test clips, as the fold's own first fit labels them.")
     ] = False
+    rater_bias: Annotated[
+        bool,
+        Field(
+            title="Rater offsets",
+            description="Take the raters' offsets out of the labels that models are fitted on, as the training rows of each fold "
+            "show them. What is scored stays the mean rating.",
+        ),
+    ] = False
     self_test: Annotated[
         bool, Field(title="Self-test", description="Train on permuted labels too: there must be nothing to learn.")
     ] = False

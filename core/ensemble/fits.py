@@ -43,7 +43,7 @@ class FitData:
     Attributes
     ----------
     folder : with ``matrix.npy`` [shape=(n, d)], ``copies.npy`` [shape=(K, n, d)] and ``unlabelled.npy`` [shape=(q, d)]
-    labels : np.ndarray [shape=(n,)]
+    labels : np.ndarray [shape=(n,)], that are fitted
     groups : tuple of str [n] or None
     sets : dict of feature set to the numbers of its columns
     content : str, hash of the arrays

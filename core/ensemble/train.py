@@ -8,7 +8,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
@@ -24,6 +24,7 @@ from core.events import Notify, TrainingStarted, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.matrix import Matrix
 from core.runtime.pool import cores, map_unordered
+from core.scoring.agreement import Ratings, mean_habits, rater_offsets
 from core.scoring.folds import Fold, inner_folds
 from core.workspace import make_folder
 
@@ -78,14 +79,13 @@ def train_ensemble(
     Raises
     ------
     ParameterError
-        A member names a set that is not there, or there are no rows for ``pseudo_labels``.
+        A member names a set that is not there, or there are no rows for ``pseudo_labels``, or no raters for ``rater_bias``.
     DataError
         The labels of a fold's training rows are all equal, a fit failed, or not one member was complete in time.
     """
     members = parse_members(settings.members)
     columns = _columns_of_sets(matrix.names, sets or {"all": matrix.names}, members)
-    if settings.pseudo_labels and (unlabelled is None or len(unlabelled) == 0):
-        raise ParameterError("pseudo_labels=True needs clips without labels: a test table whose clips can be read")
+    _check_switches(settings, matrix, unlabelled)
     if plans is None:
         plans = settings.plans(matrix.y, matrix.groups)
     collector = Collector(plans, members, settings, matrix, notify)
@@ -94,7 +94,7 @@ def train_ensemble(
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=home) as scratch:
         data = _share(Path(scratch), matrix, columns, settings, unlabelled)
-        tasks = _tasks(data, plans, members, settings, folder, files)
+        tasks = _tasks(data, plans, members, settings, folder, files, matrix.ratings if settings.rater_bias else None)
         notify(TrainingStarted(fits=len(tasks)))
         _fit_all(tasks, collector, settings)
     collector.leave_out_incomplete()
@@ -113,6 +113,14 @@ def with_sets_of(extract: ExtractSettings, ensemble: EnsembleSettings) -> Extrac
     """The feature sets that are asked for, and those that members name."""
     named = [name for member in parse_members(ensemble.members) for name in member.sets]
     return extract.replace(features=tuple(dict.fromkeys([*extract.features, *named])))
+
+
+def _check_switches(settings: EnsembleSettings, matrix: Matrix, unlabelled: np.ndarray | None) -> None:
+    """Refuse switches for which the data set has nothing."""
+    if settings.pseudo_labels and (unlabelled is None or len(unlabelled) == 0):
+        raise ParameterError("pseudo_labels=True needs clips without labels: a test table whose clips can be read")
+    if settings.rater_bias and (matrix.ratings is None or matrix.ratings.raters is None):
+        raise ParameterError("rater_bias=True needs clips with several ratings, and a column that says who rated")
 
 
 def _fit_all(tasks: Sequence[FitTask], collector: Collector, settings: EnsembleSettings) -> None:
@@ -171,6 +179,7 @@ def _tasks(
     settings: EnsembleSettings,
     folder: Path,
     files: WorkFiles,
+    ratings: Ratings | None,
 ) -> list[FitTask]:
     """All fits, longest first: the pool then ends its last ones at about the same time."""
     stems = file_stems(members)
@@ -182,12 +191,13 @@ def _tasks(
     for repeat, plan in enumerate(plans):
         for number, fold in enumerate(plan):
             inner = _inner(fold, data, settings, repeat)
+            of_fold = data if ratings is None else _without_habits(data, fold, ratings)
             place = f"repeat{repeat}/fold{number}"
             for member in members:
                 open_to_choice = not member.sets and len(candidates(list(data.sets))) > 1
                 stem = stems[member.name]
                 task = FitTask(
-                    data=data,
+                    data=of_fold,
                     member=member,
                     stem=stem,
                     preset=settings.preset,
@@ -215,6 +225,13 @@ def _tasks(
     if settings.minutes is not None:  # what is cheap is complete when the time is over
         return sorted(tasks, key=lambda task: (cost(task), members.index(task.member)))
     return sorted(tasks, key=lambda task: (task.repeat, -cost(task)))
+
+
+def _without_habits(data: FitData, fold: Fold, ratings: Ratings) -> FitData:
+    """The same, with labels out of which the raters' offsets are taken that the training rows of a fold show."""
+    labels = data.labels - mean_habits(ratings, rater_offsets(ratings, fold.train_rows))
+    digest = hashlib.blake2b(data.content.encode() + labels.tobytes(), digest_size=16)
+    return replace(data, labels=labels, content=digest.hexdigest())
 
 
 def _inner(fold: Fold, data: FitData, settings: EnsembleSettings, repeat: int) -> tuple[Fold, ...]:

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.dataset import MAX_LABEL, Dataset, Row, further_columns
+from core.data.dataset import MAX_LABEL, Dataset, further_columns
+from core.data.ratings import ratings_of
+from core.data.rows import Row
 from core.encoders.words import text_columns
 from core.errors import DataError, ParameterError
 from core.extraction.extract import Extraction, column_names
 from core.features import names, parse_set
+from core.scoring.agreement import Ratings
 from core.workspace import write_whole
 
 COMBINED_SETS = ("mfcc", "ultra", "metadata")
@@ -30,6 +33,7 @@ class Matrix:
     filenames : tuple of str [n], as the table spells them
     groups : tuple of str [n], or None
     copies : np.ndarray [shape=(k, n, d)], float32, the same rows for each augmented copy of their clips; or None
+    ratings : Ratings whose means the labels are, or None; they are not saved
     """
 
     X: np.ndarray
@@ -38,6 +42,7 @@ class Matrix:
     filenames: tuple[str, ...]
     groups: tuple[str, ...] | None = None
     copies: np.ndarray | None = None
+    ratings: Ratings | None = None
 
 
 def build_matrix(
@@ -87,6 +92,7 @@ def build_matrix(
         column_names(sets),
         tuple(row.name for row in kept),
         copies=np.stack(varied) if varied else None,
+        ratings=ratings_of(kept),
     )
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.data.dataset import Row, further_columns
+from core.data.dataset import further_columns
+from core.data.rows import Row
 from core.errors import DataError, ParameterError
 from core.events import LeakGapFound, Notify, ignore
 from core.extraction.extract import Extraction, column_names

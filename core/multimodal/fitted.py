@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save as as_safetensors
 from torch import nn
 
-from core.data.dataset import Row
+from core.data.rows import Row
 from core.encoders.pretrained import load_encoder
 from core.errors import FileError, ParameterError, RunError
 from core.events import Notify, ignore

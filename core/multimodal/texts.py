@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.data.dataset import Row
+from core.data.rows import Row
 from core.encoders.descriptions import describe
 from core.encoders.words import text_of, words_from_json
 from core.extraction.config import FEATURE_SETS, ExtractSettings

@@ -28,11 +28,12 @@ _COLUMNS = (  # title, name in the row
     ("OOF RMSE", "oof_rmse"),
     ("badge", "badge"),
     ("constant", "constant_rmse"),
+    ("ceiling", "ceiling_rmse"),
     ("leak gap", "leak_gap"),
     ("seconds", "seconds"),
 )
 _PLAN = {"folds": "folds", "stratified": "stratified", "groups": "group_by", "seed": "seed"}  # settings that make the folds
-_DIGITS = {"oof_rmse": 4, "constant_rmse": 4, "leak_gap": 4, "seconds": 1}
+_DIGITS = {"oof_rmse": 4, "constant_rmse": 4, "ceiling_rmse": 4, "leak_gap": 4, "seconds": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
     -------
     rows : list of dict, fit for JSON: run_id, name, notes, created, dataset,
         clips, members (text), plan (text), oof_rmse and its badge,
-        constant_rmse, leak_gap, seconds, best (no run on the same data and grouping has a lower OOF RMSE)
+        constant_rmse, ceiling_rmse (what raters allow), leak_gap, seconds,
+        best (no run on the same data and grouping has a lower OOF RMSE)
     """
     best: dict[tuple[str, str], Run] = {}
     for run in runs:
@@ -88,6 +90,7 @@ def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "oof_rmse": run.scores.oof_rmse,
             "badge": run.scores.badges.get("oof_rmse"),
             "constant_rmse": run.scores.constant_rmse,
+            "ceiling_rmse": None if run.scores.ceiling is None else run.scores.ceiling.rmse,
             "leak_gap": run.scores.leak_gap,
             "seconds": run.record.seconds,
             "best": best[ranked_with(run)] is run,
@@ -103,7 +106,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     --------
     >>> rows = [{"run_id": "a", "oof_rmse": 0.5, "best": True}, {"run_id": "b", "oof_rmse": 12.25, "best": False}]
     >>> [line.split() for line in table_lines(rows)][1]
-    ['*', 'a', '-', '-', '-', '-', '-', '-', '0.5000', '-', '-', '-', '-']
+    ['*', 'a', '-', '-', '-', '-', '-', '-', '0.5000', '-', '-', '-', '-', '-']
     """
     lines = [[title for title, _ in _COLUMNS], *([_cell(name, row.get(name)) for _, name in _COLUMNS] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

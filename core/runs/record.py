@@ -102,6 +102,7 @@ def complete_scores(
     scores: Mapping[str, Any],
     *,
     leak: Mapping[str, Any] | None,
+    ceiling: Mapping[str, Any] | None,
     tested: SelfTest | None = None,
     verdicts: Mapping[str, Verdict] | None = None,
     cheated: bool,
@@ -113,6 +114,7 @@ def complete_scores(
     scores : as ``OofResult.scores``
     leak : how much random folds flatter, as ``tasks.prepare.Prepared.leak_record``; None where nothing ties rows together. Its
         gap is in-sample, because one of its two sides has rows of a group in both parts, on purpose
+    ceiling : what raters' disagreement allows, as ``tasks.prepare.Prepared.ceiling_record``; None where a clip has one rating
     tested : SelfTest or None
     verdicts : dict of what was compared to Verdict
     cheated : bool, something that was fitted has seen what it is asked for: a column of the table holds the label. Then, or
@@ -125,7 +127,7 @@ def complete_scores(
     checks["verdicts"] = {name: to_json(verdict) | {"sentence": verdict.sentence()} for name, verdict in (verdicts or {}).items()}
     computed = {"leak_gap": IN_SAMPLE, "self_test": NESTED, "verdicts": NESTED}
     badges = scores["badges"] | {name: badge for name, badge in computed.items() if checks[name] not in (None, {})}
-    return {**scores, **checks, "badges": dict.fromkeys(badges, IN_SAMPLE) if cheated else badges}
+    return {**scores, **checks, "ceiling": ceiling, "badges": dict.fromkeys(badges, IN_SAMPLE) if cheated else badges}
 
 
 def _submit(context: RunContext, data: TrainingData, test: TestPredictions, name: str) -> dict[str, object]:

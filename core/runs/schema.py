@@ -93,6 +93,24 @@ class LeakRecord(_Record):
     gap: float
 
 
+class CeilingRecord(_Record):
+    """What raters' disagreement allows, with 95 % intervals over clips, and how far they agree."""
+
+    rmse: float
+    rmse_low: float
+    rmse_high: float
+    pearson: float
+    pearson_low: float
+    pearson_high: float
+    is_panel: bool
+    sentence: str
+    ratings: int
+    raters: int
+    icc_1k: float | None
+    icc_2k: float | None
+    alpha: float | None
+
+
 class SelfTestRecord(_Record):
     """Error on permuted labels, as a share of the baseline's."""
 
@@ -131,6 +149,7 @@ class Scores(_Record):
     interval: IntervalRecord
     leak_gap: float | None = None
     leak: LeakRecord | None = None
+    ceiling: CeilingRecord | None = None
     self_test: SelfTestRecord | None = None
     verdicts: dict[str, VerdictRecord] = {}
     badges: dict[str, str]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from core.data.dataset import Row
+from core.data.rows import Row
 from core.errors import ParameterError, RunError
 from core.events import Notify, StageStarted, Warned, ignore
 from core.runs import Run, find_run
@@ -104,7 +104,13 @@ def _average(runs: Sequence[Run], known: Sequence[Oof]) -> Outcome:
         "blend_rules": {"mean": sum(map(len, plans))},
     }
     honest = all(run.scores.badges.get("oof_rmse") == NESTED for run in runs)
-    scores = complete_scores(result.scores() | combined, leak=record["scores"].get("leak"), verdicts=verdicts, cheated=not honest)
+    scores = complete_scores(
+        result.scores() | combined,
+        leak=record["scores"].get("leak"),
+        ceiling=record["scores"].get("ceiling"),
+        verdicts=verdicts,
+        cheated=not honest,
+    )
     folds = {name: record["settings"]["ensemble"].get(name) for name in ("folds", "group_by", "stratified", "seed")}
     settings = {
         "layout": record["settings"]["layout"],

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.data.dataset import Dataset, Problem
+from core.data.dataset import Dataset
+from core.data.rows import Problem
 from core.errors import DataError
 from core.events import Notify, ignore
 from core.extraction.config import ExtractSettings

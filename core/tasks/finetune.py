@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.data.dataset import Dataset, Row, further_columns
+from core.data.dataset import Dataset, further_columns
+from core.data.rows import Row
 from core.errors import DataError, ParameterError
 from core.events import BegunAnew, DeviceChosen, FinetuneStarted, Notify, Warned, ignore
 from core.extraction.config import FEATURE_SETS, ExtractSettings
@@ -229,7 +230,12 @@ class _Training:
             RUN.submission_name,
             oof,
             {MEMBER: predictions},
-            complete_scores(oof.scores() | combined | sizes, leak=prepared.leak_record(), cheated=bool(prepared.leaking)),
+            complete_scores(
+                oof.scores() | combined | sizes,
+                leak=prepared.leak_record(),
+                ceiling=prepared.ceiling_record(),
+                cheated=bool(prepared.leaking),
+            ),
             {
                 "layout": prepared.dataset.layout,
                 "extract": self.extract,

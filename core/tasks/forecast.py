@@ -105,7 +105,7 @@ def all_fits(settings: EnsembleSettings) -> int:
 
 def _plans(settings: EnsembleSettings) -> int:
     """How often all members are fitted on all folds of a repeat: once more without each switch, and on permuted labels."""
-    again = sum((bool(settings.augment), settings.pseudo_labels))
+    again = sum((bool(settings.augment), settings.pseudo_labels, settings.rater_bias))
     return settings.repeats * (1 + again) + (PERMUTATIONS if settings.self_test else 0)
 
 

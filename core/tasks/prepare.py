@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from core.data.dataset import Dataset, Problem, Row, describe_labels, why_not_trainable
+from core.data.dataset import Dataset, describe_labels, why_not_trainable
+from core.data.rows import Problem, Row
 from core.errors import DataError
 from core.events import Notify, Warned, ignore
 from core.extraction.config import ExtractSettings
@@ -18,6 +19,7 @@ from core.extraction.matrix import Matrix, build_matrices, check_table
 from core.grouping.leaks import LeakGap, LeakingColumn
 from core.grouping.ties import AUTO, Ties, find_label_leaks, group_labels, measure_leak, tie_rows
 from core.runs.record import TrainingData
+from core.scoring.agreement import agreement
 from core.scoring.folds import Fold, FoldSettings, check_units
 from core.workspace import Workspace, make_folder
 
@@ -66,6 +68,11 @@ class Prepared:
             "grouped_rmse": gap.grouped_rmse,
             "gap": gap.gap,
         }
+
+    def ceiling_record(self) -> dict[str, Any] | None:
+        """What the raters' disagreement allows, as a record has it."""
+        found = None if self.matrix.ratings is None else agreement(self.matrix.ratings)
+        return None if found is None else found.ceiling_record()
 
     def training_data(self) -> TrainingData:
         """What the record of a run says of it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from core.data.audio import clip_warnings, read_clip
-from core.data.dataset import Row
+from core.data.rows import Row
 from core.errors import AudioError, DataError, RunError
 from core.events import Notify, StageStarted, Warned, ignore
 from core.extraction.config import ExtractSettings

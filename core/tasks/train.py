@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.data.dataset import Dataset, Row
+from core.data.dataset import Dataset
+from core.data.rows import Row
 from core.ensemble import EnsembleResult, EnsembleSettings, train_ensemble, with_sets_of
 from core.ensemble.checks import judge_switches, self_test
 from core.ensemble.fitted import Ensemble
@@ -61,6 +62,8 @@ def train_dataset(
     check_early(dataset, extract.features, ensemble, workspace)
     if ensemble.pseudo_labels and not dataset.test:
         raise ParameterError("--pseudo-labels needs clips without labels: this data set has no test table with readable clips")
+    if ensemble.rater_bias and (dataset.ratings is None or dataset.ratings.raters is None):
+        raise ParameterError("--rater-bias needs several ratings a clip and a column that names the raters (--rater)")
     copies = {row.path: ensemble.tta for row in dataset.test} | {row.path: ensemble.copies for row in dataset.train}
     copies = {path: number for path, number in copies.items() if number}
     extraction = extract_all(dataset, extract, workspace, notify, copies=copies)
@@ -104,8 +107,15 @@ class _Training:
         result = self._fit(matrix, self.ensemble, context.models, files)
         verdicts = judge_switches(matrix, self.ensemble, result, self._fit_beside, notify=context.notify)
         tested = self_test(matrix, self.ensemble, self._fit_beside, notify=context.notify) if self.ensemble.self_test else None
-        leak, cheated = self.prepared.leak_record(), bool(self.prepared.leaking)
-        return result, complete_scores(result.scores(), leak=leak, tested=tested, verdicts=verdicts, cheated=cheated)
+        scores = complete_scores(
+            result.scores(),
+            leak=self.prepared.leak_record(),
+            ceiling=self.prepared.ceiling_record(),
+            tested=tested,
+            verdicts=verdicts,
+            cheated=bool(self.prepared.leaking),
+        )
+        return result, scores
 
     def _fit(self, matrix: Matrix, settings: EnsembleSettings, folder: Path, files: WorkFiles) -> EnsembleResult:
         return train_ensemble(

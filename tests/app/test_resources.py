@@ -9,8 +9,9 @@ import streamlit as st
 
 from app import resources
 from app.resources.caching import cached, version
-from core.data.dataset import Dataset, Row
+from core.data.dataset import Dataset
 from core.data.layouts.layout import Layout
+from core.data.rows import Row
 from core.extraction.config import ExtractSettings
 from tests.conftest import tone, write_clip
 

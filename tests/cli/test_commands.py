@@ -59,6 +59,24 @@ def test_check_reports_and_says_whether_training_is_possible(earmark, make_datas
     assert "Training is not possible: 0 labelled clips can be used" in out
 
 
+def test_check_says_how_far_raters_agree_and_what_they_allow(earmark, make_dataset):
+    """Two raters who always differ by 2: the panel's habits are no noise."""
+    root = make_dataset(12)
+    rows = (root / "csvs/train.csv").read_text().splitlines()[1:]
+    marks = [
+        f"{name},{rater},{number + mark}"
+        for number, name in enumerate(row.split(",")[0] for row in rows)
+        for rater, mark in (("a", 0), ("b", 2))
+    ]
+    (root / "csvs/train.csv").write_text("\n".join(["filename,rater,label", *marks]))
+    code, out, _ = earmark("check", root)
+    assert code == 0
+    assert "ratings       24 by 2 raters of 12 clips; spread within a clip 1.414" in out
+    assert "ceiling       RMSE 0.000 (0.000 to 0.000), Pearson 1.000: the disagreement within the panel" in out
+    _, out, _ = earmark("check", root, "--json")
+    assert json.loads(out)["ratings"]["raters"] == 2
+
+
 def test_features_of_clips_are_lines_of_json(earmark, tmp_path):
     clips = [write_clip(tmp_path / "a.wav", tone(440)), write_clip(tmp_path / "b.wav", np.zeros(22050))]
     code, out, _ = earmark("features", *clips, "--set", "ultra", "--json")

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from core.data.audio import clip_warnings, read_clip
-from core.data.dataset import Problem, named_as_copies, read_dataset
+from core.data.dataset import named_as_copies, read_dataset
 from core.data.duplicates import SAME_AUDIO, Twins
 from core.data.report import check_dataset, kind_of
+from core.data.rows import Problem
 from tests.conftest import tone, write_clip, write_table
 
 

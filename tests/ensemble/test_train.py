@@ -10,6 +10,7 @@ from core.ensemble.train import WorkFiles
 from core.errors import DataError, ParameterError, RunError
 from core.events import FitFinished, FoldScored, TrainingStarted, Warned, read_events
 from core.extraction.matrix import Matrix
+from core.scoring.agreement import Ratings
 
 QUICK = EnsembleSettings(members=("lightgbm", "extra_trees"), folds=3, blend="mean", workers=0)
 
@@ -354,3 +355,48 @@ def test_when_the_time_is_over_the_cheap_members_are_complete_and_the_others_lef
     monkeypatch.setattr(module, "monotonic", lambda: next(late))
     with pytest.raises(DataError, match=r"not one member was complete within 4\.0 minutes"):
         train_ensemble(make_matrix(rng), settings, folder=tmp_path / "b")
+
+
+def rated(matrix, rng, *, raters=8, each=2):
+    """The labels as means of ratings by a few of many raters, whose habits are as large as the labels' spread."""
+    habits = rng.normal(0, 2, raters)
+    who = np.array([rng.choice(raters, each, replace=False) for _ in matrix.y])
+    values = matrix.y[:, None] + habits[who]
+    clips = np.repeat(np.arange(len(matrix.y)), each)
+    ratings = Ratings(clips, values.ravel(), who.ravel(), tuple(f"r{number}" for number in range(raters)))
+    return replace(matrix, y=values.mean(axis=1), ratings=ratings)
+
+
+RIDGE = EnsembleSettings(members=("ridge",), folds=3, blend="mean", workers=0)
+
+
+def test_without_the_habits_of_raters_models_learn_what_they_would_from_the_true_marks(tmp_path, rng):
+    matrix = make_matrix(rng, 240)
+    noisy = rated(matrix, rng)
+    runs = {"true": (matrix, RIDGE), "raw": (noisy, RIDGE), "freed": (noisy, RIDGE.replace(rater_bias=True))}
+    results = {name: train_ensemble(*run, folder=tmp_path / name) for name, run in runs.items()}
+    pearson = {name: np.corrcoef(result.oof.predictions[0], matrix.y)[0, 1] for name, result in results.items()}
+    assert pearson["freed"] == pytest.approx(pearson["true"], abs=1e-3)
+    assert pearson["raw"] < pearson["true"] - 0.005
+    assert np.array_equal(results["freed"].oof.labels, noisy.y)  # what is scored stays the mean rating
+
+
+def test_offsets_of_raters_do_not_see_the_rows_that_are_scored(tmp_path, rng):
+    matrix, settings = rated(make_matrix(rng), rng), RIDGE.replace(rater_bias=True)
+    first = train_ensemble(matrix, settings, folder=tmp_path / "a")
+    assert matrix.ratings is not None
+    rows = first.oof.plans[0][0].test_rows
+    values = matrix.ratings.values.copy()
+    values[np.isin(matrix.ratings.clips, rows)] *= rng.normal(size=int(np.isin(matrix.ratings.clips, rows).sum())) * 1e3
+    train_ensemble(replace(matrix, ratings=replace(matrix.ratings, values=values)), settings, folder=tmp_path / "b")
+    probe = rng.normal(size=(20, 8))
+    one, other = (Ensemble.load(tmp_path / folder).folds for folder in "ab")
+    assert np.array_equal(one[0].predict_members(probe), other[0].predict_members(probe))
+    assert not np.array_equal(one[1].predict_members(probe), other[1].predict_members(probe))
+
+
+def test_the_habits_of_raters_without_names_cannot_be_taken_out(tmp_path, rng):
+    matrix = rated(make_matrix(rng), rng)
+    for ratings in (None, Ratings(matrix.ratings.clips, matrix.ratings.values)):
+        with pytest.raises(ParameterError, match="a column that says who rated"):
+            train_ensemble(replace(matrix, ratings=ratings), RIDGE.replace(rater_bias=True), folder=tmp_path)

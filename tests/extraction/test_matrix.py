@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from core.data.dataset import Dataset, Row
+from core.data.dataset import Dataset
 from core.data.layouts.layout import Layout
+from core.data.rows import Row
 from core.ensemble.fitted import check_columns
 from core.errors import DataError, ParameterError
 from core.extraction.config import ExtractSettings

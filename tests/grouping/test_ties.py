@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.data.dataset import Row, read_dataset
+from core.data.dataset import read_dataset
+from core.data.rows import Row
 from core.ensemble import EnsembleSettings
 from core.errors import DataError, ParameterError
 from core.events import LeakGapFound, Warned

@@ -35,6 +35,7 @@ def test_a_row_says_what_was_trained_and_how_well_it_scored(tmp_path):
             "oof_rmse": 0.5,
             "badge": "nested",
             "constant_rmse": 1.5,
+            "ceiling_rmse": None,
             "leak_gap": 0.25,
             "seconds": 90.0,
             "best": True,
@@ -59,7 +60,7 @@ def test_what_was_not_computed_is_a_dash(tmp_path):
     (row,) = leaderboard([run])
     assert [row[name] for name in ("name", "badge", "leak_gap")] == [None] * 3
     assert " ".join(table_lines([row])[1].split()) == (
-        "* old - 2026-11-23 10:00 loudness 6 svr, ridge:mfcc:seed=7 3 folds 0.5000 - 1.5000 - 5.0"
+        "* old - 2026-11-23 10:00 loudness 6 svr, ridge:mfcc:seed=7 3 folds 0.5000 - 1.5000 - - 5.0"
     )
 
 

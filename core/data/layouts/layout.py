@@ -2,10 +2,12 @@
 
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from core.errors import ParameterError
-from core.section import Flag, Section
+from core.section import Choices, Flag, Section
+
+ASK, AVERAGE, SET_ASIDE = "ask", "average", "set-aside"
 
 
 class Layout(Section):
@@ -28,9 +30,39 @@ class Layout(Section):
             "the folder itself.",
         ),
     ] = None
+    rater_column: Annotated[
+        str | None,
+        Flag(("--rater",), metavar="COLUMN"),
+        Field(
+            title="Column of the raters",
+            description="Column that says who rated, where a clip has a row for each of its ratings. The label is their mean. A "
+            "column that is called as raters are is found by itself.",
+        ),
+    ] = None
+    rating_columns: Annotated[
+        tuple[str, ...],
+        Strict(False),
+        Flag(metavar="A,B,C"),
+        Field(
+            title="Columns of ratings",
+            description="Columns of ratings that stand side by side, one a rater, between commas. The label is their mean, and the "
+            "column of the labels is not needed.",
+        ),
+    ] = ()
+    repeated: Annotated[
+        str,
+        Choices((ASK, AVERAGE, SET_ASIDE)),
+        Field(
+            title="Clips named several times",
+            description="What different labels of one clip are, where no column names raters. Ask: stop and ask, unless it is one "
+            "clip alone. Average: ratings, whose mean is the label. Set aside: mistakes; such clips are left out.",
+        ),
+    ] = ASK
 
     @model_validator(mode="after")
     def _has_two_columns(self) -> Self:
         if self.filename_column == self.label_column:
             raise ParameterError(f"the column {self.label_column!r} cannot hold both names and labels; name two columns")
+        if self.rater_column and self.rating_columns:
+            raise ParameterError("ratings stand one a row, with a column of raters, or side by side in columns; name one of both")
         return self
