@@ -1,6 +1,7 @@
 """Audio file in, samples out. Samples are float32 in [-1, 1]; time is in seconds, rates in Hz.
 
-What a file is, its content decides, not its name: WAV, FLAC, OGG (Vorbis, Opus) and MP3 are read.
+What a file is, its content decides, not its name. libsndfile reads WAV and its siblings, FLAC, Ogg and MP3; the program ``ffmpeg``,
+where it is on the path, reads what phones, browsers and recorders write besides.
 """
 
 import os
@@ -12,29 +13,21 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import soundfile
 
-from core.data.mpeg import with_length
+from core.data import ffmpeg, native
+from core.data.kinds import SUFFIXES as SUFFIXES, Kind, recognise
+from core.data.parts import Damage, Decoded
 from core.errors import AudioError, ParameterError
 
 ANALYSIS_RATE_HZ = 22050
 MAX_SECONDS = 45.0
 MIN_SAMPLES = 2048
-MIN_RATE_HZ = 1000
-MAX_RATE_HZ = 1_000_000
 MAX_AMPLITUDE = 1e6  # times full scale; beyond it squares of float32 sums overflow
-WHOLE_SHARE = 0.9  # a file that holds less of the length that its header names counts as truncated
-CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
+NEEDS_FFMPEG = "the program ffmpeg is needed"  # begins the reason why a clip is not read without it
 _LEAST_DEADLINE_S = 10.0
 _LEAST_BYTES_PER_S = 1000.0  # of the thinnest stream of speech
 _HASHED_BYTES_PER_S = 2e7  # of a slow disk
-
-_STREAMED_WAV_BYTES = 0x7FFFF000  # writers that cannot seek put this or more for "length not known"
-_UNKNOWN_FRAMES = 1 << 60  # libsndfile's answer for a FLAC stream whose header leaves the length open
-_BLOCK_FRAMES = 1 << 14
-_SMALL_BLOCK_FRAMES = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +41,7 @@ class Clip:
     sample_rate_hz : int > 0
     duration_s : float, length of the whole file
     file_size_bytes : int
+    warnings : tuple of str, what decoding has shown to be odd about the file
     """
 
     path: Path
@@ -55,6 +49,7 @@ class Clip:
     sample_rate_hz: int
     duration_s: float
     file_size_bytes: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def mono(self) -> np.ndarray:
@@ -72,7 +67,7 @@ def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
 
     Parameters
     ----------
-    path : file of any name; WAV, FLAC, OGG or MP3 by content
+    path : file of any name
     max_seconds : float > 0
 
     Returns
@@ -83,7 +78,8 @@ def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
     ------
     AudioError
         The file is missing, empty, not audio, without samples, shorter than 2048 samples, truncated below 90 % of the length
-        that its header names, or has samples that are not finite.
+        that its header names, joined from parts of different rates or channels, or has samples that are not finite; or it takes
+        ``ffmpeg``, which is missing.
     """
     path = Path(path)
     check_regular(path)
@@ -91,12 +87,14 @@ def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
             raise AudioError(path, "the file is empty (0 bytes)")
-        _check_wav_length(path, file, size)
         try:
-            with _sound(file) as sound:
-                return _decode(path, sound, size, max_seconds)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(path, f"not audio that can be read as WAV, FLAC, OGG or MP3 ({_plain(error)})") from None
+            decoded = _decode(path, file, max_seconds)
+        except Damage as damage:
+            raise AudioError(path, str(damage)) from None
+    _check_samples(path, decoded)
+    return Clip(
+        path, decoded.samples, decoded.sample_rate_hz, decoded.frames / decoded.sample_rate_hz, size, warnings=decoded.warnings
+    )
 
 
 def to_analysis_rate(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -119,7 +117,7 @@ def to_analysis_rate(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
 def clip_warnings(clip: Clip, *, max_seconds: float = MAX_SECONDS) -> list[str]:
     """What is odd about a clip that can be used all the same, in words."""
-    warnings = []
+    warnings = list(clip.warnings)
     if clip_is_silent(clip):
         warnings.append("silent: no sample is louder than -80 dBFS")
     clipped = clipped_share(clip)
@@ -141,11 +139,14 @@ def clipped_share(clip: Clip) -> float:
 
 
 def header_seconds(path: Path) -> float | None:
-    """How long a file lasts, as its header says; None where it says nothing."""
+    """How long a file lasts, as its header says, or the first of its parts; None where it says nothing."""
     try:
-        return float(soundfile.info(str(path)).duration)
-    except (soundfile.LibsndfileError, OverflowError, ZeroDivisionError):
+        with _open(path) as file:
+            kind = recognise(file)
+    except (AudioError, OSError):  # a folder, or what nobody can read
         return None
+    seconds = native.header_seconds(str(path)) if kind.is_native else None
+    return ffmpeg.seconds(path, kind.demuxer) if seconds is None and kind.demuxer else seconds
 
 
 def mean_seconds(paths: Sequence[Path], *, max_seconds: float = MAX_SECONDS, sample: int = 100) -> float:
@@ -173,10 +174,10 @@ def clip_deadline_s(path: Path, *, max_seconds: float = MAX_SECONDS) -> float:
     except (OSError, ValueError):  # the worker gives the reason
         return _LEAST_DEADLINE_S
     longest_s = size / _LEAST_BYTES_PER_S
-    if head[:4] == b"RIFF" and head[8:16] == b"WAVEfmt ":
+    if head[:4] == b"RIFF" and head[8:16] == b"WAVEfmt " and len(head) >= 32:
         bytes_per_s = struct.unpack_from("<I", head, 28)[0]
         longest_s = size / max(bytes_per_s, _LEAST_BYTES_PER_S)
-    elif head[:4] == b"fLaC":
+    elif head[:4] == b"fLaC" and len(head) >= 26:
         fields = int.from_bytes(head[18:26], "big")  # rate in 20 bits, 8 bits of other things, length in 36
         rate_hz, frames = fields >> 44, fields & (1 << 36) - 1
         longest_s = frames / rate_hz if rate_hz and frames else longest_s
@@ -224,122 +225,40 @@ def check_max_seconds(max_seconds: float) -> None:
         raise ParameterError(f"max_seconds={max_seconds} must be a finite number of 1 or more")
 
 
-def _sound(file: IO[bytes]) -> soundfile.SoundFile:
-    """The file as sound; an MP3 that does not say how long it is, with its frames counted."""
-    sound = soundfile.SoundFile(file.fileno(), closefd=False)
-    if sound.format != "MP3":
-        return sound
-    sound.close()
-    return soundfile.SoundFile(with_length(file) or file.fileno(), closefd=False)
+def _decode(path: Path, file: IO[bytes], max_seconds: float) -> Decoded:
+    """By libsndfile where it can, else by ffmpeg."""
+    kind = recognise(file)
+    if kind.refusal:
+        raise Damage(f"not audio that can be read: {kind.refusal}")
+    if not kind.is_native:
+        return _decode_by_ffmpeg(path, kind, max_seconds)
+    try:
+        return native.decode(file, kind, max_seconds=max_seconds)
+    except native.Unsupported as error:
+        refused = Damage(f"not audio that can be read ({error})")
+        if not kind.demuxer or not (error.is_codec or ffmpeg.programs()):
+            raise refused from None
+        try:
+            return _decode_by_ffmpeg(path, kind, max_seconds)
+        except Damage as damage:
+            raise (damage if error.is_codec else refused) from None
 
 
-def _decode(path: Path, sound: soundfile.SoundFile, size: int, max_seconds: float) -> Clip:
-    if sound.format not in CONTAINERS:
-        raise AudioError(path, f"this is {sound.format}; WAV, FLAC, OGG and MP3 are read, so convert it first")
-    rate = sound.samplerate
-    if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
-        raise AudioError(path, f"its header names a sample rate of {rate} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz are read")
-    header_frames = sound.frames if sound.frames < _UNKNOWN_FRAMES else None
-    if header_frames == 0:
+def _decode_by_ffmpeg(path: Path, kind: Kind, max_seconds: float) -> Decoded:
+    try:
+        return ffmpeg.decode(path, kind.demuxer, max_seconds=max_seconds, limit_s=clip_deadline_s(path, max_seconds=max_seconds))
+    except ffmpeg.Missing:
+        raise Damage(f"{NEEDS_FFMPEG} to read {kind.name}; earmark doctor says how to install it") from None
+
+
+def _check_samples(path: Path, decoded: Decoded) -> None:
+    samples, frames = decoded.samples, decoded.frames
+    if len(samples) == 0:
         raise AudioError(path, "has a header but no samples")
-    wanted = max(1, round(max_seconds * rate))
-    samples, damage = _read_frames(sound, wanted)
-    decoded = len(samples)
-    if header_frames is not None:
-        total = header_frames
-        if not _reaches(sound, int(WHOLE_SHARE * total), decoded, ended=decoded < min(wanted, total)):
-            there = f"{decoded / rate:.2f} s can be read" if decoded < wanted else "less than 90 % of that is there"
-            raise AudioError(path, f"truncated or damaged: its header names {total / rate:.2f} s, {there}")
-    elif damage:
-        raise AudioError(path, f"damaged after {decoded / rate:.2f} s ({damage})")
-    else:
-        total = decoded + _count_frames(sound)
-    if decoded == 0:
-        raise AudioError(path, "has a header but no samples")
-    if total < MIN_SAMPLES:
-        raise AudioError(path, f"too short: {total} samples, at least {MIN_SAMPLES} are needed")
+    if frames < MIN_SAMPLES:
+        raise AudioError(path, f"too short: {frames} samples, at least {MIN_SAMPLES} are needed")
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise AudioError(path, f"{bad} of {samples.size} samples are not finite numbers")
     if (peak := float(np.abs(samples).max())) > MAX_AMPLITUDE:
         raise AudioError(path, f"its samples reach {peak:.1e} times full scale: damaged, or not scaled to [-1, 1]")
-    return Clip(path, samples, rate, total / rate, size)
-
-
-def _read_frames(sound: soundfile.SoundFile, frames: int) -> tuple[np.ndarray, str | None]:
-    """Read up to ``frames``, and what stopped the decoder where something did.
-
-    Blocks: a header that promises far too much must not reserve memory for it. A block that holds a damage is read again in
-    small ones, so that what stands before the damage is kept.
-    """
-    blocks = [np.zeros((0, sound.channels), np.float32)]
-    size, done = _BLOCK_FRAMES, 0
-    while done < frames:
-        try:
-            block = sound.read(min(frames - done, size), dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            if size == _SMALL_BLOCK_FRAMES or not _seek(sound, done):
-                return np.concatenate(blocks), _plain(error)
-            size = _SMALL_BLOCK_FRAMES
-            continue
-        if len(block) == 0:
-            break
-        blocks.append(block)
-        done += len(block)
-    return np.concatenate(blocks), None
-
-
-def _seek(sound: soundfile.SoundFile, frame: int) -> bool:
-    try:
-        sound.seek(frame)
-    except soundfile.LibsndfileError:
-        return False
-    return True
-
-
-def _count_frames(sound: soundfile.SoundFile) -> int:
-    count = 0
-    while block := len(sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
-        count += block
-    return count
-
-
-def _reaches(sound: soundfile.SoundFile, frame: int, decoded: int, *, ended: bool) -> bool:
-    """Whether a frame can be decoded; ``ended`` says that nothing stands behind the frames that were decoded."""
-    if decoded > frame or ended:
-        return decoded > frame
-    try:
-        return _seek(sound, frame) and len(sound.read(1, dtype="float32")) == 1
-    except soundfile.LibsndfileError:
-        return False
-
-
-def _check_wav_length(path: Path, file: IO[bytes], size: int) -> None:
-    """Compare the bytes of sound that a RIFF header names with those that are there.
-
-    libsndfile shortens such a file silently to what it finds, so the header is read here (RIFF: Multimedia Programming
-    Interface 1.0, 1991; RF64: EBU Tech 3306).
-    """
-    head = file.read(12)
-    long_bytes = None
-    if len(head) == 12 and head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
-        while len(chunk := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", chunk)
-            if name == b"ds64" and len(sizes := file.read(16)) == 16:
-                long_bytes = struct.unpack("<8xQ", sizes)[0]
-                file.seek(length - 16 + length % 2, os.SEEK_CUR)
-            elif name == b"data":
-                named = long_bytes if head[:4] == b"RF64" and long_bytes is not None else length
-                there = size - file.tell()
-                known = long_bytes is not None or 0 < named < _STREAMED_WAV_BYTES
-                if known and there < WHOLE_SHARE * named:
-                    raise AudioError(path, f"truncated: its header names {named} bytes of sound, {there} are there")
-                break
-            else:
-                file.seek(length + length % 2, os.SEEK_CUR)
-    file.seek(0)
-
-
-def _plain(error: soundfile.LibsndfileError) -> str:
-    text = str(error.error_string).strip().rstrip(".")
-    return "no whole frame of sound in it" if "does not exist" in text else text  # said of MP3; the file is open

@@ -1,15 +1,16 @@
-"""MPEG audio (MP3) whose header does not say how long it is: count its frames, and put a header in front that does.
+"""MPEG audio (MP3) in, its parts out; where one does not say how long it is, its frames are counted and a header in front says it.
 
 An encoder that writes a variable bit rate leaves the number of frames in a first frame without sound (its mark is Xing, Info or
 VBRI). Where a tool has cut that frame off, decoders guess the length from the first bit rate, and stop there. Frame headers: ISO
 11172-3, 2.4.2.3; the mark: G. Nilsson, "MP3 Info Tag revision 1".
 """
 
-import io
 import os
 import struct
 from dataclasses import dataclass
 from typing import IO
+
+from core.data.parts import Part, Parts, find_all, read_at, tag_bytes
 
 _KBIT = {
     # (version is 1, layer): bit rates by index
@@ -21,10 +22,10 @@ _KBIT = {
     (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by version field: 1, 2, 2.5
-_MARKS = (b"Xing", b"Info", b"VBRI")
 _VBRI_OFFSET = 36
+_ID3V1_BYTES = 128
+_FEWEST_FRAMES = 4  # of a part that no frame announces
 _LAYER_3_KBIT_INDEX = 9  # of the frame that is put in front: room for its mark at any rate
-_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,82 +38,99 @@ class _Frame:
     side_bytes: int
 
 
-def with_length(file: IO[bytes]) -> io.RawIOBase | None:
-    """The file with its number of frames in front, where it has none: a pass over the headers of its frames.
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    frames: int | None
+    bytes: int
+
+
+def split(file: IO[bytes], size: int) -> Parts:
+    """The parts of an MP3; a part that does not say how long it is gets a frame in front that does.
+
+    A part begins at a frame that names a number of frames, or where such a number is reached and sound goes on.
 
     Parameters
     ----------
-    file : MP3, open for reading in binary, seekable; its position is at the start again afterwards
+    file : buffered, open for reading in binary
+    size : int, bytes
 
     Returns
     -------
-    file : the same bytes behind a frame that names their number; None where the file has such a frame, or is no chain of frames
+    parts : Parts; a single one of all bytes where the file names its length, or is no chain of frames
     """
-    try:
-        buffered = io.BufferedReader(_Borrowed(file), _BUFFER_BYTES)
-        start = _tag_bytes(buffered, 0)
-        buffered.seek(start)
-        first = _read_frame(buffered.read(4))
+    whole = Parts((Part(0, size),))
+    position: int | None = tag_bytes(file, 0)
+    parts: list[Part] = []
+    while position is not None:
+        begin = position
+        first = _read_frame(read_at(file, begin, 4))
         if first is None or first.layer != 3:
-            return None
-        buffered.seek(start)
-        body = buffered.read(first.bytes)
-        if any(body[4 + first.side_bytes :].startswith(mark) or body[_VBRI_OFFSET:].startswith(mark) for mark in _MARKS):
-            return None
-        return _Prefixed(_info_frame(first, _count_frames(buffered, start, first)), file, start)
-    finally:
-        file.seek(0)
+            return whole
+        mark = _read_mark(file, begin, first)
+        if not parts and mark is not None and (mark.frames is None or size - begin - mark.bytes in (0, _ID3V1_BYTES)):
+            return whole
+        frames, position = _count_frames(file, begin, first, mark)
+        end = size if position is None else position
+        if mark is None and parts and frames < _FEWEST_FRAMES:
+            continue  # more frames than an encoder has counted: it has filled up with them
+        parts.append(Part(begin, end, b"" if mark else _info_frame(first, frames)))
+    return whole if len(parts) == 1 and not parts[0].prefix else Parts(tuple(parts))
 
 
-def _count_frames(file: IO[bytes], start: int, first: _Frame) -> int:
-    """Frames from a position on; what stands between them, such as a tag or a few damaged bytes, is passed over."""
+def _count_frames(file: IO[bytes], begin: int, first: _Frame, mark: _Mark | None) -> tuple[int, int | None]:
+    """Frames of a part, and where another one begins; what stands between, such as a tag or a few damaged bytes, is passed over."""
     frames = 0
-    position: int | None = start
+    position: int | None = begin if mark is None else begin + first.bytes
     while position is not None:
         frame = _frame_at(file, position, first)
         if frame is None:
             position = _find_frame(file, position, first)
+            if position is not None and _frame_at(file, position, first) is None:
+                return frames, position
+        elif (mark is not None and frames == mark.frames) or _read_mark(file, position, frame) is not None:
+            return frames, position
         else:
             frames += 1
             position += frame.bytes
-    return frames
+    return frames, None
+
+
+def _read_mark(file: IO[bytes], position: int, frame: _Frame) -> _Mark | None:
+    """What a frame without sound says of the frames behind it; None of a frame with sound."""
+    body = read_at(file, position, _VBRI_OFFSET + 18)
+    xing = body[4 + frame.side_bytes :][:16]
+    if xing[:4] in (b"Xing", b"Info") and len(xing) == 16:
+        flags, *values = struct.unpack(">4xIII", xing)
+        frames = values.pop(0) if flags & 1 else None
+        return _Mark(frames, values[0] if flags & 2 else 0)
+    if body[_VBRI_OFFSET:].startswith(b"VBRI") and len(body) == _VBRI_OFFSET + 18:
+        length, frames = struct.unpack_from(">II", body, _VBRI_OFFSET + 10)
+        return _Mark(frames, length)
+    return None
 
 
 def _frame_at(file: IO[bytes], position: int, like: _Frame) -> _Frame | None:
     """A frame at a position, if its version, layer and rate are those of another one."""
-    file.seek(position)  # stays inside the buffer for most frames
-    frame = _read_frame(file.read(4))
+    frame = _read_frame(read_at(file, position, 4))  # inside the buffer for most frames
     same = frame is not None and frame.header[1] & 0x1E == like.header[1] & 0x1E and frame.header[2] & 0x0C == like.header[2] & 0x0C
     return frame if same else None
 
 
 def _find_frame(file: IO[bytes], position: int, like: _Frame) -> int | None:
-    """Where the next frame begins that has another one, or the end of the file, behind it."""
-    position += _tag_bytes(file, position)
+    """Where the next frame begins that has one of its kind, or the end of the file, behind it; two where it is of another kind."""
+    position += tag_bytes(file, position)
     end = file.seek(0, os.SEEK_END)
-    while position < end:
-        file.seek(position)
-        block = file.read(_BUFFER_BYTES)
-        place = block.find(b"\xff")
-        while place >= 0:
-            frame = _frame_at(file, position + place, like)
-            if frame is not None:
-                behind = position + place + frame.bytes
-                if behind == end or _frame_at(file, behind, like) is not None:
-                    return position + place
-            place = block.find(b"\xff", place + 1)
-        position += len(block)
+    for place in find_all(file, b"\xff", position):
+        frame = _read_frame(read_at(file, place, 4))
+        if frame is None or frame.layer != like.layer:
+            continue
+        behind = place + frame.bytes
+        if _frame_at(file, place, like) is not None:
+            if behind == end or _frame_at(file, behind, like) is not None:
+                return place
+        elif (second := _frame_at(file, behind, frame)) and _frame_at(file, behind + second.bytes, frame):
+            return place
     return None
-
-
-def _tag_bytes(file: IO[bytes], position: int) -> int:
-    """Length of an ID3v2 tag at a position, 0 where there is none."""
-    file.seek(position)
-    head = file.read(10)
-    if len(head) < 10 or head[:3] != b"ID3":
-        return 0
-    size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
-    return 10 + size + (10 if head[5] & 0x10 else 0)
 
 
 def _read_frame(header: bytes) -> _Frame | None:
@@ -143,55 +161,3 @@ def _info_frame(like: _Frame, frames: int) -> bytes:
     assert frame is not None
     body = header + bytes(frame.side_bytes) + b"Xing" + struct.pack(">II", 1, frames)
     return body.ljust(frame.bytes, b"\0")
-
-
-class _Borrowed(io.RawIOBase):
-    """A file that is read through a buffer and not closed with it."""
-
-    def __init__(self, file: IO[bytes]):
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]  # any writable buffer
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-class _Prefixed(_Borrowed):
-    """Some bytes, then a file from a position on."""
-
-    def __init__(self, prefix: bytes, file: IO[bytes], start: int):
-        super().__init__(file)
-        self._prefix = prefix
-        self._start = start
-        self._size = len(prefix) + max(0, os.fstat(file.fileno()).st_size - start)
-        self._position = 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(0, origin + offset)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]  # any writable buffer
-        data = self._prefix[self._position : self._position + len(buffer)]
-        if not data:
-            self._file.seek(self._start + self._position - len(self._prefix))
-            data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)

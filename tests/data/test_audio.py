@@ -80,7 +80,7 @@ def wav_bytes(tmp_path, **options):
         (lambda p: write_clip(p / "a.wav", 1e20 * tone(440), subtype="FLOAT"), r"reach 5\.0e\+19 times full scale"),
         (lambda p: os.mkfifo(p / "a.wav") or p / "a.wav", "a pipe or a device"),
         (lambda p: os.symlink("/dev/zero", p / "a.wav") or p / "a.wav", "a pipe or a device"),
-        (lambda p: write_clip(p / "a.aiff", tone(440), format="AIFF"), "this is AIFF"),
+        (lambda p: write_clip(p / "a.voc", tone(440, sr=44100), sr=44100, format="VOC"), "this is VOC"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_reason(tmp_path, make, reason):

@@ -141,6 +141,10 @@ def cut(folder: Path, *, format: str, tenth: int) -> Path:
     return save(folder / f"clip.{format.lower()}", data[: len(data) * tenth // 10])
 
 
+def cut_in_half(format: str) -> Callable[[Path], Path]:
+    return holding(lambda: (whole := encode(voice(), format))[: len(whole) // 2], f"clip.{format.lower()}")
+
+
 def noise_behind_the_header(folder: Path, *, format: str) -> Path:
     data, header = sample_file(format), HEADER_BYTES[format]
     return save(folder / f"clip.{format.lower()}", data[:header] + np.random.default_rng(0).bytes(len(data) - header))
@@ -257,7 +261,8 @@ def local_socket(folder: Path) -> Path:
 
 # --- the table
 
-NOT_AUDIO = "^not audio that can be read as WAV, FLAC, OGG or MP3"
+NOT_AUDIO = "^not audio that can be read"
+NOT_BY_FFMPEG = "^ffmpeg cannot read it|^the program ffmpeg is needed"
 TRUNCATED = "^truncated"
 
 KINDS = [
@@ -306,14 +311,20 @@ KINDS = [
     Kind("MP3 called .ogg", named("clip.ogg", "MP3"), heard()),
     Kind("OGG called .flac", named("clip.flac", "OGG"), heard(3.0, sr=44100)),
     Kind("WAV called .txt", named("clip.txt", "WAV"), heard()),
-    Kind("text", holding(lambda: b"so much to say\n" * 2000), Reason(NOT_AUDIO)),
-    Kind("web page called .mp3", holding(lambda: b"<!doctype html><title>404</title>" * 99, "clip.mp3"), Reason(NOT_AUDIO)),
-    Kind("PNG image", holding(png, "clip.png"), Reason(NOT_AUDIO)),
-    Kind("zip", holding(zip_of_a_clip, "clip.zip"), Reason(NOT_AUDIO)),
+    Kind("text", holding(lambda: b"so much to say\n" * 2000), Reason(f"{NOT_AUDIO}: this is text")),
+    Kind(
+        "web page called .mp3",
+        holding(lambda: b"<!doctype html><title>404</title>" * 99, "clip.mp3"),
+        Reason(f"{NOT_AUDIO}: this is a web page"),
+    ),
+    Kind("PNG image", holding(png, "clip.png"), Reason(rf"{NOT_AUDIO}: this is an image \(PNG\)")),
+    Kind("zip", holding(zip_of_a_clip, "clip.zip"), Reason(f"{NOT_AUDIO}: this is a zip archive")),
     Kind("zeros without a header", holding(lambda: bytes(40000)), Reason(NOT_AUDIO)),
-    Kind("MPEG-4 audio", holding(lambda: b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom" + bytes(5000), "clip.m4a"), Reason(NOT_AUDIO)),
-    Kind("AIFF", sound(voice, "AIFF"), Reason("^this is AIFF; WAV, FLAC, OGG and MP3 are read, so convert it first$")),
-    Kind("AU", sound(voice, "AU"), Reason("^this is AU; ")),
+    Kind(
+        "MPEG-4 audio", holding(lambda: b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom" + bytes(5000), "clip.m4a"), Reason(NOT_BY_FFMPEG)
+    ),
+    Kind("Git LFS pointer", holding(lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0"), Reason("git lfs pull")),
+    Kind("VOC", sound(partial(voice, sr=44100), "VOC", sr=44100), Reason("^this is VOC, which is not read; convert it")),
     # headers that are damaged, or seldom seen
     Kind("sample rate 0 in the header", holding(lambda: patched(24, "<I", 0)), Reason(NOT_AUDIO)),
     Kind("sample rate 2 GHz in the header", holding(lambda: patched(24, "<I", 2**31 - 1)), Reason("sample rate|too short")),
@@ -398,6 +409,11 @@ KINDS = [
     Kind("OGG Opus", sound(partial(voice, sr=48000), "OGG", "OPUS", sr=48000), heard(sr=48000)),
     Kind("OGG Vorbis", sound(voice, "OGG", "VORBIS"), heard()),
     Kind("MP3", sound(voice, "MP3"), heard()),
+    *(Kind(format, sound(voice, format), heard()) for format in ("AIFF", "CAF", "W64", "AU", "NIST")),
+    *(
+        Kind(f"{format} cut to half", cut_in_half(format), Reason("^truncated: its header names 22050 bytes of sound"))
+        for format in ("AIFF", "CAF", "W64", "AU", "NIST", "RF64")
+    ),
     # names
     *(
         Kind(f"name with {what}", named(name), heard())

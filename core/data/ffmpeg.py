@@ -1,0 +1,177 @@
+"""A file that libsndfile cannot read in, its samples out, by the program ``ffmpeg``. Samples are float32, time is in seconds.
+
+The program runs as a process of its own: without standard input, with the one file as all it may open, as the one format that the
+content of the file shows, so that no file can pass for a playlist that names others.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from core.data.headers import WHOLE_SHARE
+from core.data.parts import Damage, Decoded
+
+_SAFE = ("-nostdin", "-hide_banner", "-v", "error", "-max_alloc", str(1 << 29), "-protocol_whitelist", "file,pipe")
+_FIELDS = "stream=codec_type,duration:stream_tags=DURATION:format=duration"
+_LENGTH_GUESSED = ("aac", "ac3", "amr", "asf", "loas", "mpeg")  # from the bit rate and the size of the file
+_BLOCK_BYTES = 1 << 20
+_PROBE_S = 30.0
+_AU_HEAD = np.dtype([("magic", "S4"), ("start", ">u4"), ("size", ">u4"), ("code", ">u4"), ("rate", ">u4"), ("channels", ">u4")])
+
+
+class Missing(Exception):
+    """``ffmpeg`` or ``ffprobe`` is not on the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    seconds: float | None
+    audio_streams: int
+    has_video: bool
+
+
+def programs() -> tuple[str, str] | None:
+    """Where ``ffmpeg`` and ``ffprobe`` are; None where one of them is not on the path."""
+    found = shutil.which("ffmpeg"), shutil.which("ffprobe")
+    return (found[0], found[1]) if found[0] and found[1] else None
+
+
+def install_command() -> str:
+    """What installs ``ffmpeg`` on a system of this kind."""
+    return {"darwin": "brew install ffmpeg", "win32": "winget install ffmpeg"}.get(sys.platform, "sudo apt install ffmpeg")
+
+
+def seconds(path: Path, demuxer: str) -> float | None:
+    """How long a file lasts, as its header says; None where it says nothing, or where the programs are missing."""
+    try:
+        return _probe(path, demuxer).seconds
+    except (Missing, Damage):
+        return None
+
+
+def decode(path: Path, demuxer: str, *, max_seconds: float, limit_s: float) -> Decoded:
+    """Decode a file: the first ``max_seconds`` are kept, the rest is counted.
+
+    Parameters
+    ----------
+    path : Path
+    demuxer : str, the format by its name in ffmpeg
+    max_seconds : float > 0
+    limit_s : float > 0, that the program may take
+
+    Raises
+    ------
+    Missing
+    Damage
+        There is no sound in it, the program cannot read it or takes too long, or less than 90 % of the length that its header names
+        can be decoded.
+    """
+    facts = _probe(path, demuxer)
+    if facts.audio_streams == 0:
+        raise Damage("a video without sound" if facts.has_video else "there is no sound in it")
+    output = ("-threads", "1", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1")
+    with tempfile.TemporaryFile() as said:
+        command = _command(0, path, demuxer, output)
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as process:
+            assert process.stdout is not None
+            timer = threading.Timer(limit_s, process.kill)
+            timer.start()
+            try:
+                samples, rate, frames = _read_au(process.stdout, max_seconds)
+                code = process.wait()
+            finally:
+                is_late = timer.finished.is_set()
+                timer.cancel()
+                process.kill()  # nothing where it has ended
+        if is_late:
+            raise Damage(f"ffmpeg was still reading it after {limit_s:.0f} s")
+        said.seek(0)
+        complaint = _plain(said.read(_BLOCK_BYTES), path)
+    return Decoded(samples, rate, frames, _judge(facts, frames, rate, complaint, code))
+
+
+def _judge(facts: _Facts, frames: int, rate: int, complaint: str, code: int) -> tuple[str, ...]:
+    """What is odd about a decoded file, in words; Damage where it is not whole."""
+    if frames == 0:
+        raise Damage(f"ffmpeg reads no sound in it ({complaint or f'exit status {code}'})")
+    if facts.seconds is not None and frames < WHOLE_SHARE * facts.seconds * rate:
+        raise Damage(f"truncated or damaged: its header names {facts.seconds:.2f} s, {frames / rate:.2f} s can be read")
+    if facts.seconds is None and (complaint or code):
+        raise Damage(f"truncated or damaged after {frames / rate:.2f} s ({complaint or f'exit status {code}'})")
+    warnings = [f"{facts.audio_streams} audio streams: the first is read"] if facts.audio_streams > 1 else []
+    return (*warnings, *([f"partly damaged, says ffmpeg: {complaint}"] if complaint else []))
+
+
+def _read_au(file: IO[bytes], max_seconds: float) -> tuple[np.ndarray, int, int]:
+    """The first seconds of a stream in the format AU, its rate, and the frames of all of it."""
+    head = file.read(_AU_HEAD.itemsize)
+    if len(head) < _AU_HEAD.itemsize:
+        return np.zeros((0, 1), np.float32), 1, 0
+    fields = np.frombuffer(head, _AU_HEAD)[0]
+    file.read(int(fields["start"]) - len(head))
+    rate, channels = int(fields["rate"]), int(fields["channels"])
+    wanted = 4 * channels * max(1, round(max_seconds * rate))
+    kept, count = bytearray(), 0
+    while block := file.read(_BLOCK_BYTES):
+        kept += block[: max(0, wanted - len(kept))]
+        count += len(block)
+    whole = len(kept) - len(kept) % (4 * channels)
+    samples = np.frombuffer(bytes(kept[:whole]), ">f4").astype(np.float32).reshape(-1, channels)
+    return samples, rate, count // (4 * channels)
+
+
+def _probe(path: Path, demuxer: str) -> _Facts:
+    command = _command(1, path, demuxer, ("-show_entries", _FIELDS, "-of", "json"))
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_S, check=False)
+        found: dict[str, Any] = json.loads(done.stdout or b"{}")
+    except subprocess.TimeoutExpired:
+        raise Damage(f"ffprobe was still reading its header after {_PROBE_S:.0f} s") from None
+    except ValueError:
+        raise Damage("ffprobe gives no answer about it that can be read") from None
+    streams = found.get("streams", [])
+    if done.returncode or not streams:
+        raise Damage(f"ffmpeg cannot read it ({_plain(done.stderr, path) or 'no stream in it'})")
+    audio = [stream for stream in streams if stream["codec_type"] == "audio"]
+    length = None
+    if audio and demuxer not in _LENGTH_GUESSED:
+        length = audio[0].get("duration") or audio[0].get("tags", {}).get("DURATION")
+        length = length or (found.get("format", {}).get("duration") if len(streams) == 1 else None)
+    return _Facts(_in_seconds(length), len(audio), any(stream["codec_type"] == "video" for stream in streams))
+
+
+def _command(program: int, path: Path, demuxer: str, options: Sequence[str]) -> list[str | bytes]:
+    """A call of ``ffmpeg`` (0) or ``ffprobe`` (1) on one file of one format."""
+    found = programs()
+    if found is None:
+        raise Missing
+    safe = _SAFE if program == 0 else _SAFE[1:]  # ffprobe reads no standard input
+    return [found[program], *safe, "-f", demuxer, "-i", b"file:" + os.fsencode(path.absolute()), *options]
+
+
+def _in_seconds(text: str | None) -> float | None:
+    """A length such as 5.008 or 00:00:05.008000000."""
+    if text is None or not re.fullmatch(r"[\d:.]+", text):
+        return None
+    total = 0.0
+    for field in text.split(":"):
+        total = 60 * total + float(field)
+    return total or None
+
+
+def _plain(said: bytes, path: Path) -> str:
+    """The first thing that a program has complained of, without addresses and the name of the file."""
+    lines = said.decode("utf-8", "replace").replace(f"file:{path.absolute()}: ", "").splitlines()
+    lines = [re.sub(r"^\[[^\]]*\] ", "", line).strip() for line in lines]
+    return next((line for line in lines if line), "")

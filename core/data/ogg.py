@@ -1,0 +1,48 @@
+"""Ogg in, its parts out: a chained stream, as joined files are one, has first pages in its middle (RFC 3533, 4)."""
+
+from typing import IO
+
+from core.data.parts import Part, Parts, find_all, read_at
+
+_FIRST_PAGE = b"OggS\0\x02" + bytes(8)  # version, the flag of a first page, and the position 0
+_LAST_PAGE_FLAG = 4
+_LONGEST_PAGE_BYTES = 27 + 255 + 255 * 255
+
+
+def split(file: IO[bytes], size: int) -> Parts:
+    """The parts of an Ogg file.
+
+    First pages that stand side by side begin streams of one part, such as sound and pictures.
+
+    Parameters
+    ----------
+    file : buffered, open for reading in binary
+    size : int, bytes
+
+    Returns
+    -------
+    parts : Parts, with a warning where the last page does not end its stream
+    """
+    starts: list[int] = []
+    behind = 0
+    for place in find_all(file, _FIRST_PAGE, 0):
+        if not starts or place != behind:
+            starts.append(place)
+        behind = place + _page_bytes(file, place)
+    parts = tuple(Part(start, stop) for start, stop in zip(starts, [*starts[1:], size], strict=True))
+    return Parts(parts or (Part(0, size),), () if _is_ended(file, size) else (_NOT_ENDED,))
+
+
+_NOT_ENDED = "no last page ends its Ogg stream: the recording may have been cut"
+
+
+def _page_bytes(file: IO[bytes], position: int) -> int:
+    head = read_at(file, position, 27)
+    lengths = file.read(head[26]) if len(head) == 27 else b""
+    return 27 + len(lengths) + sum(lengths)
+
+
+def _is_ended(file: IO[bytes], size: int) -> bool:
+    tail = read_at(file, max(0, size - 2 * _LONGEST_PAGE_BYTES), 2 * _LONGEST_PAGE_BYTES)
+    last = tail.rfind(b"OggS\0")
+    return last < 0 or bool(tail[last + 5 : last + 6] and tail[last + 5] & _LAST_PAGE_FLAG)
