@@ -23,7 +23,7 @@ def show(dataset: Dataset) -> None:
         _card("Spread within a clip", f"{found.spread:.3g}", "standard deviation of its ratings, on average")
         if found.ceiling is not None:
             ceiling = found.ceiling
-            told = f"95 %: {ceiling.rmse_low:.3g} to {ceiling.rmse_high:.3g}; Pearson at most {ceiling.pearson:.3f}"
+            told = f"95 %: {ceiling.rmse_low:.3f} to {ceiling.rmse_high:.3f}; Pearson at most {ceiling.pearson:.3f}"
             _card("Lowest RMSE the raters allow", f"{ceiling.rmse:.3f}", told)
     if found.ceiling is not None:
         who = (

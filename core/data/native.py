@@ -1,6 +1,7 @@
 """A file that libsndfile reads in, its samples out. Samples are float32, rates in Hz."""
 
 import os
+from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
@@ -11,6 +12,7 @@ from core.data.kinds import Kind
 from core.data.parts import Damage, Decoded, Part, PartFile, buffered
 
 CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "W64", "AU", "NIST")
+WHOLE_NUMBERS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32")
 MIN_RATE_HZ = 1000
 MAX_RATE_HZ = 1_000_000
 
@@ -65,6 +67,28 @@ def decode(file: IO[bytes], kind: Kind, *, max_seconds: float) -> Decoded:
         frames += length
     warnings = [f"{len(parts.parts)} recordings joined end to end: all are read"] if len(parts.parts) > 1 else []
     return Decoded(np.concatenate(blocks), rate, frames, (*warnings, *parts.warnings))
+
+
+def stream(file: IO[bytes], kind: Kind) -> Iterator[tuple[np.ndarray, int, str]]:
+    """All of a file, a block at a time: samples [shape=(n, channels)], rate in Hz and subtype, as libsndfile names it.
+
+    Samples are int32 where the subtype has whole numbers, so that they can be written again as they were, else float32.
+
+    Raises
+    ------
+    Unsupported, Damage
+        As ``decode``, but for lengths: what a header names and the file has not is not missed here.
+    """
+    size, form = os.fstat(file.fileno()).st_size, None
+    for part in _SPLITTERS.get(kind.name, headers.split)(buffered(file), size).parts:
+        with _open(file, part, size) as sound:
+            _check_header(sound)
+            if form not in (None, (sound.samplerate, sound.channels)):
+                raise Damage("joined from parts of different rates or channels; cut them apart")
+            form = sound.samplerate, sound.channels
+            dtype = "int32" if sound.subtype in WHOLE_NUMBERS else "float32"
+            while len(block := sound.read(_BLOCK_FRAMES, dtype=dtype, always_2d=True)):
+                yield block, sound.samplerate, sound.subtype
 
 
 def header_seconds(path: str) -> float | None:

@@ -411,3 +411,20 @@ def test_pairs_of_nearly_the_same_audio_are_those_that_training_keeps_in_one_fol
     [proposal] = [one for one in leaks.propose_groups(train.filenames, X=X) if one.kind == leaks.NEAR_IDENTICAL]
     tied = {pair for pair in zip(proposal.groups, train.filenames, strict=True) if len(set(pair)) == 2}
     assert shown == tied == {("train7", "train41"), ("train3", "train52")}
+
+
+def test_ratings_have_cards_and_each_rater_a_row(place, make_dataset):
+    """Two raters of all clips, who always differ by 2: the panel's habits are no noise."""
+    root = make_dataset(12, name="rated")
+    table_csv = root / "csvs/train.csv"
+    names = [line.split(",")[0] for line in table_csv.read_text().splitlines()[1:]]
+    marks = [[name, rater, number + mark] for number, name in enumerate(names) for rater, mark in (("strict", 0), ("mild", 2))]
+    write_table(table_csv, ["filename", "rater", "label"], marks)
+    rated = Place(place.root, root)
+    rated.choose()
+    rated.do("check")
+    at = render("dataset")
+    shown = {metric.label: (metric.value, metric.delta) for metric in at.metric}
+    assert shown["Ratings"] == ("24", "by 2 raters, 2.0 a clip; the label is their mean")
+    assert shown["Lowest RMSE the raters allow"] == ("0.000", "95 %: 0.000 to 0.000; Pearson at most 1.000")
+    assert table(at, "raters")["Offset"].tolist() == [1, -1]

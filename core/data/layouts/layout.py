@@ -8,6 +8,7 @@ from core.errors import ParameterError
 from core.section import Choices, Flag, Section
 
 ASK, AVERAGE, SET_ASIDE = "ask", "average", "set-aside"
+AUTO, SECONDS, MILLISECONDS, SAMPLES = "auto", "seconds", "milliseconds", "samples"
 
 
 class Layout(Section):
