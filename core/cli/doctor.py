@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from core import __version__, features, jobs
+from core.data import ffmpeg
 from core.errors import EarmarkError, FileError
 from core.events import unread_lines
 from core.extraction.extract import is_current
@@ -56,7 +57,12 @@ def _versions() -> list[Finding]:
             found.append(Finding("versions", name, version(name)))
         except PackageNotFoundError:
             found.append(Finding("versions", name, "not installed"))
-    return [*found, Finding("versions", "libsndfile", soundfile.__libsndfile_version__)]
+    missing = f"not installed; M4A, AAC, WebM, WMA, AMR and videos need it: {ffmpeg.install_command()}"
+    return [
+        *found,
+        Finding("versions", "libsndfile", soundfile.__libsndfile_version__),
+        Finding("versions", "ffmpeg", ffmpeg.version() or missing),
+    ]
 
 
 def _machine() -> list[Finding]:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,9 @@ from core.data.parts import Damage, Decoded
 
 _SAFE = ("-nostdin", "-hide_banner", "-v", "error", "-max_alloc", str(1 << 29), "-protocol_whitelist", "file,pipe")
 _FIELDS = "stream=codec_type,duration:stream_tags=DURATION:format=duration"
-_LENGTH_GUESSED = ("aac", "ac3", "amr", "asf", "loas", "mpeg")  # from the bit rate and the size of the file
+_LENGTH_GUESSED = ("aac", "ac3", "amr", "loas", "mpeg")  # from the bit rate and the size of the file
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 20
 _PROBE_S = 30.0
 _AU_HEAD = np.dtype([("magic", "S4"), ("start", ">u4"), ("size", ">u4"), ("code", ">u4"), ("rate", ">u4"), ("channels", ">u4")])
@@ -45,6 +48,16 @@ def programs() -> tuple[str, str] | None:
     """Where ``ffmpeg`` and ``ffprobe`` are; None where one of them is not on the path."""
     found = shutil.which("ffmpeg"), shutil.which("ffprobe")
     return (found[0], found[1]) if found[0] and found[1] else None
+
+
+def version() -> str | None:
+    """Version of ``ffmpeg``; None where it is not on the path, or does not start."""
+    found = programs()
+    if found is None:
+        return None
+    done = subprocess.run([found[0], "-version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    words = done.stdout.split()
+    return words[2] if words[:2] == ["ffmpeg", "version"] else None
 
 
 def install_command() -> str:
@@ -148,7 +161,19 @@ def _probe(path: Path, demuxer: str) -> _Facts:
     if audio and demuxer not in _LENGTH_GUESSED:
         length = audio[0].get("duration") or audio[0].get("tags", {}).get("DURATION")
         length = length or (found.get("format", {}).get("duration") if len(streams) == 1 else None)
-    return _Facts(_in_seconds(length), len(audio), any(stream["codec_type"] == "video" for stream in streams))
+    seconds = _asf_seconds(path) if demuxer == "asf" else _in_seconds(length)
+    return _Facts(seconds, len(audio), any(stream["codec_type"] == "video" for stream in streams))
+
+
+def _asf_seconds(path: Path) -> float | None:
+    """Length that the file properties of Windows Media name (ASF 01.20.06, 3.2); ffmpeg shortens it to what is there."""
+    with path.open("rb") as file:
+        head = file.read(_ASF_HEAD_BYTES)
+    place = head.find(_ASF_PROPERTIES)
+    if place < 0 or place + 88 > len(head):
+        return None
+    ticks, preroll_ms = struct.unpack_from("<Q8xQ", head, place + 64)
+    return max(0.0, ticks / 1e7 - preroll_ms / 1e3) or None  # 0 in a broadcast
 
 
 def _command(program: int, path: Path, demuxer: str, options: Sequence[str]) -> list[str | bytes]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.audio import clip_deadline_s, clip_warnings, read_clip
+from core.data.audio import NEEDS_FFMPEG, clip_deadline_s, clip_warnings, read_clip
 from core.data.dataset import Dataset, describe_labels, why_not_trainable
 from core.data.duplicates import SAME_AUDIO, Twins
+from core.data.ffmpeg import install_command
 from core.data.rows import ERROR, WARNING, Problem, Row
 from core.events import CheckStarted, ClipChecked, Notify, ignore
 from core.runtime.pool import map_unordered
@@ -138,6 +139,8 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
             if row.path not in told:
                 problems += [Problem(row.name, level, reason, split) for level, reason in reasons]
             told.add(row.path)
+    if unread := sum(reason.startswith(NEEDS_FFMPEG) for reason in failed.values()):
+        problems.append(Problem(dataset.root.name, WARNING, f"{unread} clips need the program ffmpeg: {install_command()}"))
     labels = np.array([row.label for row in dataset.train if row.path in heard])
     return Report(tuple(clips), labels, tuple(problems), tuple(twins))
 
@@ -197,6 +200,11 @@ KINDS = (  # of problems, with what their reasons look like
     ("clipped", r"^clipped"),
     ("long", r"^longer than"),
     ("in no table", r"^no table names"),
+    ("needs ffmpeg", r"^the program ffmpeg is needed|need the program ffmpeg"),
+    ("joined", r"recordings joined end to end|^joined from parts"),
+    ("length left open", r"^its header leaves the length open"),
+    ("perhaps not whole", r"^no last page ends|^partly damaged|bytes behind the sound"),
+    ("several streams", r"audio streams: the first"),
 )
 
 
