@@ -435,7 +435,7 @@ def runs_here() -> list[Run]:
     """Finished runs on the chosen data set, read in the same way, oldest first."""
     wanted = request()
     here = [run for run in resources.runs(workspace().jobs) if run.record.dataset.path == wanted["dataset"]]
-    return [run for run in here if run.record.settings.layout == wanted["layout"]]
+    return [run for run in here if to_json(Layout()) | run.record.settings.layout == wanted["layout"]]
 
 
 def results_here(page: str) -> list[Run]:

@@ -4,7 +4,6 @@ Vectors are float32; X is [shape=(n, 289)] with the columns of ``mfcc``, ``ultra
 extracted once is kept in the workspace.
 """
 
-import csv
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from core.extraction.extract import column_names, extract_clips
 from core.extraction.matrix import COMBINED_SETS, Matrix
 from core.multimodal.config import FinetuneSettings
 from core.runs import Run
+from core.runs.submission import read_submission
 from core.tasks.finetune import finetune_dataset
 from core.workspace import Workspace
 
@@ -180,9 +180,7 @@ def train_multimodal_model(
     run = finetune_dataset(*work)
     if run.record.submission is None:
         return run, run.scores.oof_rmse, np.zeros(0)
-    with Path(run.record.submission).open(newline="", encoding="utf-8") as file:
-        predictions = np.array([float(row["label"]) for row in csv.DictReader(file)])
-    return run, run.scores.oof_rmse, predictions
+    return run, run.scores.oof_rmse, read_submission(Path(run.record.submission))[1]
 
 
 def _names(X: np.ndarray) -> tuple[str, ...]:

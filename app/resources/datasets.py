@@ -15,6 +15,7 @@ from core.data.audio import Clip, mean_seconds as mean_seconds_of, read_clip
 from core.data.dataset import Dataset, named_as_copies, read_batch, read_dataset
 from core.data.duplicates import COPY_NAME, Twins
 from core.data.layouts.layout import Layout
+from core.data.layouts.recognise import tables_and_folders
 from core.data.report import kind_of
 from core.data.rows import Problem, Row
 from core.errors import JobError
@@ -32,9 +33,10 @@ Key = tuple[str, str]  # a clip by its table, "train" or "test", and its name th
 
 def _tables(path: str, layout: Layout) -> tuple[tuple[int, int], ...]:
     """Versions of the tables of a data set and of its folders of clips."""
-    root = Path(path)
-    audio = [root / layout.audio] if layout.audio is not None else []
-    return version(root, root.parent, root / "csvs", *root.glob("csvs/*.csv"), *root.glob("*.csv"), *root.glob("audios/*"), *audio)
+    named = Path(path)
+    root = named if named.is_dir() else named.parent
+    more = [root / one for one in (layout.audio, layout.train, layout.test) if one is not None]
+    return version(named, root, *tables_and_folders(root), *more)
 
 
 @cached(lambda path, layout: (path, layout, _tables(path, layout)), most=4, spinner="Reading the tables ...")

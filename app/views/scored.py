@@ -14,6 +14,7 @@ from app import clip_urls, resources, session
 from app.charts import predict
 from app.words import BADGES, count, decimals, errors_in_words, plain
 from core.data.layouts.layout import Layout
+from core.data.layouts.tables import SUFFIXES as TABLES
 from core.errors import DataError, ParameterError
 from core.extraction.export import definitions
 from core.features import Column
@@ -34,7 +35,7 @@ class Brought:
     ----------
     clips : tuple of str, paths of uploads
     number : int, clips in all
-    table : str or None, a CSV or a folder
+    table : str or None, a table or a folder
     layout : Layout or None, of the table
     """
 
@@ -71,10 +72,10 @@ def bring(run: Run, folder: Path) -> Brought:
         accept_multiple_files=True,
         key="predict_files",
         label_visibility="collapsed",
-        help="WAV, FLAC, OGG or MP3, by content; a CSV with filename and label says what the clips should get.",
+        help="WAV, FLAC, OGG or MP3, by content; a table with filename and label says what the clips should get.",
     )
     st.caption(
-        "WAV, FLAC, OGG or MP3. Add a CSV with the columns filename and label to compare with labels. "
+        "WAV, FLAC, OGG or MP3. Add a table with the columns filename and label to compare with labels. "
         f"The first {seconds:g} s of each clip are analysed."
     )
     return _uploaded(files or [], folder)
@@ -395,10 +396,10 @@ def path_of(one: dict[str, Any]) -> str:
 
 
 def _uploaded(uploads: Sequence[Any], folder: Path) -> Brought:
-    """Uploads on disk; a CSV among them is the table of the others."""
+    """Uploads on disk; a table among them is the table of the others."""
     paths = [resources.kept(upload, folder) for upload in uploads]
-    tables = [path for path in dict.fromkeys(paths) if path.suffix.lower() == ".csv"]
-    clips = [path for path in paths if path.suffix.lower() != ".csv"]
+    tables = [path for path in dict.fromkeys(paths) if path.suffix.lower() in TABLES]
+    clips = [path for path in paths if path.suffix.lower() not in TABLES]
     twice = sorted({path.name for path in clips if clips.count(path) > 1})
     if twice:
         st.caption(f":orange[{plain(listed(twice))} was brought twice, and is scored once.]")
@@ -421,11 +422,11 @@ def _on_disk() -> Brought:
     """A folder or a table on the machine of the server."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         typed = st.text_input(
-            "Folder or CSV",
+            "Folder or table",
             key="predict_path",
             persist_state="session",
             placeholder="/data/new-clips, or /data/new.csv",
-            help="A folder of clips, a data set, or a CSV beside its clips. Its column label, if there is one, is compared with.",
+            help="A folder of clips, a data set, or a table beside its clips. Its column label, if there is one, is compared with.",
         )
         layout = _layout(with_audio=True)
     if not typed.strip():

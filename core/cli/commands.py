@@ -23,7 +23,7 @@ _JSON_LINE = Argument("--json", action="store_true", help="print one JSON object
 _JSON_CLIPS = Argument("--json", action="store_true", help="print one JSON object a clip")
 _TTA = Argument("--tta", type=int, metavar="K", help="augmented copies of each clip, averaged (default: as the run was trained)")
 _DATASET: tuple[Argument | str, ...] = (
-    Argument("dataset", metavar="DATASET", help="folder with csvs/ and audios/, or a plain folder or CSV with its clips"),
+    Argument("dataset", metavar="DATASET", help="folder of a data set in any layout that is recognised, or a table with its clips"),
     "layout",
     _SETTINGS,
 )
@@ -83,7 +83,7 @@ COMMANDS = {
             Argument(
                 "--table",
                 metavar="PATH",
-                help="folder of clips or of a data set, or a CSV that names clips, with or without labels",
+                help="folder of clips or of a data set, or a table that names clips, with or without labels",
             ),
             "layout",
             _TTA,

@@ -70,11 +70,13 @@ def read_section(options: argparse.Namespace, name: str) -> dict[str, Any]:
 
 
 def read_layout(options: argparse.Namespace) -> "Layout":
-    """How the data set is laid out; a folder of clips as seen from here is made absolute."""
+    """How the data set is laid out; folders and tables as seen from here are made absolute."""
     from core.data.layouts.layout import Layout
 
-    audio = str(Path(options.audio).absolute()) if options.audio and Path(options.audio).is_dir() else options.audio
-    return read_options(options, Layout, audio=audio)
+    named = {name: getattr(options, name, None) for name in ("audio", "train", "test")}
+    return read_options(
+        options, Layout, **{name: str(Path(path).absolute()) for name, path in named.items() if path and Path(path).exists()}
+    )
 
 
 def read_data(options: argparse.Namespace) -> tuple["Dataset", "Layout"]:

@@ -25,7 +25,7 @@ from core.progress import Progress as JobProgress, ProgressCounter
 from core.workspace import to_json
 
 if TYPE_CHECKING:
-    from core.data.rows import Problem
+    from core.data.rows import Column, Problem
     from core.insight.explain import Explanation
     from core.runs import Run
     from core.runs.schema import MemberScore, Scores
@@ -120,6 +120,15 @@ def _line(event: Event, progress: JobProgress) -> str | None:
 def print_json(value: object) -> None:
     """One line of JSON, NaN as null."""
     print(json.dumps(to_json(value), ensure_ascii=False, allow_nan=False))
+
+
+def print_columns(columns: Iterable["Column"]) -> None:
+    """What the columns of each table are for, a line a table."""
+    by_table: dict[str, list[str]] = {}
+    for column in columns:
+        by_table.setdefault(column.table, []).append(f"{column.name} ({column.role})")
+    for table, described in by_table.items():
+        print(f"  {table}: {', '.join(described)}")
 
 
 def print_problems(problems: Iterable["Problem"]) -> None:

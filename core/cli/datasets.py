@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.cli import common
 from core.cli.common import read_data, read_options, read_workspace
-from core.cli.console import Progress, print_json, print_problems, print_ratings
+from core.cli.console import Progress, print_columns, print_json, print_problems, print_ratings
 from core.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def check(options: argparse.Namespace) -> int:
     record = report.as_json()
     labels: Any = record["labels"]
     print(f"{dataset.root}")
+    print(f"  layout        {dataset.recognised}")
+    print_columns(dataset.columns)
     print(f"  clips         {report.train_clips} to train on, {report.test_clips} to test")
     print(f"  length        {report.seconds / 3600:.2f} h ({report.seconds:.0f} s)")
     rates = ", ".join(f"{rate} Hz ({count})" for rate, count in sorted(report.sample_rates.items()))

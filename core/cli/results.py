@@ -88,6 +88,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Score clips with a finished run."""
+    from core.data.layouts.layout import Layout
     from core.runs import find_run
     from core.tasks.predict import score
 
@@ -95,7 +96,7 @@ def predict(options: argparse.Namespace) -> int:
     if not options.clips and options.table is None:
         raise ParameterError("nothing to score: name clips, or a folder or CSV with --table PATH")
     run = find_run(options.run, workspace.jobs)
-    layout = {name: getattr(options, name) for name in ("filename_column", "label_column", "audio") if getattr(options, name)}
+    layout = {name: getattr(options, name) for name in Layout.model_fields if getattr(options, name)}
     request = {"clips": options.clips, "table": options.table, "layout": layout, "tta": options.tta}
     with Progress() as progress:
         found = score(run, request, workspace, notify=progress)

@@ -1,20 +1,12 @@
 """A folder of clips and a table of labels in, a checked data set out. Labels are plain numbers in the unit of the user's scale.
 
-The layout that is read without any option:
-
-    csvs/train.csv     filename,label and any further columns
-    csvs/test.csv      filename and any further columns (optional)
-    audios/train/      clips; names in the tables stand with or without extension
-    audios/test/
-
-A plain folder with one CSV and its clips is read as a training table. What is wrong with a row is a ``Problem``: an error sets the
-clip aside, a warning keeps it.
+How the folder is laid out is found by ``layouts.recognise``; whatever the layout, its tables become the same rows. What is wrong
+with a row is a ``Problem``: an error sets the clip aside, a warning keeps it.
 """
 
 import hashlib
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,17 +14,23 @@ from pathlib import Path
 import numpy as np
 
 from core.data.audio import SUFFIXES
+from core.data.layouts import beside
 from core.data.layouts.clips import ClipIndex, audio_folder, stem as stem_of, walk
 from core.data.layouts.layout import Layout
-from core.data.layouts.tables import Line, find_tables, read_table
-from core.data.ratings import one_row_a_clip, ratings_of
-from core.data.rows import ERROR, WARNING, Problem, Row
+from core.data.layouts.recognise import recognise, recognise_folder
+from core.data.layouts.roles import Roles, filename_column, known_labels, test_roles, train_roles
+from core.data.layouts.source import Source
+from core.data.layouts.submission import Submission, SubmissionForm, make_submission
+from core.data.layouts.table import Table
+from core.data.layouts.tables import FORMATS, read_table
+from core.data.ratings import ratings_of
+from core.data.read_rows import test_rows, train_rows
+from core.data.rows import ERROR, MAX_LABEL, WARNING, Column, Problem, Row
 from core.errors import DataError
 from core.scoring.agreement import Ratings
 
 MIN_CLIPS = 5
 MAX_FILES = 200_000  # of a folder without a table; somebody may name the root of a disk
-MAX_LABEL = 1e30  # some model libraries keep labels in single precision
 
 _COPY = re.compile(r"^(?P<stem>.+?)(?:[ _-]?\(\d+\)|[ _-]copy(?:[ _-]?\d+)?|[_-]\d+)$", re.IGNORECASE)
 
@@ -48,8 +46,10 @@ class Dataset:
     layout : Layout
     train : tuple of Row, each clip once
     test : tuple of Row; a clip may stand twice
-    test_names : tuple of str, every row of test.csv in its order and spelling; None without test.csv
+    submission : SubmissionForm, every row of the test table in its order and spelling; None without a test table
     problems : tuple of Problem
+    recognised : str, the name of the layout
+    columns : tuple of Column, of the training table and of the test table
     """
 
     source: Path
@@ -57,8 +57,10 @@ class Dataset:
     layout: Layout
     train: tuple[Row, ...]
     test: tuple[Row, ...]
-    test_names: tuple[str, ...] | None
+    submission: SubmissionForm | None
     problems: tuple[Problem, ...]
+    recognised: str = ""
+    columns: tuple[Column, ...] = ()
 
     @property
     def name(self) -> str:
@@ -67,7 +69,7 @@ class Dataset:
 
     def stamp(self) -> str:
         """Hash of the tables' content and the clips' sizes and times: it changes when a clip is written to or a label mended."""
-        digest = hashlib.blake2b(repr((self.test_names, self.problems)).encode(errors="surrogateescape"), digest_size=16)
+        digest = hashlib.blake2b(repr((self.submission, self.problems)).encode(errors="surrogateescape"), digest_size=16)
         for row in (*self.train, *self.test):
             try:
                 facts = row.path.stat()
@@ -94,7 +96,7 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
 
     Parameters
     ----------
-    root : folder of the data set, or a CSV file in a plain folder
+    root : folder of the data set in any layout that is recognised, or a table whose clips lie below its folder
     layout : Layout, optional
 
     Returns
@@ -106,31 +108,30 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
     DataError
         There is no such folder, no table, or a table lacks a column that is needed.
     """
-    layout = layout or Layout()
-    source = root = Path(root).absolute()
-    if root.is_file() and root.suffix.lower() == ".csv":
-        train_csv, test_csv, root = root, None, root.parent
-    elif not root.is_dir():
-        what = "a file, but no CSV" if root.is_file() else "no such folder"
-        raise DataError(f"{root}: {what}; name the folder that holds csvs/train.csv, or a CSV and its clips")
-    else:
-        train_csv, test_csv = find_tables(root)
-    plain = train_csv.parent == root
-    problems: list[Problem] = []
-    audio = audio_folder(root, layout, plain, "train")
+    layout, path = layout or Layout(), Path(root).absolute()
+    source, root = recognise(path, layout), path if path.is_dir() else path.parent
+    audio, test_audio = (
+        audio_folder(root, layout, usual, split) for usual, split in ((source.train_audio, "train"), (source.test_audio, "test"))
+    )
     index = ClipIndex(audio)
-    train = _read_train(train_csv, layout, index, problems)
+    test_index = index if test_audio == audio or source.test is None else ClipIndex(test_audio)
+    problems: list[Problem] = []
+    roles = train_roles(source, layout, index)
+    train = train_rows(source.train, roles, layout, index, problems, ids=source.ids)
+    columns = _columns(source.train, root, roles, source.ids)
     test: list[Row] = []
-    test_names: tuple[str, ...] | None = None
-    if test_csv is not None:
-        test_audio = audio_folder(root, layout, plain, "test")
-        test_index = index if test_audio == audio else ClipIndex(test_audio)
-        test, test_names = _read_test(test_csv, layout, test_index, problems)
-        if test_index is not index:
-            problems += _unnamed(test_index, root)
-    problems += _unnamed(index, root)
+    form: SubmissionForm | None = None
+    if source.test is not None:
+        test_columns = test_roles(source.test, layout, roles.filename, test_index)
+        submission = make_submission(source, source.test, test_columns, roles.label(layout))
+        test = test_rows(source.test, test_columns, submission.row_names, test_index, problems)
+        columns += _columns(source.test, root, test_columns, submission.ids)
+        problems += _asked_in_vain(submission, source)
+        form = submission.form
+    for unnamed in (test_index, index) if test_index is not index else (index,):
+        problems += _unnamed(unnamed, root)
     problems += _copies([*train, *test])
-    return Dataset(source, root, layout, tuple(train), tuple(test), test_names, tuple(problems))
+    return Dataset(path, root, layout, tuple(train), tuple(test), form, tuple(problems), source.layout, tuple(columns))
 
 
 def read_batch(
@@ -140,9 +141,9 @@ def read_batch(
 
     Parameters
     ----------
-    source : folder of a data set, folder of clips without a table, or a CSV, whose column of labels may be missing
+    source : folder of a data set, folder of clips without a table, or a table, whose column of labels may be missing
     layout : Layout, optional
-    clips : the clips that the CSV speaks of, in place of those in its folder; one that it does not name has no label
+    clips : the clips that the table speaks of, in place of those in its folder; one that it does not name has no label
 
     Returns
     -------
@@ -154,42 +155,46 @@ def read_batch(
     DataError
         There is no such file or folder, the table lacks the column of file names, or a folder holds no clips.
     """
-    layout, source = layout or Layout(), Path(source).absolute()
-    if source.is_dir():
-        if (source / "csvs" / "train.csv").is_file():
-            dataset = read_dataset(source, layout)
+    layout, path = layout or Layout(), Path(source).absolute()
+    if path.is_dir():
+        found = recognise(path, layout) if layout.train is not None else recognise_folder(path)
+        if found is None:
+            return _clips_below(path), []
+        if found.layout != beside.NAME:
+            dataset = read_dataset(path, layout)
             return [*dataset.train, *dataset.test], list(dataset.set_aside)
-        if not any(path.suffix.lower() == ".csv" for path in source.iterdir()):
-            found = []
-            for number, path in enumerate(walk(source)):
-                if number == MAX_FILES:
-                    raise DataError(
-                        f"{source}: more than {MAX_FILES:,} files in it; name the folder of the clips, or a CSV beside them"
-                    )
-                found += [path] if path.suffix.lower() in SUFFIXES else []
-            if not found:
-                raise DataError(f"{source}: no clips in it ({', '.join(SUFFIXES)}), and no table that names any")
-            return [Row(path.relative_to(source).as_posix(), path, float("nan")) for path in found], []
-        table, _ = find_tables(source)
-    elif source.is_file() and source.suffix.lower() == ".csv":
-        table = source
+    elif path.is_file() and path.suffix.lower() in FORMATS:
+        found = beside.source(path.parent, read_table(path))
     else:
-        what = "a file, but no CSV" if source.is_file() else "no such folder or file"
-        raise DataError(f"{source}: {what}; name a folder of clips, of a data set, or a CSV beside its clips")
-    folder = table.parent if clips is not None else audio_folder(table.parent, layout, True, "train")
+        what = "a file, but no table" if path.is_file() else "no such folder or file"
+        raise DataError(f"{path}: {what}; name a folder of clips, of a data set, or a table beside its clips")
+    table = found.train
+    folder = table.path.parent if clips is not None else audio_folder(table.path.parent, layout, found.train_audio, "train")
     brought = None if clips is None else [Path(clip).absolute() for clip in clips]
     index = ClipIndex(folder, brought)
     problems: list[Problem] = []
-    lines = read_table(table, (layout.filename_column,))
-    if not lines or layout.label_column in lines[0].cells:
-        rows = _read_train(table, layout, index, problems)
+    filename, notes = filename_column(table, layout, "", index)
+    roles = Roles(filename, known_labels(table, layout), notes)
+    if roles.labels:
+        rows = train_rows(table, roles, layout, index, problems)
     else:
-        rows, _ = _read_test(table, layout, index, problems)
-        further = ", ".join(name for name in lines[0].cells if name != layout.filename_column) or "none"
+        rows = test_rows(table, roles, table.cells(filename), index, problems)
+        further = ", ".join(name for name in table.columns if name != filename) or "none"
         what = f"no column {layout.label_column!r} with labels to compare with (further columns: {further})"
         problems.append(Problem(table.name, WARNING, what))
     rows += [Row(path.name, path, float("nan")) for path in brought or () if path not in index.named]
     return rows, [replace(problem, split="") for problem in problems]
+
+
+def _clips_below(folder: Path) -> list[Row]:
+    found = []
+    for number, path in enumerate(walk(folder)):
+        if number == MAX_FILES:
+            raise DataError(f"{folder}: more than {MAX_FILES:,} files in it; name the folder of the clips, or a table beside them")
+        found += [path] if path.suffix.lower() in SUFFIXES else []
+    if not found:
+        raise DataError(f"{folder}: no clips in it ({', '.join(SUFFIXES)}), and no table that names any")
+    return [Row(path.relative_to(folder).as_posix(), path, float("nan")) for path in found]
 
 
 def further_columns(names: Iterable[str]) -> str:
@@ -240,60 +245,18 @@ def why_not_trainable(labels: np.ndarray) -> str | None:
     return None
 
 
-def _read_train(table_path: Path, layout: Layout, index: ClipIndex, problems: list[Problem]) -> list[Row]:
-    by_clip: dict[Path, list[Row]] = defaultdict(list)
-    refused: list[tuple[Path, Problem]] = []
-    for line in read_table(table_path, (layout.filename_column, *(layout.rating_columns or (layout.label_column,)))):
-        name = line.cells.pop(layout.filename_column)
-        clip = index.find(name)
-        if isinstance(clip, str):
-            problems.append(Problem(name or f"{table_path.name}, line {line.number}", ERROR, clip, "train"))
-            continue
-        ratings, reasons = _take_ratings(line, layout)
-        refused += [(clip, Problem(name, ERROR, reason, "train")) for reason in reasons]
-        if ratings:
-            label = float(np.mean([value for _, value in ratings]))
-            by_clip[clip].append(Row(name, clip, label, line.cells, ratings if layout.rating_columns else ()))
-    return one_row_a_clip(by_clip, refused, layout, table_path.name, problems)
+def _columns(table: Table, root: Path, roles: Roles, ids: str) -> list[Column]:
+    name = table.path.relative_to(root).as_posix() if table.path.is_relative_to(root) else str(table.path)
+    return [Column(name, column, role) for column, role in roles.describe(table, ids)]
 
 
-def _take_ratings(line: Line, layout: Layout) -> tuple[tuple[tuple[str, float], ...], list[str]]:
-    """Take the labels out of a row: those that can be learned, by column, and why others cannot."""
-    columns = layout.rating_columns or (layout.label_column,)
-    cells = {column: line.cells.pop(column) for column in columns}
-    if line.problem:
-        return (), [line.problem]
-    numbers = {column: _number(cell) for column, cell in cells.items() if cell.strip()}
-    reasons = [
-        f"label {cells[column]!r} is not a number that can be learned" for column, number in numbers.items() if number is None
-    ]
-    if not numbers:
-        reasons.append("label missing")
-    return tuple((column, number) for column, number in numbers.items() if number is not None), reasons
-
-
-def _read_test(path: Path, layout: Layout, index: ClipIndex, problems: list[Problem]) -> tuple[list[Row], tuple[str, ...]]:
-    rows, names = [], []
-    for line in read_table(path, (layout.filename_column,)):
-        cells = line.cells
-        name = cells.pop(layout.filename_column)
-        names.append(name)
-        clip = index.find(name)
-        if isinstance(clip, str):
-            problems.append(Problem(name or f"{path.name}, line {line.number}", ERROR, clip, "test"))
-        elif line.problem:
-            problems.append(Problem(name, ERROR, line.problem, "test"))
-        else:
-            rows.append(Row(name, clip, float("nan"), cells))
-    return rows, tuple(names)
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if abs(value) <= MAX_LABEL and "_" not in text else None
+def _asked_in_vain(submission: Submission, source: Source) -> list[Problem]:
+    """Where the sample submission and the test table differ."""
+    if source.sample is None or source.test is None:
+        return []
+    what = f"{source.sample.name} asks for it, and {source.test.name} has no such row"
+    problems = [Problem(name, ERROR, what, "test") for name in submission.unknown]
+    return problems + [Problem(source.sample.name, WARNING, note) for note in submission.notes]
 
 
 def _unnamed(index: ClipIndex, root: Path) -> list[Problem]:

@@ -3,7 +3,6 @@
 Ratings stand one a row, told apart by a column that names the rater, or side by side in columns of their own.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,14 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from core.data.layouts.layout import AVERAGE, SET_ASIDE, Layout
+from core.data.layouts.roles import is_rater
 from core.data.rows import ERROR, WARNING, Problem, Row
 from core.errors import DataError
 from core.scoring.agreement import Ratings
 
-_RATER = re.compile(
-    r"(^|_)(rater|annotator|listener|judge|grader|expert|evaluator|assessor|reviewer|participant|subject|coder|observer|scorer|"
-    r"labell?er|examiner|worker|user|voter|marker|teacher|respondent|panell?ist|tester)s?(_|\d|$)"
-)
 _DISTINCT_SHARE = 0.9  # of the rows, that name another rater than the clip's other rows do
 
 
@@ -42,7 +38,7 @@ def find_rater_column(by_clip: Mapping[Path, Sequence[Row]]) -> str | None:
     if not repeated:
         return None
     for name in repeated[0][0].columns:
-        if not _RATER.search(re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())):
+        if not is_rater(name):
             continue
         raters = [[row.columns.get(name, "") for row in rows] for rows in repeated]
         distinct = sum(len(set(filter(None, names))) for names in raters)

@@ -14,7 +14,7 @@ from core.data.audio import NEEDS_FFMPEG, clip_deadline_s, clip_warnings, read_c
 from core.data.dataset import Dataset, describe_labels, why_not_trainable
 from core.data.duplicates import SAME_AUDIO, Twins
 from core.data.ffmpeg import install_command
-from core.data.rows import ERROR, WARNING, Problem, Row
+from core.data.rows import ERROR, WARNING, Column, Problem, Row
 from core.events import CheckStarted, ClipChecked, Notify, ignore
 from core.runtime.pool import map_unordered
 
@@ -53,12 +53,16 @@ class Report:
     labels : np.ndarray [shape=(train_clips,)]
     problems : tuple of Problem
     twins : tuple of Twins, clips with the same sound, each with the first that has it
+    layout : str, name of the layout that was recognised
+    columns : tuple of Column, and what each is for
     """
 
     clips: tuple[ClipFacts, ...]
     labels: np.ndarray
     problems: tuple[Problem, ...]
     twins: tuple[Twins, ...] = ()
+    layout: str = ""
+    columns: tuple[Column, ...] = ()
 
     @property
     def train_clips(self) -> int:
@@ -90,6 +94,8 @@ class Report:
             "seconds": self.seconds,
             "labels": describe_labels(self.labels),
             "problems": [{"file": p.file, "level": p.level, "reason": p.reason} for p in self.problems],
+            "layout": self.layout,
+            "columns": [{"table": c.table, "column": c.name, "role": c.role} for c in self.columns],
         }
 
 
@@ -142,7 +148,7 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
     if unread := sum(reason.startswith(NEEDS_FFMPEG) for reason in failed.values()):
         problems.append(Problem(dataset.root.name, WARNING, f"{unread} clips need the program ffmpeg: {install_command()}"))
     labels = np.array([row.label for row in dataset.train if row.path in heard])
-    return Report(tuple(clips), labels, tuple(problems), tuple(twins))
+    return Report(tuple(clips), labels, tuple(problems), tuple(twins), dataset.recognised, dataset.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +211,8 @@ KINDS = (  # of problems, with what their reasons look like
     ("length left open", r"^its header leaves the length open"),
     ("perhaps not whole", r"^no last page ends|^partly damaged|bytes behind the sound"),
     ("several streams", r"audio streams: the first"),
+    ("submission", r"asks for it|of the submission|they follow at the end"),
+    ("reading the table", r"^read as|^column "),
 )
 
 

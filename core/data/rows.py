@@ -5,6 +5,7 @@ from pathlib import Path
 
 ERROR = "error"
 WARNING = "warning"
+MAX_LABEL = 1e30  # some model libraries keep labels in single precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +45,12 @@ class Row:
     label: float
     columns: dict[str, str] = field(default_factory=dict)
     ratings: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table, and what it is for."""
+
+    table: str
+    name: str
+    role: str

@@ -18,10 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from core.data.audio import SUFFIXES
+from core.data.layouts.recognise import is_read
+from core.data.layouts.tables import SUFFIXES as TABLES
 from core.errors import DataError
 from core.workspace import make_folder
 
-TAKEN = (*SUFFIXES, ".csv")
 MAX_BYTES = 20 * 10**9
 RESERVE_BYTES = 10**9  # of the disk, that stay free
 MAX_RATIO = 200  # of what comes out to what went in: sound does not shrink like that, but for silence
@@ -110,7 +111,7 @@ def _entries(opened: zipfile.ZipFile) -> tuple[dict[PurePosixPath, zipfile.ZipIn
         if name.endswith("/") or not path.parts or any(part == "__MACOSX" or part.startswith(".") for part in path.parts):
             continue
         kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG) or path.suffix.lower() not in TAKEN:
+        if kind not in (0, stat.S_IFREG) or not (path.suffix.lower() in SUFFIXES or is_read(path.name)):
             skipped.append(name)
             continue
         if len(path.parts) > MAX_DEPTH:
@@ -123,7 +124,7 @@ def _entries(opened: zipfile.ZipFile) -> tuple[dict[PurePosixPath, zipfile.ZipIn
     if inside := next((path for path in entries if any(parent in entries for parent in path.parents)), None):
         raise DataError(f"the zip has a file and a folder of one name, around {str(inside)!r}; pack it again")
     if not entries:
-        raise DataError(f"the zip holds no clips and no tables ({', '.join(TAKEN)})")
+        raise DataError(f"the zip holds no clips and no tables ({', '.join((*SUFFIXES, *TABLES))})")
     return entries, skipped
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.dataset import MAX_LABEL, Dataset, further_columns
+from core.data.dataset import Dataset, further_columns
 from core.data.ratings import ratings_of
-from core.data.rows import Row
+from core.data.rows import MAX_LABEL, Row
 from core.encoders.words import text_columns
 from core.errors import DataError, ParameterError
 from core.extraction.extract import Extraction, column_names

@@ -1,6 +1,6 @@
 """What was trained, on what, and how it scored in; the folder of a finished run out, whatever its kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from core.data.layouts.submission import SubmissionForm
 from core.ensemble.checks import SelfTest
 from core.extraction.matrix import Matrix, save_matrix
 from core.runs.context import RunContext
@@ -27,13 +28,13 @@ class TrainingData:
     matrix : Matrix, its rows those of the out-of-fold predictions
     contents : tuple of str [n], hashes of the clips' bytes
     record : what run.json says of it: ``dataset``, ``columns``, ``groups``, ``proposed_groups``, ``label_leaks``, ``set_aside``
-    test_names : every row of the test table; None where there is none
+    submission : SubmissionForm, every row of the test table; None where there is none
     """
 
     matrix: Matrix
     contents: tuple[str, ...]
     record: Mapping[str, object]
-    test_names: Sequence[str] | None
+    submission: SubmissionForm | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def write_run(context: RunContext, data: TrainingData, outcome: Outcome) -> Run:
         "submission": None,
         **outcome.extra,
     }
-    if outcome.test is not None and data.test_names is not None:
+    if outcome.test is not None and data.submission is not None:
         record |= _submit(context, data, outcome.test, outcome.submission_name)
     write_record(folder, record | {"seconds": context.seconds})
     return context.finish()
@@ -131,14 +132,16 @@ def complete_scores(
 
 
 def _submit(context: RunContext, data: TrainingData, test: TestPredictions, name: str) -> dict[str, object]:
-    assert data.test_names is not None
+    assert data.submission is not None
     save_test_predictions(context.folder, test)
     predictions = dict(zip(test.filenames, test.value.tolist(), strict=True))
-    rows, filled = submission_rows(data.test_names, predictions, float(np.median(data.matrix.y)))
+    rows, filled = submission_rows(data.submission.names, predictions, float(np.median(data.matrix.y)))
     submissions = context.workspace.submissions
-    scored = np.array([predictions[name] for name in data.test_names if name in predictions])
+    scored = np.array([predictions[name] for name in data.submission.names if name in predictions])
     return {
-        "submission": write_submission(rows, submissions / context.folder.name, latest=submissions, name=name),
+        "submission": write_submission(
+            data.submission.columns, rows, submissions / context.folder.name, latest=submissions, name=name
+        ),
         "test": describe_predictions(scored) | {"filled_with_training_median": filled},
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.layouts.submission import SubmissionForm
 from core.errors import RunError
 from core.workspace import write_csv
 
@@ -71,26 +72,33 @@ def submission_rows(
 
     Returns
     -------
-    rows : list of (filename, label)
+    rows : list of (name, prediction)
     filled : list of str, the names that got the fallback
     """
     return [(name, predictions.get(name, fallback)) for name in names], [name for name in names if name not in predictions]
 
 
-def write_submission(rows: Sequence[tuple[str, float]], folder: Path, *, latest: Path, name: str) -> Path:
+def write_submission(columns: tuple[str, str], rows: Sequence[tuple[str, float]], folder: Path, *, latest: Path, name: str) -> Path:
     """Write the submission of a run, and a copy as the latest one.
+
+    Parameters
+    ----------
+    columns : of the names and of the predictions
+    rows : as ``submission_rows``
+    folder, latest : where the two are written
+    name : of the file
 
     Returns
     -------
     path : of the submission in the run's folder
     """
     for target in (folder, latest):
-        write_csv(target / name, ("filename", "label"), rows)
+        write_csv(target / name, columns, rows)
     return folder / name
 
 
-def submitted_names(path: Path) -> list[str]:
-    """Rows of the test table, in its order and spelling, as a submission has them.
+def read_submission(path: Path) -> tuple[SubmissionForm, np.ndarray]:
+    """A submission: its columns and names, and its predictions [shape=(q,)].
 
     Raises
     ------
@@ -99,9 +107,11 @@ def submitted_names(path: Path) -> list[str]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [row["filename"] for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+            (of_names, of_labels), *rows = csv.reader(file)
+            names, labels = [row[0] for row in rows], [float(row[1]) for row in rows]
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error}); train its run again") from None
+    return SubmissionForm((of_names, of_labels), tuple(names)), np.array(labels)
 
 
 def describe_predictions(predictions: np.ndarray) -> dict[str, float | int | None]:

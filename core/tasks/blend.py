@@ -19,7 +19,7 @@ from core.runs.context import RunContext
 from core.runs.kinds import RunKind
 from core.runs.leaderboard import Oof, comparable, load_oof
 from core.runs.record import Outcome, TrainingData, complete_scores, write_run
-from core.runs.submission import TestPredictions, load_test_predictions, submitted_names
+from core.runs.submission import TestPredictions, load_test_predictions, read_submission
 from core.scoring import intervals
 from core.scoring.compare import paired_verdict
 from core.scoring.folds import Fold
@@ -138,8 +138,8 @@ def _training_data(runs: Sequence[Run], outcome: Outcome) -> TrainingData:
     first, record = runs[0], runs[0].record.as_json()
     sections = {name: record[name] for name in ("dataset", "columns", "groups", "proposed_groups", "set_aside")}
     sections["label_leaks"] = [column for run in runs for column in run.record.as_json().get("label_leaks", [])]
-    names = None if outcome.test is None else submitted_names(Path(record["submission"]))
-    return TrainingData(first.load_matrix(), tuple(load_oof(first).contents), sections, names)
+    form = None if outcome.test is None else read_submission(Path(record["submission"]))[0]
+    return TrainingData(first.load_matrix(), tuple(load_oof(first).contents), sections, form)
 
 
 def _average_test(runs: Sequence[Run], oof: OofResult) -> TestPredictions:

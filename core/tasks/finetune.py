@@ -242,7 +242,7 @@ class _Training:
                 "ensemble": {"members": [MEMBER], "repeats": 1} | folds,  # where every kind of run has its folds
                 "finetune": settings,
             },
-            None if prepared.dataset.test_names is None else self._predict_test(fits, errors),
+            None if prepared.dataset.submission is None else self._predict_test(fits, errors),
             {"epochs": [fit.epoch for fit in fits]},
         )
 

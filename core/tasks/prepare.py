@@ -96,7 +96,7 @@ class Prepared:
             ],
         }
         contents = tuple(self.extraction.contents[row.path] for row in self.rows)
-        return TrainingData(self.matrix, contents, record, dataset.test_names)
+        return TrainingData(self.matrix, contents, record, dataset.submission)
 
 
 def check_early(dataset: Dataset, sets: Sequence[str], settings: FoldSettings, workspace: Workspace) -> None:
@@ -119,7 +119,7 @@ def check_early(dataset: Dataset, sets: Sequence[str], settings: FoldSettings, w
     if settings.group_by != AUTO:  # known only when the clips have been read
         groups = group_labels(dataset.train, settings.group_by) if settings.group_by else None
         check_units(len(dataset.train), groups, folds=settings.folds)
-    if dataset.test_names is not None:
+    if dataset.submission is not None:
         make_folder(workspace.submissions)
 
 

@@ -85,7 +85,7 @@ def train_dataset(
             result.members,
             scores,
             {"layout": dataset.layout, "extract": extract, "ensemble": ensemble},
-            None if dataset.test_names is None else _predict_test(context.models, prepared.test),
+            None if dataset.submission is None else _predict_test(context.models, prepared.test),
         )
         return write_run(context, prepared.training_data(), outcome)
 

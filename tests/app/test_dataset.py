@@ -309,7 +309,7 @@ def test_an_upload_whose_columns_have_other_names_can_be_opened_once_they_are_na
     [
         ({"a.zip": b"no"}, "no zip archive"),
         ({"a.zip": b"no", "b.csv": b""}, "bring one zip by itself"),
-        ({"b.csv": b"filename,label\n"}, "you brought 1 CSV and 0 clips"),
+        ({"b.csv": b"filename,label\n"}, "you brought tables: 1, clips: 0"),
     ],
 )
 def test_an_upload_that_is_no_data_set_is_told_in_words_and_the_open_one_stays(place, files, says):

@@ -212,7 +212,7 @@ def test_more_folds_than_groups_are_refused_where_they_are_chosen(place):
     [
         ("/nowhere/x_y*", "/nowhere/x_y*: no such folder"),
         ("", "the path is empty"),
-        ("{file}", "a file, but no CSV"),
+        ("{file}", "a file, but no table"),
         ("{empty}", "expected csvs/train.csv"),
     ],
 )

@@ -14,25 +14,7 @@ import numpy as np
 import pytest
 
 from core import features
-from core.cli.commands import main
 from tests.conftest import ROOT, tone, write_clip, write_table
-
-
-@pytest.fixture
-def earmark(tmp_path, monkeypatch, capsys):
-    """Run a command in this process: exit code, standard output, standard error."""
-    monkeypatch.setenv("EARMARK_WORKSPACE", str(tmp_path / "workspace"))
-
-    def earmark(*words):
-        try:
-            code = main([str(word) for word in words])
-        except SystemExit as stop:
-            code = stop.code
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        return code, printed.out, printed.err
-
-    return earmark
 
 
 def test_check_reports_and_says_whether_training_is_possible(earmark, make_dataset):
@@ -44,11 +26,15 @@ def test_check_reports_and_says_whether_training_is_possible(earmark, make_datas
     assert report["seconds"] == pytest.approx(7.5)
     assert report["labels"]["count"] == 12
     assert report["problems"] == []
-    assert list(report) == ["clips", "seconds", "labels", "problems"]
+    assert report["layout"] == "csvs/ and audios/"
+    roles = ["names the clips", "label", "further column", "names the clips", "further column"]
+    assert [column["role"] for column in report["columns"]] == roles
+    assert list(report) == ["clips", "seconds", "labels", "problems", "layout", "columns"]
     (root / "audios/train/traina0x.wav").write_bytes(b"")
     code, out, _ = earmark("check", root)
     assert code == 0
     assert "traina0x: the file is empty (0 bytes)" in out
+    assert "  csvs/train.csv: filename (names the clips), label (label), speaker (further column)" in out
     for path in (root / "audios/train").iterdir():
         path.write_bytes(b"")
     code, out, _ = earmark("check", root, "--json")

@@ -42,7 +42,7 @@ def test_names_stand_with_or_without_extension(tmp_path):
     write_table(tmp_path / "csvs/train.csv", ["filename", "label"], [["a", 1], ["b.flac", 2], ["c", 3], ["sub/d", 4], [" e.f ", 5]])
     dataset = read_dataset(tmp_path)
     assert [row.path.name for row in dataset.train] == ["a.wav", "b.flac", "c", "d.ogg", "e.f.wav"]
-    assert dataset.test_names is None
+    assert dataset.submission is None
 
 
 def test_values_of_other_columns_are_kept_as_they_are_written(tmp_path):
@@ -51,7 +51,7 @@ def test_values_of_other_columns_are_kept_as_they_are_written(tmp_path):
     (row,) = read_dataset(tmp_path).train
     assert row.name == "007"
     assert row.label == 1.5
-    assert row.columns == {"speaker": "0005", "text": "NA"}
+    assert row.columns == {"speaker": "0005", "text": ""}
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_every_problem_is_named_with_its_level_and_reason(broken):
         "trainb0x": "different labels (2, 9)",
         "trainc0x": "label missing",
         "traind0x": "'high' is not a number",
-        "traine0x": "'nan' is not a number",
+        "traine0x": "label missing",
     }.items():
         assert reason in errors.pop(file), file
     assert not errors
@@ -228,15 +228,12 @@ def test_a_wrong_extension_gets_a_hint(tmp_path):
 def test_what_cannot_be_a_data_set_is_refused_in_words(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         read_dataset(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"expected csvs/train\.csv, or one CSV"):
-        read_dataset(tmp_path)
-    write_table(tmp_path / "a.csv", ["filename;label"], [["a;1"]])
-    with pytest.raises(DataError, match="separated by semicolons or tabs"):
+    with pytest.raises(DataError, match=r"expected csvs/train\.csv, or one table"):
         read_dataset(tmp_path)
     write_table(tmp_path / "a.csv", ["filename", "mark"], [["a", 1]])
     with pytest.raises(DataError, match="expected a column 'label', found filename, mark"):
         read_dataset(tmp_path)
-    (tmp_path / "a.csv").write_bytes("filename,label\ncafé,1\n".encode("latin-1"))
+    (tmp_path / "a.csv").write_bytes("filename,label\nжизнь,1\n".encode("cp1251"))
     with pytest.raises(DataError, match="is not UTF-8"):
         read_dataset(tmp_path)
     (tmp_path / "a.csv").write_bytes(b"")
@@ -288,7 +285,7 @@ def test_a_batch_is_a_folder_of_clips_a_data_set_or_a_table_with_or_without_labe
 def test_a_batch_that_cannot_be_read_says_what_to_name(tmp_path):
     for source, says in [
         (tmp_path / "nowhere", "no such folder or file"),
-        (write_clip(tmp_path / "a" / "a.wav", tone(440)), "a file, but no CSV"),
+        (write_clip(tmp_path / "a" / "a.wav", tone(440)), "a file, but no table"),
         (write_table(tmp_path / "b" / "b.csv", ["name", "label"], [["a", 1]]), "expected a column 'filename', found name, label"),
     ]:
         with pytest.raises(DataError, match=says):

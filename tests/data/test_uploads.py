@@ -10,9 +10,11 @@ import pytest
 
 from core.data import uploads as module
 from core.data.dataset import read_dataset
+from core.data.layouts.layout import Layout
 from core.data.uploads import unpack
 from core.errors import DataError
 from tests.conftest import write_dataset
+from tests.data.layouts.made import MADE
 
 
 def packed(entries, *, method=zipfile.ZIP_DEFLATED):
@@ -166,3 +168,16 @@ def test_the_same_zip_is_unpacked_once_and_what_a_killed_process_left_is_removed
     before = (first.folder / "a.wav").stat().st_mtime_ns
     assert unpack(io.BytesIO(b"not looked at"), tmp_path / "in" / "x").files == 1
     assert (first.folder / "a.wav").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_a_zip_of_any_layout_reads_as_its_folder(tmp_path, make):
+    made_set = make(tmp_path / "set")
+    done = unpack(zip_folder(made_set.root, "around/"), tmp_path / "goal")
+    ours, theirs = (read_dataset(root, Layout(**made_set.settings)) for root in (made_set.root, done.folder))
+    assert done.skipped == ()
+    assert theirs.recognised == ours.recognised
+    assert [(row.name, row.label, row.columns) for row in theirs.train] == [
+        (row.name, row.label, row.columns) for row in ours.train
+    ]
+    assert theirs.submission == ours.submission

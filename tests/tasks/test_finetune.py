@@ -94,7 +94,7 @@ def test_the_submission_has_the_test_tables_order_and_the_means_over_folds(world
     with path.open() as file:
         rows = list(csv.DictReader(file))
     dataset = read_dataset(data)
-    assert [row["filename"] for row in rows] == list(dataset.test_names)
+    assert [row["filename"] for row in rows] == list(dataset.submission.names)
     found = predict_rows(run, dataset.test, ScoringOptions(Workspace(workspace)))
     assert [one.prediction for one in found] == pytest.approx([float(row["label"]) for row in rows], rel=1e-5)
     with (run.folder / "test_predictions.csv").open() as file:

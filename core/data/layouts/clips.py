@@ -12,9 +12,8 @@ from core.data.layouts.layout import Layout
 from core.errors import DataError
 
 
-def audio_folder(root: Path, layout: Layout, plain: bool, split: str) -> Path:
+def audio_folder(root: Path, layout: Layout, usual: Path, split: str) -> Path:
     """Where the clips of a table are. Without a folder there is nothing to train on; test clips are then missing one by one."""
-    usual = root if plain else root / "audios" / split
     folder = usual if layout.audio is None else root / layout.audio
     if split == "train" and not folder.is_dir():
         raise DataError(
@@ -43,12 +42,13 @@ class ClipIndex:
 
     def find(self, name: str) -> Path | str:
         """The clip that a table names, or half a sentence on why there is none."""
-        found = self._find(name)
+        found = self.look(name)
         if isinstance(found, Path):
             self.named.add(found)
         return found
 
-    def _find(self, name: str) -> Path | str:
+    def look(self, name: str) -> Path | str:
+        """As ``find``, without keeping in mind that the clip was named."""
         if not name.strip():
             return "the row names no file"
         if "\0" in name:

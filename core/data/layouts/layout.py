@@ -17,10 +17,20 @@ class Layout(Section):
     section: ClassVar[str] = "layout"
 
     filename_column: Annotated[
-        str, Flag(metavar="NAME"), Field(title="Column of the names", description="Column with the names of the clips.")
+        str,
+        Flag(metavar="NAME"),
+        Field(
+            title="Column of the names",
+            description="Column with the names of the clips. Where there is none called filename, the one whose cells name clips.",
+        ),
     ] = "filename"
     label_column: Annotated[
-        str, Flag(metavar="NAME"), Field(title="Column of the labels", description="Column with the labels.")
+        str,
+        Flag(metavar="NAME"),
+        Field(
+            title="Column of the labels",
+            description="Column with the labels. Where there is none called label, the only one with numbers.",
+        ),
     ] = "label"
     audio: Annotated[
         str | None,
@@ -59,6 +69,24 @@ class Layout(Section):
             "clip alone. Average: ratings, whose mean is the label. Set aside: mistakes; such clips are left out.",
         ),
     ] = ASK
+
+    train: Annotated[
+        str | None,
+        Flag(metavar="FILE"),
+        Field(
+            title="Training table",
+            description="Table with the labelled clips, absolute or in the data set, where its place does not say which one it is.",
+        ),
+    ] = None
+    test: Annotated[
+        str | None,
+        Flag(metavar="FILE"),
+        Field(
+            title="Test table",
+            description="Table with the clips to be predicted, absolute or in the data set, where its place does not say which one "
+            "it is.",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _has_two_columns(self) -> Self:

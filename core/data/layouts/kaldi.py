@@ -1,0 +1,82 @@
+"""A data folder of Kaldi: ``wav.scp`` with a path for each utterance, ``utt2spk``, and the labels in a file such as ``utt2score``.
+
+A file ``utt2NAME`` becomes the column NAME, ``text`` the column of that name.
+"""
+
+from pathlib import Path
+
+from core.data.layouts.delimited import read_text
+from core.data.layouts.source import Source, clip_folder
+from core.data.layouts.table import Line, Table
+from core.errors import DataError
+
+NAME = "Kaldi data folder"
+IDS, FILENAME = "utterance", "wav"
+DEFINED = frozenset({"dur", "num_frames", "uniq", "lang", "text", "speaker"})
+
+
+def has_file(name: str) -> bool:
+    """Whether a file of this name is one of a data folder."""
+    return name in ("wav.scp", "segments", "text") or name.startswith("utt2")
+
+
+def read(root: Path) -> Source | None:
+    """As ``Reader.read``. A folder of its own for each split, ``train`` and ``test``, or one folder of training clips."""
+    for folder in (root, root / "data"):
+        if (folder / "train" / "wav.scp").is_file():
+            train = _table(folder / "train")
+            test = _table(folder / "test") if (folder / "test" / "wav.scp").is_file() else None
+            test_audio = clip_folder(root, test or train, "test")
+            return Source(
+                NAME, train, clip_folder(root, train, "train"), test_audio, test, filename=FILENAME, ids=IDS, defined=DEFINED
+            )
+    if not (root / "wav.scp").is_file():
+        return None
+    train = _table(root)
+    audio = clip_folder(root, train, "train")
+    return Source(NAME, train, audio, audio, filename=FILENAME, ids=IDS, defined=DEFINED)
+
+
+def _table(folder: Path) -> Table:
+    """The files of a folder side by side: a row for each utterance that any of them names."""
+    if (folder / "segments").is_file():
+        raise DataError(
+            f"{folder / 'segments'}: the utterances are parts of longer recordings; cut them out, and name each file in wav.scp"
+        )
+    files = {FILENAME: folder / "wav.scp"}
+    files |= {_column(path): path for path in sorted(folder.glob("utt2*")) if path.is_file()}
+    files |= {"text": folder / "text"} if (folder / "text").is_file() else {}
+    columns = {name: _entries(path) for name, path in files.items()}
+    for utterance, (number, path) in columns[FILENAME].items():
+        if path.startswith("|") or path.endswith("|"):
+            raise DataError(
+                f"{folder / 'wav.scp'}, line {number}: {path[:60]!r} is a command, and Earmark runs none; write the clip of "
+                f"{utterance} to a file, and name that"
+            )
+    first_lines: dict[str, int] = {}
+    for entries in columns.values():
+        for utterance, (number, _) in entries.items():
+            first_lines.setdefault(utterance, number)
+    lines = tuple(
+        Line(number, {IDS: utterance} | {name: entries.get(utterance, (0, ""))[1] for name, entries in columns.items()})
+        for utterance, number in first_lines.items()
+    )
+    return Table(folder / "wav.scp", (IDS, *columns), lines)
+
+
+def _column(path: Path) -> str:
+    name = path.name.removeprefix("utt2")
+    return "speaker" if name == "spk" else name
+
+
+def _entries(path: Path) -> dict[str, tuple[int, str]]:
+    """What a file says of each utterance, with the number of its line."""
+    entries: dict[str, tuple[int, str]] = {}
+    for number, line in enumerate(read_text(path)[0].split("\n"), start=1):
+        utterance, *rest = line.split(maxsplit=1)[:2] or [""]
+        if not utterance:
+            continue
+        if utterance in entries:
+            raise DataError(f"{path}, line {number}: the utterance {utterance!r} stands there twice; remove one")
+        entries[utterance] = number, rest[0].strip() if rest else ""
+    return entries
