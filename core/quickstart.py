@@ -176,7 +176,12 @@ def train_multimodal_model(
     best_rmse : float, out of fold: of each row by the network that has not seen it
     predictions : np.ndarray [shape=(q,)], of the rows of the test table in its order; empty where there is none
     """
-    work = read_dataset(dataset), settings or FinetuneSettings(), ExtractSettings(), Workspace.resolve(workspace)
+    work = (
+        read_dataset(dataset, segments=Workspace.resolve(workspace).segments),
+        settings or FinetuneSettings(),
+        ExtractSettings(),
+        Workspace.resolve(workspace),
+    )
     run = finetune_dataset(*work)
     if run.record.submission is None:
         return run, run.scores.oof_rmse, np.zeros(0)

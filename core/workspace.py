@@ -2,6 +2,7 @@
 
 cache.sqlite                       feature vectors, by content of the audio and definition of the set
 cache/audio_<hash>.npy             what a fine-tuning hears of a clip: frames of an encoder, or the waveform
+segments/<recording>/              segments of long recordings, cut out once
 jobs/<id>/                         one finished run: run.json, predictions, models
 features/<dataset>-<fingerprint>/  exported matrices
 submissions/<run_id>/              submission of a run; the latest is copied to submissions/
@@ -52,6 +53,10 @@ class Workspace:
     @property
     def frames(self) -> Path:
         return self.root / "cache"
+
+    @property
+    def segments(self) -> Path:
+        return self.root / "segments"
 
     @property
     def jobs(self) -> Path:

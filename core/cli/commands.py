@@ -39,7 +39,7 @@ COMMANDS = {
     "check": Command(
         "datasets:check",
         "report on a data set: counts, labels, and every problem with its clips",
-        (*_DATASET, "extract.workers", _JSON),
+        (*_DATASET, "extract.workers", _WORKSPACE, _JSON),
     ),
     "features": Command(
         "datasets:features",

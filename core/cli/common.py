@@ -86,7 +86,7 @@ def read_data(options: argparse.Namespace) -> tuple["Dataset", "Layout"]:
 
     read_options(options, ExtractSettings, "workers")  # refused before anything is read
     layout = read_layout(options)
-    return read_dataset(options.dataset, layout), layout
+    return read_dataset(options.dataset, layout, segments=read_workspace(options).segments), layout
 
 
 def columns_of(dataset: "Dataset") -> tuple[str, ...]:

@@ -18,16 +18,18 @@ from core.data.layouts import beside
 from core.data.layouts.clips import ClipIndex, audio_folder, stem as stem_of, walk
 from core.data.layouts.layout import Layout
 from core.data.layouts.recognise import recognise, recognise_folder
-from core.data.layouts.roles import Roles, filename_column, known_labels, test_roles, train_roles
+from core.data.layouts.roles import Roles, filename_column, known_labels, row_names, test_roles, time_columns, train_roles
 from core.data.layouts.source import Source
 from core.data.layouts.submission import Submission, SubmissionForm, make_submission
 from core.data.layouts.table import Table
 from core.data.layouts.tables import FORMATS, read_table
+from core.data.places import window_places
 from core.data.ratings import ratings_of
-from core.data.read_rows import test_rows, train_rows
+from core.data.read_rows import Reading, test_rows, train_rows
 from core.data.rows import ERROR, MAX_LABEL, WARNING, Column, Problem, Row
 from core.errors import DataError
 from core.scoring.agreement import Ratings
+from core.workspace import Workspace
 
 MIN_CLIPS = 5
 MAX_FILES = 200_000  # of a folder without a table; somebody may name the root of a disk
@@ -91,13 +93,14 @@ class Dataset:
         return tuple(problem for problem in self.problems if problem.level == ERROR)
 
 
-def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
-    """Read the tables of a folder and find their clips; no audio is decoded.
+def read_dataset(root: str | Path, layout: Layout | None = None, *, segments: Path | None = None) -> Dataset:
+    """Read the tables of a folder and find their clips. No audio is decoded, but for recordings of which rows are segments.
 
     Parameters
     ----------
     root : folder of the data set in any layout that is recognised, or a table whose clips lie below its folder
     layout : Layout, optional
+    segments : folder into which segments are cut; None takes that of the usual workspace
 
     Returns
     -------
@@ -109,6 +112,7 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
         There is no such folder, no table, or a table lacks a column that is needed.
     """
     layout, path = layout or Layout(), Path(root).absolute()
+    reading = Reading(layout, segments or Workspace.resolve().segments)
     source, root = recognise(path, layout), path if path.is_dir() else path.parent
     audio, test_audio = (
         audio_folder(root, layout, usual, split) for usual, split in ((source.train_audio, "train"), (source.test_audio, "test"))
@@ -117,14 +121,14 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
     test_index = index if test_audio == audio or source.test is None else ClipIndex(test_audio)
     problems: list[Problem] = []
     roles = train_roles(source, layout, index)
-    train = train_rows(source.train, roles, layout, index, problems, ids=source.ids)
+    train = train_rows(source.train, roles, reading, index, problems, ids=source.ids)
     columns = _columns(source.train, root, roles, source.ids)
     test: list[Row] = []
     form: SubmissionForm | None = None
     if source.test is not None:
         test_columns = test_roles(source.test, layout, roles.filename, test_index)
         submission = make_submission(source, source.test, test_columns, roles.label(layout))
-        test = test_rows(source.test, test_columns, submission.row_names, test_index, problems)
+        test = test_rows(source.test, test_columns, reading, test_index, problems, names=submission.row_names)
         columns += _columns(source.test, root, test_columns, submission.ids)
         problems += _asked_in_vain(submission, source)
         form = submission.form
@@ -135,15 +139,20 @@ def read_dataset(root: str | Path, layout: Layout | None = None) -> Dataset:
 
 
 def read_batch(
-    source: str | Path, layout: Layout | None = None, *, clips: Sequence[str | Path] | None = None
+    source: str | Path,
+    layout: Layout | None = None,
+    *,
+    clips: Sequence[str | Path] | None = None,
+    segments: Path | None = None,
 ) -> tuple[list[Row], list[Problem]]:
-    """Clips to be scored, with the labels that their table has; no audio is decoded.
+    """Clips to be scored, with the labels that their table has. No audio is decoded, but for segments of recordings.
 
     Parameters
     ----------
     source : folder of a data set, folder of clips without a table, or a table, whose column of labels may be missing
     layout : Layout, optional
     clips : the clips that the table speaks of, in place of those in its folder; one that it does not name has no label
+    segments : as in ``read_dataset``
 
     Returns
     -------
@@ -156,12 +165,13 @@ def read_batch(
         There is no such file or folder, the table lacks the column of file names, or a folder holds no clips.
     """
     layout, path = layout or Layout(), Path(source).absolute()
+    reading = Reading(layout, segments or Workspace.resolve().segments)
     if path.is_dir():
         found = recognise(path, layout) if layout.train is not None else recognise_folder(path)
         if found is None:
-            return _clips_below(path), []
+            return _in_windows(_clips_below(path), reading)
         if found.layout != beside.NAME:
-            dataset = read_dataset(path, layout)
+            dataset = read_dataset(path, layout, segments=reading.segments)
             return [*dataset.train, *dataset.test], list(dataset.set_aside)
     elif path.is_file() and path.suffix.lower() in FORMATS:
         found = beside.source(path.parent, read_table(path))
@@ -174,16 +184,37 @@ def read_batch(
     index = ClipIndex(folder, brought)
     problems: list[Problem] = []
     filename, notes = filename_column(table, layout, "", index)
-    roles = Roles(filename, known_labels(table, layout), notes)
+    roles = Roles(filename, known_labels(table, layout), notes, time_columns(table, layout, filename))
     if roles.labels:
-        rows = train_rows(table, roles, layout, index, problems)
+        rows = train_rows(table, roles, reading, index, problems)
     else:
-        rows = test_rows(table, roles, table.cells(filename), index, problems)
+        rows = test_rows(table, roles, reading, index, problems, names=row_names(table, filename, roles.times)[1])
         further = ", ".join(name for name in table.columns if name != filename) or "none"
         what = f"no column {layout.label_column!r} with labels to compare with (further columns: {further})"
         problems.append(Problem(table.name, WARNING, what))
     rows += [Row(path.name, path, float("nan")) for path in brought or () if path not in index.named]
-    return rows, [replace(problem, split="") for problem in problems]
+    rows, more = _in_windows(rows, reading)
+    return rows, [replace(problem, split="") for problem in (*problems, *more)]
+
+
+def _in_windows(rows: list[Row], reading: Reading) -> tuple[list[Row], list[Problem]]:
+    """Rows without a label, each cut into windows where that is asked for; and windows that cannot be cut."""
+    if reading.layout.windows is None:
+        return rows, []
+    whole = [row for row in rows if np.isnan(row.label) and row.recording is None]
+    windows = window_places([row.path for row in whole], reading.layout.windows, reading.segments)
+    found: list[Row] = [row for row in rows if row not in whole]
+    problems = []
+    for row in whole:
+        for (start, end), place in windows[row.path]:
+            name = f"{row.name} {start:g}-{end:g} s"
+            if isinstance(place.clip, str):
+                problems.append(Problem(name, ERROR, place.clip))
+            else:
+                found.append(replace(row, name=name, path=place.clip, recording=place.recording))
+        if not windows[row.path]:
+            found.append(row)  # whoever reads it says why it has no length
+    return found, problems
 
 
 def _clips_below(folder: Path) -> list[Row]:

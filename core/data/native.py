@@ -100,6 +100,14 @@ def header_seconds(path: str) -> float | None:
     return float(about.duration) if 0 < about.frames < _UNKNOWN_FRAMES else None
 
 
+def header_rate_hz(path: str) -> int | None:
+    """The sample rate that a header says; None where libsndfile cannot read it."""
+    try:
+        return int(soundfile.info(path).samplerate)
+    except soundfile.LibsndfileError:
+        return None
+
+
 def _open(file: IO[bytes], part: Part, size: int) -> soundfile.SoundFile:
     file.seek(0)
     try:

@@ -1,23 +1,33 @@
 """A table and what its columns are for in, its rows out, each with its clip; what is wrong with a row is told."""
 
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from core.data.layouts.clips import ClipIndex
 from core.data.layouts.layout import Layout
-from core.data.layouts.roles import Roles, refuse_hidden_rows
+from core.data.layouts.roles import Roles, refuse_hidden_rows, row_names
 from core.data.layouts.table import Line, Table, as_number, is_missing
+from core.data.places import Place, find_places
 from core.data.ratings import one_row_a_clip
 from core.data.rows import ERROR, MAX_LABEL, WARNING, Problem, Row
 
 Marks = tuple[tuple[str, float], ...]  # the labels of a row by column
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How tables are read, and the folder into which segments of recordings are cut."""
+
+    layout: Layout
+    segments: Path
+
+
 def train_rows(
-    table: Table, roles: Roles, layout: Layout, index: ClipIndex, problems: list[Problem], *, ids: str = ""
+    table: Table, roles: Roles, reading: Reading, index: ClipIndex, problems: list[Problem], *, ids: str = ""
 ) -> list[Row]:
     """The labelled rows of a table, each clip once.
 
@@ -25,7 +35,7 @@ def train_rows(
     ----------
     table : Table
     roles : Roles of its columns
-    layout : Layout
+    reading : Reading
     index : ClipIndex of the clips
     problems : list of Problem, to which is added what is wrong
     ids : str, column by which rows are called; empty for that of the clips
@@ -36,11 +46,11 @@ def train_rows(
         A cell has taken rows into it, or clips stand there several times with different labels.
     """
     refuse_hidden_rows(table, roles, index)
-    problems += _notes(table, roles)
+    layout, (_, names) = reading.layout, row_names(table, ids or roles.filename, roles.times)
     by_clip: dict[Path, list[Row]] = defaultdict(list)
     refused: list[tuple[Path, Problem]] = []
-    for line in table.lines:
-        name, clip = line.cells[ids or roles.filename], index.find(line.cells[roles.filename])
+    for line, name, place in zip(table.lines, names, _places(table, roles, reading, index, problems), strict=True):
+        clip = place.clip
         if isinstance(clip, str):
             problems.append(Problem(name or f"{table.name}, line {line.number}", ERROR, clip, "train"))
             continue
@@ -48,31 +58,39 @@ def train_rows(
         refused += [(clip, Problem(name, ERROR, reason, "train")) for reason in reasons]
         if marks:
             label = float(np.mean([value for _, value in marks]))
-            columns = _further(line, {roles.filename, *roles.labels})
-            by_clip[clip].append(Row(name, clip, label, columns, marks if layout.rating_columns else ()))
+            ratings = marks if layout.rating_columns else ()
+            recording = None if layout.split_recordings else place.recording
+            by_clip[clip].append(Row(name, clip, label, _further(line, roles), ratings, recording))
     return one_row_a_clip(by_clip, refused, layout, table.name, problems)
 
 
-def test_rows(table: Table, roles: Roles, names: Sequence[str], index: ClipIndex, problems: list[Problem]) -> list[Row]:
+def test_rows(
+    table: Table, roles: Roles, reading: Reading, index: ClipIndex, problems: list[Problem], *, names: Sequence[str]
+) -> list[Row]:
     """The rows of a table without labels, in its order; a clip may stand twice.
 
     Parameters
     ----------
-    table, roles, index, problems : as in ``train_rows``
+    table, roles, reading, index, problems : as in ``train_rows``
     names : what each row is called
     """
     refuse_hidden_rows(table, roles, index)
-    problems += _notes(table, roles)
     rows = []
-    for line, name in zip(table.lines, names, strict=True):
-        clip = index.find(line.cells[roles.filename])
+    for line, name, place in zip(table.lines, names, _places(table, roles, reading, index, problems), strict=True):
+        clip = place.clip
         if isinstance(clip, str):
             problems.append(Problem(name or f"{table.name}, line {line.number}", ERROR, clip, "test"))
         elif line.problem:
             problems.append(Problem(name, ERROR, line.problem, "test"))
         else:
-            rows.append(Row(name, clip, float("nan"), _further(line, {roles.filename})))
+            rows.append(Row(name, clip, float("nan"), _further(line, roles), recording=place.recording))
     return rows
+
+
+def _places(table: Table, roles: Roles, reading: Reading, index: ClipIndex, problems: list[Problem]) -> list[Place]:
+    places, notes = find_places(table, roles, reading.layout, index, reading.segments)
+    problems += [Problem(table.name, WARNING, note) for note in (*table.notes, *roles.notes, *notes)]
+    return places
 
 
 def _marks(line: Line, columns: Sequence[str]) -> tuple[Marks, list[str]]:
@@ -92,10 +110,7 @@ def _label(text: str) -> float | None:
     return value if value is not None and abs(value) <= MAX_LABEL else None
 
 
-def _further(line: Line, but: Container[str]) -> dict[str, str]:
-    """The cells of the further columns; what stands for a missing value is empty."""
-    return {name: "" if is_missing(cell) else cell for name, cell in line.cells.items() if name not in but}
-
-
-def _notes(table: Table, roles: Roles) -> list[Problem]:
-    return [Problem(table.name, WARNING, note) for note in (*table.notes, *roles.notes)]
+def _further(line: Line, roles: Roles) -> dict[str, str]:
+    """The cells of the further columns; what stands for a missing value is empty. Segments keep the name of their recording."""
+    known = {roles.filename, *roles.labels} if roles.times is None else {*roles.labels, *roles.times.roles()}
+    return {name: "" if is_missing(cell) else cell for name, cell in line.cells.items() if name not in known}

@@ -18,6 +18,7 @@ from core.grouping.leaks import LeakGap, LeakingColumn, Proposal
 from core.grouping.speakers import MOST_ROWS, propose_speakers
 
 AUTO = "auto"
+RECORDING = "recording"
 _TRIED = 3  # ways of grouping that the cheap model tries where none was chosen
 
 
@@ -38,7 +39,8 @@ class Ties:
 
 
 def tie_rows(rows: Sequence[Row], matrix: Matrix, extraction: Extraction, groups: str | None) -> Ties:
-    """Find the groups that stay whole. Clips with the same bytes always do: one on each side would be a question with its answer.
+    """Find the groups that stay whole. Clips with the same bytes always do, and segments of one recording: on
+    both sides they would be a question with its answer.
 
     Parameters
     ----------
@@ -52,22 +54,34 @@ def tie_rows(rows: Sequence[Row], matrix: Matrix, extraction: Extraction, groups
     ParameterError
         The table has no such column, or nothing is found that ties rows together.
     """
+    recordings = recordings_of(rows)
     contents = [extraction.contents[row.path] for row in rows]
     proposals = leaks.propose_groups(matrix.filenames, contents, matrix.X, _speakers(rows, extraction))
     same_audio = [one.groups for one in proposals if one.kind == leaks.IDENTICAL_AUDIO]
+    same_audio += [recordings] if recordings is not None else []
     if groups == AUTO and AUTO not in (rows[0].columns if rows else {}):
-        if not proposals:
+        if not proposals and recordings is None:
             raise ParameterError(
                 "groups=auto: neither audio, nor file names, nor features tie rows together; name a column, add voice256 to the "
                 "features so that voices are heard, or leave it out"
             )
-        found = [one.groups for one in proposals]
-        return Ties(leaks.merge_groups(*found), ", ".join(one.kind for one in proposals), [])
+        found = [one.groups for one in proposals] + same_audio
+        kinds = [one.kind for one in proposals] + ([RECORDING] if recordings is not None else [])
+        return Ties(leaks.merge_groups(*found), ", ".join(kinds), [])
     if groups is not None:
         chosen = group_labels(rows, groups)
         return Ties(leaks.merge_groups(chosen, *same_audio), groups, [])
     tied = leaks.merge_groups(*same_audio) if same_audio else None
-    return Ties(tied, "", [one for one in proposals if one.kind != leaks.IDENTICAL_AUDIO])
+    known = None if tied is None else _partition(tied)
+    others = [one for one in proposals if one.kind != leaks.IDENTICAL_AUDIO and _partition(one.groups) != known]
+    return Ties(tied, "" if recordings is None else RECORDING, others)
+
+
+def recordings_of(rows: Sequence[Row]) -> tuple[str, ...] | None:
+    """The recording of each row, where some are segments of one; None where each row is a recording of its own."""
+    if not any(row.recording is not None for row in rows):
+        return None
+    return tuple(str(row.recording or row.path) for row in rows)
 
 
 def _speakers(rows: Sequence[Row], extraction: Extraction) -> tuple[str, ...] | None:

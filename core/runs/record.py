@@ -135,13 +135,11 @@ def _submit(context: RunContext, data: TrainingData, test: TestPredictions, name
     assert data.submission is not None
     save_test_predictions(context.folder, test)
     predictions = dict(zip(test.filenames, test.value.tolist(), strict=True))
-    rows, filled = submission_rows(data.submission.names, predictions, float(np.median(data.matrix.y)))
+    rows, filled = submission_rows(data.submission, predictions, float(np.median(data.matrix.y)))
     submissions = context.workspace.submissions
     scored = np.array([predictions[name] for name in data.submission.names if name in predictions])
     return {
-        "submission": write_submission(
-            data.submission.columns, rows, submissions / context.folder.name, latest=submissions, name=name
-        ),
+        "submission": write_submission(data.submission, rows, submissions / context.folder.name, latest=submissions, name=name),
         "test": describe_predictions(scored) | {"filled_with_training_median": filled},
     }
 

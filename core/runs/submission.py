@@ -60,30 +60,35 @@ def load_test_predictions(folder: Path) -> dict[str, float]:
 
 
 def submission_rows(
-    names: Sequence[str], predictions: dict[str, float], fallback: float
-) -> tuple[list[tuple[str, float]], list[str]]:
+    form: SubmissionForm, predictions: dict[str, float], fallback: float
+) -> tuple[list[tuple[str | float, ...]], list[str]]:
     """The rows of a submission in the order and spelling of the test table.
 
     Parameters
     ----------
-    names : every row of the test table
+    form : SubmissionForm
     predictions : by name
     fallback : float, for clips without a prediction: the median of the training labels
 
     Returns
     -------
-    rows : list of (name, prediction)
+    rows : list of tuple, the cells that name a row and its prediction
     filled : list of str, the names that got the fallback
     """
-    return [(name, predictions.get(name, fallback)) for name in names], [name for name in names if name not in predictions]
+    rows: list[tuple[str | float, ...]] = [
+        (*cells, predictions.get(name, fallback)) for cells, name in zip(form.cells, form.names, strict=True)
+    ]
+    return rows, [name for name in form.names if name not in predictions]
 
 
-def write_submission(columns: tuple[str, str], rows: Sequence[tuple[str, float]], folder: Path, *, latest: Path, name: str) -> Path:
+def write_submission(
+    form: SubmissionForm, rows: Sequence[tuple[str | float, ...]], folder: Path, *, latest: Path, name: str
+) -> Path:
     """Write the submission of a run, and a copy as the latest one.
 
     Parameters
     ----------
-    columns : of the names and of the predictions
+    form : SubmissionForm
     rows : as ``submission_rows``
     folder, latest : where the two are written
     name : of the file
@@ -93,7 +98,7 @@ def write_submission(columns: tuple[str, str], rows: Sequence[tuple[str, float]]
     path : of the submission in the run's folder
     """
     for target in (folder, latest):
-        write_csv(target / name, columns, rows)
+        write_csv(target / name, form.columns, rows)
     return folder / name
 
 
@@ -107,11 +112,13 @@ def read_submission(path: Path) -> tuple[SubmissionForm, np.ndarray]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            (of_names, of_labels), *rows = csv.reader(file)
-            names, labels = [row[0] for row in rows], [float(row[1]) for row in rows]
+            columns, *rows = csv.reader(file)
+            cells, labels = tuple(tuple(row[:-1]) for row in rows), [float(row[-1]) for row in rows]
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error}); train its run again") from None
-    return SubmissionForm((of_names, of_labels), tuple(names)), np.array(labels)
+    if len(columns) < 2 or any(len(row) != len(columns) - 1 for row in cells):
+        raise RunError(f"{path}: expected columns of names and one of predictions in every row; train its run again")
+    return SubmissionForm(tuple(columns), tuple(" ".join(row) for row in cells), cells), np.array(labels)
 
 
 def describe_predictions(predictions: np.ndarray) -> dict[str, float | int | None]:

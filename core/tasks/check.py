@@ -21,7 +21,7 @@ class CheckResult(Result):
 
 def run(request: DatasetRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Look at every clip of the data set."""
-    dataset = request.read_dataset()
+    dataset = request.read_dataset(workspace)
     stamp = dataset.stamp()  # of the clips as they are read from here on
     report = check_dataset(dataset, notify=notify)
     return {

@@ -71,7 +71,7 @@ class ExtractResult(Result):
 
 def run(request: ExtractRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Extract the data set that a job names."""
-    dataset = request.read_dataset()
+    dataset = request.read_dataset(workspace)
     stamp = dataset.stamp()
     exported = extract_dataset(dataset, request.extract, workspace, notify=notify)
     return {

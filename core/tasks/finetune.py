@@ -318,7 +318,7 @@ class FinetuneRequest(DatasetRequest):
 
 def run(request: FinetuneRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Fine-tune on the data set that a job names."""
-    dataset = request.read_dataset()
+    dataset = request.read_dataset(workspace)
     stamp = dataset.stamp()
     trained = finetune_dataset(dataset, request.finetune, request.extract, workspace, folder=folder, notify=notify)
     return {"run_id": trained.id, "stamp": stamp}

@@ -47,9 +47,9 @@ class DatasetRequest(Request):
     dataset: str
     layout: Layout = Layout()
 
-    def read_dataset(self) -> Dataset:
+    def read_dataset(self, workspace: Workspace) -> Dataset:
         """The data set as it is on the disk now."""
-        return read_dataset(self.dataset, self.layout)
+        return read_dataset(self.dataset, self.layout, segments=workspace.segments)
 
 
 class Result(BaseModel):

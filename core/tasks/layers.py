@@ -103,7 +103,7 @@ class LayersResult(Result):
 def run(request: LayersRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Look at the layers of the encoder that a job names."""
     extract = build(ExtractSettings, request.extract | {"features": [request.encoder]})
-    return look_at_layers(request.read_dataset(), extract, request.model_dump(), workspace, notify=notify)
+    return look_at_layers(request.read_dataset(workspace), extract, request.model_dump(), workspace, notify=notify)
 
 
 JOB = JobKind(

@@ -40,7 +40,7 @@ def score(run: Run, request: dict[str, Any], workspace: Workspace, *, notify: No
     if table is None:
         predictions = predict_clips(run, clips, workspace=workspace, tta=tta, notify=notify)
         return {"run_id": run.id, "predictions": predictions, "problems": [], "evaluation": None}
-    rows, problems = read_batch(table, build(Layout, request.get("layout") or {}), clips=clips or None)
+    rows, problems = read_batch(table, build(Layout, request.get("layout") or {}), clips=clips or None, segments=workspace.segments)
     if not rows:
         first = f" (first: {problems[0].file}: {problems[0].reason})" if problems else ""
         raise DataError(f"{Path(table).name}: not one of its clips can be scored{first}")

@@ -17,7 +17,7 @@ from core.extraction.export import fingerprint
 from core.extraction.extract import Extraction, extract_clips
 from core.extraction.matrix import Matrix, build_matrices, check_table
 from core.grouping.leaks import LeakGap, LeakingColumn
-from core.grouping.ties import AUTO, Ties, find_label_leaks, group_labels, measure_leak, tie_rows
+from core.grouping.ties import AUTO, Ties, find_label_leaks, group_labels, measure_leak, recordings_of, tie_rows
 from core.runs.record import TrainingData
 from core.scoring.agreement import agreement
 from core.scoring.folds import Fold, FoldSettings, check_units
@@ -117,7 +117,7 @@ def check_early(dataset: Dataset, sets: Sequence[str], settings: FoldSettings, w
     check_labels(dataset)
     check_table(dataset, sets)
     if settings.group_by != AUTO:  # known only when the clips have been read
-        groups = group_labels(dataset.train, settings.group_by) if settings.group_by else None
+        groups = group_labels(dataset.train, settings.group_by) if settings.group_by else recordings_of(dataset.train)
         check_units(len(dataset.train), groups, folds=settings.folds)
     if dataset.submission is not None:
         make_folder(workspace.submissions)

@@ -24,7 +24,7 @@ class ProbeResult(Result):
 
 def run(request: ProbeRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Measure the speed of an extraction."""
-    dataset = request.read_dataset()
+    dataset = request.read_dataset(workspace)
     paths = [row.path for row in (*dataset.train, *dataset.test)]
     return {"speed": probe_speed(paths, request.extract, cache_path=workspace.cache, notify=notify)}
 

@@ -178,7 +178,7 @@ class TrainRequest(DatasetRequest):
 
 def run(request: TrainRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Train on the data set that a job names."""
-    dataset = request.read_dataset()
+    dataset = request.read_dataset(workspace)
     stamp = dataset.stamp()
     trained = train_dataset(dataset, request.extract, request.ensemble, workspace, folder=folder, notify=notify)
     return {"run_id": trained.id, "stamp": stamp}

@@ -39,20 +39,18 @@ def read(root: Path) -> Source | None:
 
 def _table(folder: Path) -> Table:
     """The files of a folder side by side: a row for each utterance that any of them names."""
-    if (folder / "segments").is_file():
-        raise DataError(
-            f"{folder / 'segments'}: the utterances are parts of longer recordings; cut them out, and name each file in wav.scp"
-        )
     files = {FILENAME: folder / "wav.scp"}
     files |= {_column(path): path for path in sorted(folder.glob("utt2*")) if path.is_file()}
     files |= {"text": folder / "text"} if (folder / "text").is_file() else {}
     columns = {name: _entries(path) for name, path in files.items()}
-    for utterance, (number, path) in columns[FILENAME].items():
+    for name, (number, path) in columns[FILENAME].items():
         if path.startswith("|") or path.endswith("|"):
             raise DataError(
                 f"{folder / 'wav.scp'}, line {number}: {path[:60]!r} is a command, and Earmark runs none; write the clip of "
-                f"{utterance} to a file, and name that"
+                f"{name} to a file, and name that"
             )
+    if (folder / "segments").is_file():
+        columns |= _segments(folder / "segments", columns[FILENAME])
     first_lines: dict[str, int] = {}
     for entries in columns.values():
         for utterance, (number, _) in entries.items():
@@ -62,6 +60,18 @@ def _table(folder: Path) -> Table:
         for utterance, number in first_lines.items()
     )
     return Table(folder / "wav.scp", (IDS, *columns), lines)
+
+
+def _segments(path: Path, recordings: dict[str, tuple[int, str]]) -> dict[str, dict[str, tuple[int, str]]]:
+    """The columns of a file with recording, start and end of each utterance, in seconds."""
+    columns: dict[str, dict[str, tuple[int, str]]] = {FILENAME: {}, "start": {}, "end": {}}
+    for utterance, (number, text) in _entries(path).items():
+        recording, *times = text.split()
+        if len(times) != 2 or recording not in recordings:
+            raise DataError(f"{path}, line {number}: expected utterance, a recording of wav.scp, start and end; found {text!r}")
+        for name, cell in zip(columns, (recordings[recording][1], *times), strict=True):
+            columns[name][utterance] = number, cell
+    return columns
 
 
 def _column(path: Path) -> str:

@@ -70,6 +70,45 @@ class Layout(Section):
         ),
     ] = ASK
 
+    start_column: Annotated[
+        str | None,
+        Flag(metavar="COLUMN"),
+        Field(
+            title="Column of the starts",
+            description="Column that says where in its recording a labelled segment begins. Columns that are called start and end, "
+            "onset and offset, or start and duration are found by themselves.",
+        ),
+    ] = None
+    end_column: Annotated[
+        str | None,
+        Flag(metavar="COLUMN"),
+        Field(title="Column of the ends", description="Column that says where in its recording a segment ends."),
+    ] = None
+    time_unit: Annotated[
+        str,
+        Choices((AUTO, SECONDS, MILLISECONDS, SAMPLES)),
+        Field(
+            title="Unit of the times",
+            description="Unit of starts, ends and durations. Auto: as the header says, else seconds, unless the recordings are too "
+            "short.",
+        ),
+    ] = AUTO
+    split_recordings: Annotated[
+        bool,
+        Field(
+            title="Split recordings",
+            description="Let segments of one recording stand in several folds. The score is then that of recordings already heard.",
+        ),
+    ] = False
+    windows: Annotated[
+        float | None,
+        Flag(metavar="SECONDS"),
+        Field(
+            ge=0.5,
+            title="Windows",
+            description="Cut recordings without labels into windows of so many seconds, to predict over time.",
+        ),
+    ] = None
     train: Annotated[
         str | None,
         Flag(metavar="FILE"),
@@ -92,6 +131,8 @@ class Layout(Section):
     def _has_two_columns(self) -> Self:
         if self.filename_column == self.label_column:
             raise ParameterError(f"the column {self.label_column!r} cannot hold both names and labels; name two columns")
+        if self.end_column and not self.start_column:
+            raise ParameterError("end_column needs start_column: name both")
         if self.rater_column and self.rating_columns:
             raise ParameterError("ratings stand one a row, with a column of raters, or side by side in columns; name one of both")
         return self

@@ -14,6 +14,7 @@ from core.data.layouts.clips import ClipIndex
 from core.data.layouts.layout import Layout
 from core.data.layouts.source import Source
 from core.data.layouts.table import Table, as_number, is_missing
+from core.data.layouts.times import Times, find_duration, find_steps, find_times
 from core.errors import DataError
 
 _INDEX_NAME = re.compile(r"(.*[ _-])?(id|ids|idx|index|no|nr|number|row)|unnamed: \d+", re.IGNORECASE)
@@ -33,11 +34,13 @@ class Roles:
     filename : str, column that names the clips
     labels : tuple of str, the column of the labels, or those of ratings side by side; empty in a table without
     notes : tuple of str, what the content decided
+    times : Times, where rows are segments of recordings, or None
     """
 
     filename: str
     labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    times: Times | None = None
 
     def label(self, layout: Layout) -> str:
         """What the label is called, also where it is the mean of ratings."""
@@ -46,6 +49,7 @@ class Roles:
     def describe(self, table: Table, ids: str) -> list[tuple[str, str]]:
         """Each column of a table, and what it is for."""
         roles = {self.filename: "names the clips"}
+        roles |= self.times.roles() if self.times is not None else {}
         roles |= dict.fromkeys(self.labels, "label" if len(self.labels) == 1 else "rating")
         if ids not in ("", self.filename):
             roles[ids] = "names the rows of the submission"
@@ -61,10 +65,11 @@ def train_roles(source: Source, layout: Layout, index: ClipIndex) -> Roles:
         A column that is needed is not there, or several could be meant.
     """
     filename, by_content = filename_column(source.train, layout, source.filename, index)
+    times = time_columns(source.train, layout, filename)
     if layout.rating_columns:
-        return Roles(filename, rating_columns(source.train, layout), by_content)
-    label, reason = _label_column(source, layout, filename)
-    return Roles(filename, (label,), (*by_content, *reason))
+        return Roles(filename, rating_columns(source.train, layout), by_content, times)
+    label, reason = _label_column(source, layout, filename, times)
+    return Roles(filename, (label,), (*by_content, *reason), times)
 
 
 def test_roles(test: Table, layout: Layout, filename: str, index: ClipIndex) -> Roles:
@@ -76,7 +81,35 @@ def test_roles(test: Table, layout: Layout, filename: str, index: ClipIndex) -> 
         As ``train_roles``.
     """
     column, by_content = filename_column(test, layout, filename, index)
-    return Roles(column, known_labels(test, layout), by_content)
+    return Roles(column, known_labels(test, layout), by_content, time_columns(test, layout, column))
+
+
+def time_columns(table: Table, layout: Layout, filename: str) -> Times | None:
+    """The columns that say where in its recording a row's clip is: those that are named, else those that are called so.
+
+    Raises
+    ------
+    DataError
+        A column that is named is not there.
+    """
+    for name, flag in ((layout.start_column, "--start-column"), (layout.end_column, "--end-column")):
+        if name is not None and find_column(table, name) is None:
+            raise _no_column(table, name, flag)
+    others = [name for name in table.columns if name not in (filename, layout.label_column, *layout.rating_columns)]
+    if layout.start_column is None:
+        return find_times(others) or find_steps(table, filename, others)
+    start, end = (find_column(table, name or "") or "" for name in (layout.start_column, layout.end_column))
+    duration = "" if end else find_duration(others)
+    return Times(start, end, duration) if end or duration else find_steps(table, filename, [start])
+
+
+def row_names(table: Table, ids: str, times: Times | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns that name the rows of a table, and what each row is called: with its times where segments share a name."""
+    names = tuple(table.cells(ids))
+    if times is None or len(set(names)) == len(names):
+        return (ids,), names
+    keys = (ids, *times.roles())
+    return keys, tuple(" ".join(line.cells[key] for key in keys) for line in table.lines)
 
 
 def known_labels(table: Table, layout: Layout) -> tuple[str, ...]:
@@ -140,7 +173,8 @@ def filename_column(table: Table, layout: Layout, usual: str, index: ClipIndex) 
     found = {column: len({clip for clip in looked if isinstance(clip, Path)}) for column, looked in clips.items()}
     most = max(found.values(), default=0)
     best = [column for column in table.columns if found[column] == most]
-    if not _is_default(layout, "filename_column") or most == 0 or most < len(table.lines) / 2:
+    rows = sum(isinstance(clip, Path) for clip in clips[best[0]]) if best else 0
+    if not _is_default(layout, "filename_column") or most == 0 or rows < len(table.lines) / 2:
         raise _no_column(table, layout.filename_column, "--filename-column")
     _need_header(table, index)
     if any(clips[column] != clips[best[0]] for column in best):
@@ -175,7 +209,7 @@ def _is_row(cells: dict[str, str], roles: Roles, index: ClipIndex) -> bool:
     return names_clip or any(as_number(cells[name]) is not None for name in roles.labels)
 
 
-def _label_column(source: Source, layout: Layout, filename: str) -> tuple[str, tuple[str, ...]]:
+def _label_column(source: Source, layout: Layout, filename: str, times: Times | None) -> tuple[str, tuple[str, ...]]:
     table = source.train
     if (column := find_column(table, layout.label_column)) is not None:
         return column, ()
@@ -185,7 +219,8 @@ def _label_column(source: Source, layout: Layout, filename: str) -> tuple[str, t
         asked = [column for column in table.columns if column in source.sample.columns[1:]]
         if len(asked) == 1:
             return asked[0], (f"column {asked[0]!r} is the label, as {source.sample.name} says; --label-column names another",)
-    numeric = [column for column in table.columns if column not in (filename, source.ids) and _holds_values(table, column)]
+    known = {filename, source.ids, *(times.roles() if times is not None else ())}
+    numeric = [column for column in table.columns if column not in known and _holds_values(table, column)]
     numeric = [column for column in numeric if column not in source.defined and not is_rater(column)]
     if source.test is not None:
         numeric = [column for column in numeric if column not in source.test.columns] or numeric

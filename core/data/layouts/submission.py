@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from core.data.layouts.clips import stem
-from core.data.layouts.roles import Roles, find_column
+from core.data.layouts.roles import Roles, find_column, row_names
 from core.data.layouts.source import Source
 from core.data.layouts.table import Table
 from core.errors import DataError
@@ -16,12 +16,14 @@ class SubmissionForm:
 
     Attributes
     ----------
-    columns : (str, str), of the names and of the predictions
-    names : tuple of str, one for each row, in its order and spelling
+    columns : tuple of str, of the names and, last, of the predictions; segments of recordings are named by several columns
+    names : tuple of str, one for each row, in its order and spelling; of several columns the cells with blanks between them
+    cells : tuple of tuple of str, the cells that name each row
     """
 
-    columns: tuple[str, str]
+    columns: tuple[str, ...]
     names: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +64,24 @@ def make_submission(source: Source, test: Table, roles: Roles, label: str) -> Su
     sample = source.sample
     if sample is None:
         ids = source.ids if source.ids in test.columns else roles.filename
-        names = tuple(test.cells(ids))
-        return Submission(SubmissionForm((ids, find_column(test, label) or label), names), ids, names)
+        keys, names = row_names(test, ids, roles.times)
+        cells = tuple(tuple(line.cells[key] for key in keys) for line in test.lines)
+        return Submission(SubmissionForm((*keys, find_column(test, label) or label), names, cells), ids, names)
     columns = _sample_columns(sample, label)
     ids = columns[0] if columns[0] in test.columns else roles.filename
     wanted = tuple(sample.cells(columns[0]))
     spelled = {stem(name): name for name in wanted} | {name: name for name in wanted}
-    row_names = tuple(spelled.get(name, spelled.get(stem(name), name)) for name in test.cells(ids))
-    there = set(row_names)
+    called = tuple(spelled.get(name, spelled.get(stem(name), name)) for name in test.cells(ids))
+    there = set(called)
     unknown = tuple(name for name in dict.fromkeys(wanted) if name not in there)
-    added = tuple(name for name in dict.fromkeys(row_names) if name not in spelled)
-    if wanted and len(added) == len(set(row_names)):
+    added = tuple(name for name in dict.fromkeys(called) if name not in spelled)
+    if wanted and len(added) == len(set(called)):
         raise DataError(
-            f"{sample.name}: expected the names of the rows of {test.name}, such as {row_names[0]!r}, in its column "
+            f"{sample.name}: expected the names of the rows of {test.name}, such as {called[0]!r}, in its column "
             f"{columns[0]!r}; found {wanted[0]!r}. Spell them alike in both tables"
         )
-    return Submission(SubmissionForm(columns, (*wanted, *added)), ids, row_names, unknown, _notes(sample, columns, added))
+    form = SubmissionForm(columns, (*wanted, *added), tuple((name,) for name in (*wanted, *added)))
+    return Submission(form, ids, called, unknown, _notes(sample, columns, added))
 
 
 def _sample_columns(sample: Table, label: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from core.data.layouts.layout import AUTO, MILLISECONDS, SAMPLES, SECONDS
+from core.data.layouts.table import Table
 from core.errors import DataError
 
 _UNITS = {
@@ -21,7 +22,7 @@ _ENDS = {"end", "ends", "stop", "offset", "to", "tmax", "xmax", "endtime", "stop
 _DURATIONS = {"duration", "dur", "length", "len"}
 _STEPS = {"second", "seconds", "sec", "time", "timestamp", "t"}  # of a table with a row a second
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d*)?)")
-_MOSTLY = 0.9  # of the recordings are as long as a unit says
+SLACK_S = 1.0  # by which a segment may end behind its recording without a doubt about the unit
 _LEAST_STEPS = 3  # rows of a recording that make a row a second
 
 Span = tuple[float, float]  # start and end
@@ -37,12 +38,23 @@ class Times:
     end : str; "" where there is a duration, or a row for each step
     duration : str, or ""
     unit : str, as the header says it, or ""
+    step : float, length of each segment in a table with a row for each step
     """
 
     start: str
     end: str = ""
     duration: str = ""
     unit: str = ""
+    step: float = 0.0
+
+    def span(self, cells: Mapping[str, str]) -> Span | str:
+        """Start and end of a row's segment, in the unit of the table; or why it has none."""
+        times = {name: read_time(cells[name]) for name in self.roles()}
+        if wrong := next((name for name, time in times.items() if time is None), None):
+            return f"{wrong} {cells[wrong]!r} is not a time" if cells[wrong].strip() else f"{wrong} is missing"
+        start, end, duration = (times.get(name) or 0.0 for name in (self.start, self.end, self.duration))
+        end = end if self.end else start + (duration if self.duration else self.step)
+        return (start, end) if 0 <= start < end else f"its segment goes from {start:g} to {end:g}: nothing is there"
 
     def roles(self) -> dict[str, str]:
         """What each column is for."""
@@ -56,9 +68,9 @@ def find_times(columns: Sequence[str]) -> Times | None:
     Examples
     --------
     >>> find_times(["file", "Begin Time (s)", "End Time (s)", "label"])
-    Times(start='Begin Time (s)', end='End Time (s)', duration='', unit='seconds')
+    Times(start='Begin Time (s)', end='End Time (s)', duration='', unit='seconds', step=0.0)
     >>> find_times(["audio_filepath", "offset", "duration"])
-    Times(start='offset', end='', duration='duration', unit='')
+    Times(start='offset', end='', duration='duration', unit='', step=0.0)
     >>> find_times(["file", "duration", "label"]) is None
     True
     """
@@ -80,29 +92,34 @@ def find_times(columns: Sequence[str]) -> Times | None:
     return None
 
 
-def find_steps(columns: Sequence[str], cells: Callable[[str], Sequence[float | None]], clips: Sequence[object]) -> Times | None:
+def find_duration(columns: Sequence[str]) -> str:
+    """The column that is called as durations are; empty where there is none."""
+    return next((name for name in columns if _words(name)[0] and _words(name)[0] <= _DURATIONS), "")
+
+
+def find_steps(table: Table, filename: str, columns: Sequence[str]) -> Times | None:
     """The column of the times of a table with a row a second, or another even step: each recording has a row for each.
 
     Parameters
     ----------
-    columns : sequence of str
-    cells : gives the numbers in a column, None where there is none
-    clips : the recording of each row
+    table : Table
+    filename : str, column that names the recordings
+    columns : sequence of str, those that may hold times
     """
     for name in columns:
         words, unit = set(re.findall(r"[a-z]+", name.lower())), _words(name)[1]
         if not words or not words <= _STEPS | _UNITS.get(unit, set()):
             continue
-        by_clip: dict[object, list[float | None]] = defaultdict(list)
-        for clip, value in zip(clips, cells(name), strict=True):
-            by_clip[clip].append(value)
+        by_recording: dict[str, list[float | None]] = defaultdict(list)
+        for recording, cell in zip(table.cells(filename), table.cells(name), strict=True):
+            by_recording[recording].append(read_time(cell))
         steps = {
-            round(later - earlier, 6) if earlier is not None and later is not None else None
-            for values in by_clip.values()
-            for earlier, later in pairwise(values)
+            round(later - earlier, 6) if earlier is not None and later is not None else 0.0
+            for times in by_recording.values()
+            for earlier, later in pairwise(times)
         }
-        if len(steps) == 1 and (steps.pop() or 0) > 0 and len(clips) >= _LEAST_STEPS * len(by_clip):
-            return Times(name, unit=unit)
+        if len(steps) == 1 and (step := steps.pop()) > 0 and len(table.lines) >= _LEAST_STEPS * len(by_recording):
+            return Times(name, unit=unit, step=step)
     return None
 
 
@@ -127,7 +144,7 @@ def read_time(text: str) -> float | None:
 def in_seconds(
     spans: Mapping[Path, Sequence[Span]], lengths: Mapping[Path, tuple[float, int]], unit: str
 ) -> tuple[Callable[[Path, float], float], str]:
-    """What brings a time into seconds, and the unit; where nobody says it, the lengths of the recordings may leave one only.
+    """What brings a time into seconds, and the unit; where nobody says it, the first in which most of them lie in the recordings.
 
     Parameters
     ----------
@@ -138,7 +155,7 @@ def in_seconds(
     Raises
     ------
     DataError
-        Several units could be meant, or none fits the recordings.
+        None fits the recordings.
     """
     readings: dict[str, Callable[[Path, float], float]] = {
         SECONDS: lambda path, time: time,
@@ -147,23 +164,14 @@ def in_seconds(
     }
     if unit != AUTO:
         return readings[unit], unit
-    known = [path for path in spans if path in lengths]
-    latest = {path: max(end for _, end in spans[path]) for path in known}
-
-    def fits(name: str) -> bool:
-        inside = sum(readings[name](path, latest[path]) <= lengths[path][0] + 1 for path in known)
-        return inside >= _MOSTLY * len(known)
-
-    if not known or fits(SECONDS):
-        return readings[SECONDS], SECONDS
-    possible = [name for name in (MILLISECONDS, SAMPLES) if fits(name)]
-    if len(possible) == 1:
-        return readings[possible[0]], possible[0]
-    path = max(known, key=lambda path: latest[path] / lengths[path][0])
-    says = "milliseconds or samples" if possible else "neither seconds, milliseconds nor samples"
+    ends = [(path, end) for path in spans if path in lengths for _, end in spans[path]]
+    for name, reading in readings.items():
+        if sum(reading(path, end) <= lengths[path][0] + SLACK_S for path, end in ends) >= len(ends) / 2:
+            return reading, name
+    path, end = max(ends, key=lambda of: of[1] / lengths[of[0]][0])
     raise DataError(
-        f"the times of segments could be {says}: {path.name} lasts {lengths[path][0]:.2f} s, and a segment of it ends at "
-        f"{latest[path]:g}; say which with --time-unit"
+        f"the times of segments are neither seconds, milliseconds nor samples: {path.name} lasts {lengths[path][0]:.2f} s, and a "
+        f"segment of it ends at {end:g}; name other columns with --start-column and --end-column, or the unit with --time-unit"
     )
 
 
