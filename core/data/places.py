@@ -49,10 +49,11 @@ def find_places(table: Table, roles: Roles, layout: Layout, index: ClipIndex, fo
     DataError
         The unit of the times cannot be told.
     """
-    clips = [index.find(cell) for cell in table.cells(roles.filename)]
+    clips, note = index.match(table.cells(roles.filename))
+    notes = [note] if note is not None else []
     whole = [Place(clip) for clip in clips]
     if roles.times is None:
-        return whole, []
+        return whole, notes
     spans = [roles.times.span(line.cells) for line in table.lines]
     by_recording: dict[Path, list[Span]] = defaultdict(list)
     for clip, span in zip(clips, spans, strict=True):
@@ -60,12 +61,12 @@ def find_places(table: Table, roles: Roles, layout: Layout, index: ClipIndex, fo
             by_recording[clip].append(span)
     lengths = {path: known for path in by_recording if (known := length_of(path)) is not None}
     if (why := _why_whole(by_recording, lengths, roles, layout)) is not None:
-        return whole, [why] if why else []
+        return whole, [*notes, *([why] if why else [])]
     unit = layout.time_unit if layout.time_unit != AUTO else roles.times.unit or AUTO
     seconds, unit = in_seconds(by_recording, lengths, unit)
-    notes = [f"times are read as {unit}, which the lengths of the recordings leave; --time-unit says otherwise"]
-    said = unit == SECONDS or roles.times.unit or layout.time_unit != AUTO
-    return _cut(clips, spans, seconds, folder), [] if said else notes
+    if unit != SECONDS and not roles.times.unit and layout.time_unit == AUTO:
+        notes.append(f"times are read as {unit}, which the lengths of the recordings leave; --time-unit says otherwise")
+    return _cut(clips, spans, seconds, folder), notes
 
 
 def window_places(recordings: Sequence[Path], window_s: float, folder: Path) -> dict[Path, list[tuple[Span, Place]]]:

@@ -212,7 +212,7 @@ KINDS = (  # of problems, with what their reasons look like
     ("perhaps not whole", r"^no last page ends|^partly damaged|bytes behind the sound"),
     ("several streams", r"audio streams: the first"),
     ("submission", r"asks for it|of the submission|they follow at the end"),
-    ("reading the table", r"^read as|^column "),
+    ("reading the table", r"^read as|^column |similar names of clips"),
 )
 
 

@@ -221,7 +221,7 @@ def test_an_ambiguous_name_is_not_guessed(tmp_path):
 
 def test_a_wrong_extension_gets_a_hint(tmp_path):
     write_clip(tmp_path / "a.flac", tone(300))
-    write_table(tmp_path / "t.csv", ["filename", "label"], [["a.wav", 1]])
+    write_table(tmp_path / "t.csv", ["filename", "label"], [["a.wav", 1], ["gone", 2]])
     assert "there is a.flac" in reasons(read_dataset(tmp_path).problems)["a.wav"]
 
 

@@ -1,14 +1,18 @@
-"""The files of a folder in, the clip that a table names out."""
+"""The files of a folder in, the clips that a table names out."""
 
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from core.data.audio import SUFFIXES
 from core.data.layouts.layout import Layout
+from core.data.layouts.similar import SimilarNames
+from core.data.layouts.table import is_missing
 from core.errors import DataError
 
 
@@ -21,6 +25,14 @@ def audio_folder(root: Path, layout: Layout, usual: Path, split: str) -> Path:
             "name another with --audio DIR, or beside the path in the app"
         )
     return folder
+
+
+@dataclass(frozen=True, slots=True)
+class NoClip:
+    """Why a name has no clip: half a sentence; and whether a similar name may be meant."""
+
+    reason: str
+    may_be_similar: bool = False
 
 
 class ClipIndex:
@@ -40,25 +52,62 @@ class ClipIndex:
             self.by_name[name] = path
             self.by_stem[name[: -len(path.suffix)] if path.suffix else name].append(path)
 
-    def find(self, name: str) -> Path | str:
-        """The clip that a table names, or half a sentence on why there is none."""
-        found = self.look(name)
-        if isinstance(found, Path):
-            self.named.add(found)
-        return found
+    @cached_property
+    def similar(self) -> SimilarNames:
+        """The same files, for names that are nearly theirs."""
+        return SimilarNames({name: path for name, path in self.by_name.items() if name not in self.several})
 
-    def look(self, name: str) -> Path | str:
-        """As ``find``, without keeping in mind that the clip was named."""
+    def match(self, names: Sequence[str]) -> tuple[list[Path | str], str | None]:
+        """The clips that a table names.
+
+        Names that are nearly those of clips are taken for them only all together: where each name that no file has is nearly that
+        of one clip, which no other name means. Else the messages offer the clips.
+
+        Parameters
+        ----------
+        names : sequence of str [n], the cells of a column
+
+        Returns
+        -------
+        clips : list [n], the clip of each, or half a sentence on why there is none
+        note : what was taken for something else, or None
+        """
+        found = {name: self.look(name) for name in names}
+        exact = {clip for clip in found.values() if isinstance(clip, Path)}
+        wrong = [name for name, clip in found.items() if isinstance(clip, NoClip) and clip.may_be_similar]
+        taken = self.named | exact
+        near = {name: clip for name in wrong if (clip := self.similar.find(name)) is not None and clip not in taken}
+        meant = Counter(near[name] for name in {plain_name(name): name for name in near}.values())
+        near = {name: clip for name, clip in near.items() if meant[clip] == 1}
+        all_are = bool(near) and len(near) == len(wrong)
+        clips = [found[name] if not all_are else near.get(name, found[name]) for name in names]
+        self.named.update(clip for clip in clips if isinstance(clip, Path))
+        if not all_are:
+            return [self._said(clip, near.get(name)) for name, clip in zip(names, clips, strict=True)], None
+        name, clip = next(iter(near.items()))
+        note = f"{len(near)} names are taken for similar names of clips, such as {name!r} for {self._shown(clip)}"
+        return [self._said(clip) for clip in clips], note
+
+    def _said(self, clip: Path | NoClip, similar: Path | None = None) -> Path | str:
+        if isinstance(clip, Path):
+            return clip
+        return clip.reason if similar is None else f"{clip.reason}; there is {self._shown(similar)}"
+
+    def _shown(self, clip: Path) -> str:
+        return clip.relative_to(self.folder).as_posix() if clip.is_relative_to(self.folder) else clip.name
+
+    def look(self, name: str) -> Path | NoClip:
+        """The clip of exactly this name, with or without extension."""
         if not name.strip():
-            return "the row names no file"
+            return NoClip("the row names no file")
         if "\0" in name:
-            return "not a file name: it holds a zero byte"
+            return NoClip("not a file name: it holds a zero byte")
         pure = PurePosixPath(name.strip())
         if pure.is_absolute() or PureWindowsPath(name.strip()).is_absolute() or ".." in re.split(r"[\\/]", name):
-            return f"the name leaves the folder {self.folder.name}; name files inside it"
+            return NoClip(f"the name leaves the folder {self.folder.name}; name files inside it", may_be_similar=True)
         plain = plain_name(name)
         if plain in self.several:
-            return f"the name fits several files called {PurePosixPath(plain).name}"
+            return NoClip(f"the name fits several files called {PurePosixPath(plain).name}")
         if plain in self.by_name:
             return self.by_name[plain]
         paths = self.by_stem.get(plain, [])
@@ -67,10 +116,10 @@ class ClipIndex:
         if len(paths) == 1:
             return paths[0]
         if paths:
-            return f"the name fits several files: {', '.join(sorted(path.name for path in paths))}"
-        other = self.by_stem.get(pure.with_suffix("").as_posix(), []) if _has_suffix(name) else []
-        hint = f"; there is {other[0].name}" if other else ""
-        return f"missing: no such file {self.where}{hint}"
+            return NoClip(f"the name fits several files: {', '.join(sorted(path.name for path in paths))}")
+        if is_missing(name):
+            return NoClip("the row names no file")
+        return NoClip(f"missing: no such file {self.where}", may_be_similar=True)
 
     def unnamed(self) -> list[Path]:
         """The audio files that no row named so far."""

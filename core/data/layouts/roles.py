@@ -6,6 +6,7 @@ lists both.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -169,15 +170,15 @@ def filename_column(table: Table, layout: Layout, usual: str, index: ClipIndex) 
     for name in (layout.filename_column, usual if _is_default(layout, "filename_column") else ""):
         if (column := find_column(table, name)) is not None:
             return column, ()
-    clips = {column: [index.look(cell) for cell in table.cells(column)] for column in table.columns}
-    found = {column: len({clip for clip in looked if isinstance(clip, Path)}) for column, looked in clips.items()}
-    most = max(found.values(), default=0)
-    best = [column for column in table.columns if found[column] == most]
-    rows = sum(isinstance(clip, Path) for clip in clips[best[0]]) if best else 0
-    if not _is_default(layout, "filename_column") or most == 0 or rows < len(table.lines) / 2:
+    if not _is_default(layout, "filename_column"):
         raise _no_column(table, layout.filename_column, "--filename-column")
     _need_header(table, index)
-    if any(clips[column] != clips[best[0]] for column in best):
+    named = _columns_of_names(table, index.look) or _columns_of_names(table, index.similar.find)
+    if not named:
+        raise _no_column(table, layout.filename_column, "--filename-column")
+    most = max(len(set(clips)) for clips in named.values())
+    best = [column for column, clips in named.items() if len(set(clips)) == most]
+    if any(named[column] != named[best[0]] for column in best):
         raise DataError(
             f"{table.name}: the columns {', '.join(best)} all name clips; say which one with --filename-column, or beside the "
             "path in the app"
@@ -240,6 +241,12 @@ def _holds_values(table: Table, column: str) -> bool:
     values = [value for cell in cells if (value := as_number(cell)) is not None]
     counts_up = len(values) > 2 and all(after - before == 1 for before, after in pairwise(values))
     return len(set(values)) > 1 and len(values) >= _MOSTLY * len(cells) and not counts_up and not _INDEX_NAME.fullmatch(column)
+
+
+def _columns_of_names(table: Table, look: Callable[[str], object]) -> dict[str, list[Path]]:
+    """The columns of which at least half of the cells name clips, with these clips."""
+    named = {column: [clip for cell in table.cells(column) if isinstance(clip := look(cell), Path)] for column in table.columns}
+    return {column: clips for column, clips in named.items() if clips and len(clips) >= len(table.lines) / 2}
 
 
 def _need_header(table: Table, index: ClipIndex) -> None:

@@ -1,10 +1,11 @@
 """The rows that a submission must have: those of the sample submission, or else of the test table, as they are spelled there."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from core.data.layouts.clips import stem
 from core.data.layouts.roles import Roles, find_column, row_names
+from core.data.layouts.similar import core
 from core.data.layouts.source import Source
 from core.data.layouts.table import Table
 from core.errors import DataError
@@ -70,11 +71,9 @@ def make_submission(source: Source, test: Table, roles: Roles, label: str) -> Su
     columns = _sample_columns(sample, label)
     ids = columns[0] if columns[0] in test.columns else roles.filename
     wanted = tuple(sample.cells(columns[0]))
-    spelled = {stem(name): name for name in wanted} | {name: name for name in wanted}
-    called = tuple(spelled.get(name, spelled.get(stem(name), name)) for name in test.cells(ids))
-    there = set(called)
-    unknown = tuple(name for name in dict.fromkeys(wanted) if name not in there)
-    added = tuple(name for name in dict.fromkeys(called) if name not in spelled)
+    spelled = _spelling(test.cells(ids), wanted)
+    called = tuple(spelled[name] for name in test.cells(ids))
+    unknown, added = _without(wanted, called), _without(called, wanted)
     if wanted and len(added) == len(set(called)):
         raise DataError(
             f"{sample.name}: expected the names of the rows of {test.name}, such as {called[0]!r}, in its column "
@@ -82,6 +81,21 @@ def make_submission(source: Source, test: Table, roles: Roles, label: str) -> Su
         )
     form = SubmissionForm(columns, (*wanted, *added), tuple((name,) for name in (*wanted, *added)))
     return Submission(form, ids, called, unknown, _notes(sample, columns, added))
+
+
+def _spelling(names: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
+    """How the sample submission spells the names of the test table. Case, extension and zeros may differ where that is clear."""
+    ours, theirs = _without(names, wanted), _without(wanted, names)
+    by_core = {core(name): name for name in theirs}
+    ours_of, theirs_of = Counter(map(core, ours)), Counter(map(core, theirs))
+    clear = {name: by_core[core(name)] for name in ours if ours_of[core(name)] == theirs_of[core(name)] == 1}
+    return {name: clear.get(name, name) for name in names}
+
+
+def _without(names: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    """Each name once, in order, but for the others."""
+    known = set(others)
+    return tuple(name for name in dict.fromkeys(names) if name not in known)
 
 
 def _sample_columns(sample: Table, label: str) -> tuple[str, str]:

@@ -141,15 +141,29 @@ def audiofolder_splits(root: Path) -> MadeSet:
     return MadeSet(root, "Hugging Face audiofolder", ("file_name", "score"), names, {})
 
 
-def manifest(root: Path) -> MadeSet:
+def manifest(root: Path, folder: str = "wavs") -> MadeSet:
     """Two numbers a clip, of which the layout knows one."""
     clips(root / "wavs", root / "wavs")
     rows = zip(IDS, LABELS, strict=True)
-    train = [{"audio_filepath": f"wavs/{name}.wav", "duration": 0.2 + label, "mos": label} for name, label in rows]
+    train = [{"audio_filepath": f"{folder}/{name}.wav", "duration": 0.2 + label, "mos": label} for name, label in rows]
     json_lines(root / "train_manifest.json", train)
-    json_lines(root / "test_manifest.json", [{"audio_filepath": f"wavs/{name}.wav", "duration": 0.2} for name in TEST_IDS])
-    names = tuple(f"wavs/{name}.wav" for name in TEST_IDS)
+    json_lines(root / "test_manifest.json", [{"audio_filepath": f"{folder}/{name}.wav", "duration": 0.2} for name in TEST_IDS])
+    names = tuple(f"{folder}/{name}.wav" for name in TEST_IDS)
     return MadeSet(root, "JSON lines manifest", ("audio_filepath", "mos"), names, {})
+
+
+def manifest_of_another_machine(root: Path) -> MadeSet:
+    return manifest(root, "/mnt/corpus/audio")
+
+
+def lost_zeros(root: Path) -> MadeSet:
+    """A spreadsheet has read the names as numbers; the sample submission still has them."""
+    made = competition(root)
+    for name in ("train", "test"):
+        header, *rows = [line.split(",") for line in (root / f"{name}.csv").read_text().split()]
+        (root / f"{name}.csv").unlink()
+        write_sheet(root / f"{name}.xlsx", header, [[float(cell) for cell in row] for row in rows])
+    return made
 
 
 def kaldi(root: Path) -> MadeSet:
@@ -213,6 +227,8 @@ MADE: dict[str, Callable[[Path], MadeSet]] = {
         audiofolder,
         audiofolder_splits,
         manifest,
+        manifest_of_another_machine,
+        lost_zeros,
         kaldi,
         sheets,
         parquet,

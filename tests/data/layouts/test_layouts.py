@@ -135,7 +135,7 @@ def test_a_label_is_never_a_field_of_the_manifest(tmp_path):
         read(made_set)
 
 
-def test_kaldi_pipes_segments_and_utterances_that_stand_twice_are_refused_in_words(tmp_path):
+def test_kaldi_pipes_bad_segments_and_utterances_that_stand_twice_are_refused_in_words(tmp_path):
     made_set = made.kaldi(tmp_path)
     folder = tmp_path / "data/train"
     whole = (folder / "wav.scp").read_text()
@@ -146,8 +146,8 @@ def test_kaldi_pipes_segments_and_utterances_that_stand_twice_are_refused_in_wor
     with pytest.raises(DataError, match="line 13: the utterance 'utt001' stands there twice"):
         read(made_set)
     (folder / "wav.scp").write_text(whole)
-    (folder / "segments").write_text("")
-    with pytest.raises(DataError, match="parts of longer recordings"):
+    (folder / "segments").write_text("utt001 nowhere 0 1\n")
+    with pytest.raises(DataError, match="line 1: expected utterance, a recording of wav.scp, start and end; found 'nowhere 0 1'"):
         read(made_set)
 
 
