@@ -44,12 +44,21 @@ def main() -> None:
     from starlette.routing import Route
 
     from app import clip_urls
+    from core.data.playback import playable
+    from core.errors import AudioError
 
-    async def clip(request: Request) -> Response:
+    def clip(request: Request) -> Response:  # not async: decoding may take a while
         path = clip_urls.find(request.path_params["clip_id"])
         if path is None or not path.is_file():
             return PlainTextResponse("no such clip", status_code=404)
-        return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"})
+        try:
+            sound, mime = playable(path)
+        except AudioError as error:
+            return PlainTextResponse(error.reason, status_code=415)
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+        if isinstance(sound, Path):
+            return FileResponse(sound, headers=headers, media_type=mime)
+        return Response(sound, headers=headers, media_type=mime)
 
     clip_urls.serve()
     app = st.App(

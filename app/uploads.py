@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Protocol
 
-from core.data.audio import SUFFIXES
+from core.data.kinds import SUFFIXES, USUAL
 from core.data.layouts.tables import SUFFIXES as TABLES
 from core.data.uploads import Unpacked, unpack
 from core.errors import DataError
@@ -77,7 +77,7 @@ def bring(uploads: Sequence[Upload], folder: Path) -> Unpacked:
         return unpack(BytesIO(zips[0].getbuffer()), goal)
     if len(tables) != 1 or not clips:
         found = f"tables: {len(tables)}, clips: {len(clips)}"
-        raise DataError(f"a data set is one table with its clips ({', '.join(SUFFIXES)}), or one zip; you brought {found}")
+        raise DataError(f"a data set is one table with its clips ({USUAL}), or one zip; you brought {found}")
     names = [safe_name(one.name) for one in (*tables, *clips)]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"two files are called {twice!r}; rename one, or pack their folders into a zip")

@@ -13,8 +13,8 @@ from app.views import listen, live, ratings
 from app.words import changed_since, count, duration, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
-from core.data.audio import SUFFIXES
 from core.data.dataset import Dataset
+from core.data.kinds import SUFFIXES
 from core.data.layouts.layout import Layout
 from core.ensemble import EnsembleSettings
 from core.errors import EarmarkError, ParameterError

@@ -14,6 +14,7 @@ from app.resources.datasets import (
     dataset as dataset,
     kept as kept,
     mean_seconds as mean_seconds,
+    playable as playable,
     texts as texts,
     trace as trace,
     without_features as without_features,

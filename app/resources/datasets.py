@@ -16,6 +16,7 @@ from core.data.dataset import Dataset, named_as_copies, read_batch, read_dataset
 from core.data.duplicates import COPY_NAME, Twins
 from core.data.layouts.layout import Layout
 from core.data.layouts.recognise import tables_and_folders
+from core.data.playback import playable as playable_of
 from core.data.report import kind_of
 from core.data.rows import Problem, Row
 from core.errors import JobError
@@ -73,6 +74,18 @@ def clip(path: Path) -> Clip:
         As ``read_clip``.
     """
     return read_clip(path)
+
+
+@cached(lambda path: (path, version(path)), most=16)
+def playable(path: Path) -> tuple[Path | bytes, str]:
+    """What the browser is given to play a clip, and its MIME type.
+
+    Raises
+    ------
+    AudioError
+        As ``core.data.playback.playable``.
+    """
+    return playable_of(path)
 
 
 @cached(lambda path: (path, version(path)), most=64)

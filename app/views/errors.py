@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import clip_urls, resources, session
 from app.charts import training
+from app.views.player import play
 from app.words import errors_in_words, plain
 from core.data.rows import Row
 from core.runs import Run
@@ -87,7 +88,7 @@ def _player(row: pd.Series, path: Path | None) -> None:
             f"{row['low']:.3f} to {row['high']:.3f} · error {error:+.3f} · fold {int(row['fold'])}"
         )
         if path is not None and path.is_file():
-            st.audio(str(path))
+            play(path)
         else:
             st.caption("Audio unavailable: the clip is no longer in its data set.")
 

@@ -13,6 +13,7 @@ import streamlit as st
 from app import session
 from app.charts import explain
 from app.charts.marks import sensible
+from app.views.player import play
 from app.words import count, errors_in_words, plain
 from core.extraction.export import definitions
 from core.features import Column
@@ -319,7 +320,7 @@ def _player(run: Run, clip: str) -> None:
         name = run.record.dataset.path or run.record.dataset.name
         st.caption(f"Audio unavailable: the clip is no longer in the data set {plain(str(name))}.")
     else:
-        st.audio(str(path))
+        play(path)
 
 
 def _open_point() -> None:

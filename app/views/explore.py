@@ -11,6 +11,7 @@ import streamlit as st
 from app import resources, session
 from app.charts import features as features_charts
 from app.resources import Features, Kind, Split
+from app.views.player import play
 from app.words import count, errors_in_words, plain
 from core.extraction.export import definitions
 from core.extraction.matrix import Matrix
@@ -139,7 +140,7 @@ def one_column(features: Features, name: str, about: Column, clips: dict[str, Pa
         picked = [point.get("clip") for point in session.picked("features_scatter").get("clip", [])]
         if picked and picked[0] in clips:
             st.markdown(f"**{plain(picked[0])}**")
-            st.audio(str(clips[picked[0]]))
+            play(clips[picked[0]])
 
 
 def spread(features: Features, name: str, about: Column) -> None:

@@ -13,6 +13,7 @@ from app import resources, session
 from app.charts import clips as clips_charts
 from app.charts.marks import sensible
 from app.resources import CheckedDataset, Features, Key
+from app.views.player import play
 from app.words import NOTHING, count, errors_in_words, plain
 from core.data.audio import Clip
 from core.data.duplicates import SAME_AUDIO, Twins
@@ -163,7 +164,7 @@ def _twins_seen(looked: CheckedDataset, table: pd.DataFrame) -> None:
         ):
             with st.container():
                 st.markdown(f"**{plain(file)}**" + (f" · label {label:.10g}" if label == label else " · no label"))
-                st.audio(str(looked.rows[split, file].path))
+                play(looked.rows[split, file].path)
 
 
 def twins_table(looked: CheckedDataset, pairs: Sequence[Twins]) -> pd.DataFrame:
@@ -326,7 +327,7 @@ def show_clip(looked: CheckedDataset, features: Features | None, key: Key) -> No
         except AudioError as error:
             st.error(plain(error.reason), icon=":material/volume_off:")
             return
-        st.audio(str(row.path))
+        play(row.path)
         if features is None:
             seen, unlike = st.container(), None
         else:

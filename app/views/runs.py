@@ -13,6 +13,7 @@ import streamlit as st
 from app import resources, session
 from app.charts import runs as runs_charts
 from app.views import live
+from app.views.player import play
 from app.words import BADGES, VERDICTS, count, duration, errors_in_words, fold_plan, plain
 from core import jobs
 from core.cli.doctor import size_text
@@ -407,7 +408,7 @@ def _clip_by_clip(run: Run, other: Run) -> None:
     picked = [point.get("clip") for point in session.picked("compare_clips").get("clip", [])]
     if picked and (path := clips.get(picked[0])) is not None:
         st.markdown(f"**{plain(picked[0])}**")
-        st.audio(str(path))
+        play(path)
 
 
 def _said(value: Any) -> str:

@@ -12,7 +12,9 @@ import streamlit as st
 
 from app import clip_urls, resources, session
 from app.charts import predict
+from app.views.player import play
 from app.words import BADGES, count, decimals, errors_in_words, plain
+from core.data.kinds import USUAL
 from core.data.layouts.layout import Layout
 from core.data.layouts.tables import SUFFIXES as TABLES
 from core.errors import DataError, ParameterError
@@ -72,10 +74,10 @@ def bring(run: Run, folder: Path) -> Brought:
         accept_multiple_files=True,
         key="predict_files",
         label_visibility="collapsed",
-        help="WAV, FLAC, OGG or MP3, by content; a table with filename and label says what the clips should get.",
+        help=f"{USUAL}, by content; a table with filename and label says what the clips should get.",
     )
     st.caption(
-        "WAV, FLAC, OGG or MP3. Add a table with the columns filename and label to compare with labels. "
+        f"{USUAL}. Add a table with the columns filename and label to compare with labels. "
         f"The first {seconds:g} s of each clip are analysed."
     )
     return _uploaded(files or [], folder)
@@ -496,7 +498,7 @@ def _failures(failed: Sequence[tuple[str, str]]) -> None:
 
 def _player(path: Path) -> None:
     if path.is_file():
-        st.audio(str(path))
+        play(path)
     else:
         st.caption("The file of this clip is gone.")
 

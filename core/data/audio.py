@@ -82,8 +82,7 @@ def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
         ``ffmpeg``, which is missing.
     """
     path = Path(path)
-    check_regular(path)
-    with _open(path) as file:
+    with open_clip(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
             raise AudioError(path, "the file is empty (0 bytes)")
@@ -141,7 +140,7 @@ def clipped_share(clip: Clip) -> float:
 def header_seconds(path: Path) -> float | None:
     """How long a file lasts, as its header says, or the first of its parts; None where it says nothing."""
     try:
-        with _open(path) as file:
+        with open_clip(path) as file:
             kind = recognise(file)
     except (AudioError, OSError):  # a folder, or what nobody can read
         return None
@@ -184,7 +183,15 @@ def clip_deadline_s(path: Path, *, max_seconds: float = MAX_SECONDS) -> float:
     return _LEAST_DEADLINE_S + min(longest_s, max_seconds) + size / _HASHED_BYTES_PER_S
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_clip(path: Path) -> IO[bytes]:
+    """Open a file for a decoder.
+
+    Raises
+    ------
+    AudioError
+        It is missing, a folder, a pipe or a device, or may not be opened.
+    """
+    check_regular(path)
     try:
         return path.open("rb", buffering=0)  # libsndfile goes on at the position of the descriptor
     except FileNotFoundError:

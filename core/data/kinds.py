@@ -11,6 +11,7 @@ SUFFIXES = (  # of files that count as recordings where a folder, an archive or 
     *(".snd", ".sph", ".nist", ".m4a", ".m4b", ".mp4", ".mov", ".3gp", ".3g2", ".aac", ".webm", ".mka", ".mkv", ".wma", ".amr"),
     *(".spx", ".wv", ".ape", ".tta", ".ac3"),
 )
+USUAL = "WAV, FLAC, Ogg, MP3, AIFF, M4A, WebM and others"
 HEAD_BYTES = 512
 
 
@@ -48,7 +49,8 @@ def _image(name: str) -> Kind:
 
 
 _RULES = (  # the first whose pattern fits the first bytes
-    (rb"RIFF....WAVE", _WAV),
+    (rb"RIFF....WAVEfmt .{4}(?:\x01\0|\x03\0|\xfe\xff)", _WAV),  # whole numbers or floats
+    (rb"RIFF....WAVE", Kind("WAV of a rare kind", "wav", is_native=True)),
     (rb"RF64....WAVE|RIFX....WAVE", Kind("RF64", "wav", is_native=True)),
     (rb"RIFF....WEBP", _image("WebP")),
     (rb"RIFF....AVI ", Kind("AVI", "avi")),

@@ -9,7 +9,7 @@ import soundfile
 
 from core.data import flac, headers, mpeg, ogg
 from core.data.kinds import Kind
-from core.data.parts import Damage, Decoded, Part, PartFile, buffered
+from core.data.parts import Damage, Decoded, Part, PartFile, Parts, buffered
 
 CONTAINERS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "W64", "AU", "NIST")
 WHOLE_NUMBERS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32")
@@ -48,7 +48,7 @@ def decode(file: IO[bytes], kind: Kind, *, max_seconds: float) -> Decoded:
         names can be decoded.
     """
     size = os.fstat(file.fileno()).st_size
-    parts = _SPLITTERS.get(kind.name, headers.split)(buffered(file), size)
+    parts = split(file, kind)
     blocks: list[np.ndarray] = []
     rate = channels = frames = kept = 0
     for part in parts.parts:
@@ -80,7 +80,7 @@ def stream(file: IO[bytes], kind: Kind) -> Iterator[tuple[np.ndarray, int, str]]
         As ``decode``, but for lengths: what a header names and the file has not is not missed here.
     """
     size, form = os.fstat(file.fileno()).st_size, None
-    for part in _SPLITTERS.get(kind.name, headers.split)(buffered(file), size).parts:
+    for part in split(file, kind).parts:
         with _open(file, part, size) as sound:
             _check_header(sound)
             if form not in (None, (sound.samplerate, sound.channels)):
@@ -89,6 +89,17 @@ def stream(file: IO[bytes], kind: Kind) -> Iterator[tuple[np.ndarray, int, str]]
             dtype = "int32" if sound.subtype in WHOLE_NUMBERS else "float32"
             while len(block := sound.read(_BLOCK_FRAMES, dtype=dtype, always_2d=True)):
                 yield block, sound.samplerate, sound.subtype
+
+
+def split(file: IO[bytes], kind: Kind) -> Parts:
+    """The parts of a file, as its kind lays them out.
+
+    Raises
+    ------
+    Damage
+        Its header names more than is there.
+    """
+    return _SPLITTERS.get(kind.name, headers.split)(buffered(file), os.fstat(file.fileno()).st_size)
 
 
 def header_seconds(path: str) -> float | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from core.data.audio import SUFFIXES
+from core.data.kinds import SUFFIXES, USUAL
 from core.data.layouts.recognise import is_read
 from core.data.layouts.tables import SUFFIXES as TABLES
 from core.errors import DataError
@@ -124,7 +124,7 @@ def _entries(opened: zipfile.ZipFile) -> tuple[dict[PurePosixPath, zipfile.ZipIn
     if inside := next((path for path in entries if any(parent in entries for parent in path.parents)), None):
         raise DataError(f"the zip has a file and a folder of one name, around {str(inside)!r}; pack it again")
     if not entries:
-        raise DataError(f"the zip holds no clips and no tables ({', '.join((*SUFFIXES, *TABLES))})")
+        raise DataError(f"the zip holds no clips and no tables ({USUAL}; {', '.join(TABLES)})")
     return entries, skipped
 
 

@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from core.data.audio import SUFFIXES
 from core.data.duplicates import near_pairs
+from core.data.kinds import SUFFIXES
 from core.ensemble.models import make_model
 from core.ensemble.regressor import Parameters
 from core.errors import DataError, ParameterError

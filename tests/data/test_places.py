@@ -135,10 +135,10 @@ def test_utterances_of_kaldi_are_segments_where_a_file_says_so(tmp_path):
         steps(20, tmp_path, name)
     (folder / "wav.scp").write_text("rec1 one.wav\nrec2 two.wav\n")
     (folder / "segments").write_text("u1 rec1 3 5\nu2 rec1 7 10\nu3 rec2 2 3\n")
-    (folder / "utt2score").write_text("u1 0\nu2 1\nu3 2\n")
+    (folder / "utt2score").write_text("u1 5\nu2 1\nu3 2\n")
     dataset = read_dataset(tmp_path, segments=tmp_path / "cut")
     assert heard(dataset) == HEARD
-    assert [(row.name, row.label) for row in dataset.train] == [("u1", 0), ("u2", 1), ("u3", 2)]
+    assert [(row.name, row.label) for row in dataset.train] == [("u1", 5), ("u2", 1), ("u3", 2)]
 
 
 def test_recordings_may_be_split_when_told_so(made):

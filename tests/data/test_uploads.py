@@ -9,7 +9,8 @@ import zipfile
 import pytest
 
 from core.data import uploads as module
-from core.data.dataset import read_dataset
+from core.data.dataset import read_batch, read_dataset
+from core.data.kinds import SUFFIXES
 from core.data.layouts.layout import Layout
 from core.data.uploads import unpack
 from core.errors import DataError
@@ -181,3 +182,14 @@ def test_a_zip_of_any_layout_reads_as_its_folder(tmp_path, make):
         (row.name, row.label, row.columns) for row in ours.train
     ]
     assert theirs.submission == ours.submission
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_kind_of_recording_counts_in_zips_folders_and_tables_alike(tmp_path, suffix):
+    done = unpack(packed([("my set/t.csv", b"filename,label\nclip,1\n"), (f"my set/clip{suffix.upper()}", b"x")]), tmp_path / "set")
+    assert (done.files, done.skipped) == (2, ())
+    clip = done.folder / f"clip{suffix.upper()}"
+    assert [row.path for row in read_dataset(done.folder).train] == [clip]
+    assert [row.path for row in read_batch(done.folder / "t.csv")[0]] == [clip]
+    (done.folder / "t.csv").unlink()
+    assert [row.path for row in read_batch(done.folder)[0]] == [clip]

@@ -147,7 +147,7 @@ def test_kaldi_pipes_bad_segments_and_utterances_that_stand_twice_are_refused_in
         read(made_set)
     (folder / "wav.scp").write_text(whole)
     (folder / "segments").write_text("utt001 nowhere 0 1\n")
-    with pytest.raises(DataError, match="line 1: expected utterance, a recording of wav.scp, start and end; found 'nowhere 0 1'"):
+    with pytest.raises(DataError, match=r"line 1: expected utterance, a recording of wav\.scp, start and end; found 'nowhere 0 1'"):
         read(made_set)
 
 
