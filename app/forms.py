@@ -8,6 +8,7 @@ import streamlit as st
 from app import fields, session
 from app.words import SWITCHES, about, count, plain, run_label
 from core.data.dataset import Dataset
+from core.data.layouts.layout import Layout
 from core.ensemble import EnsembleSettings
 from core.ensemble.checks import PERMUTATIONS
 from core.ensemble.members import parse_member, parse_members
@@ -249,6 +250,53 @@ def choose_result(here: Sequence[Run]) -> Run:
             on_change=lambda: session.open_run(st.session_state["result_box"]),
         )
     return run
+
+
+def layout_fields(columns: Sequence[str]) -> None:
+    """Boxes for how a data set is laid out, each under the key ``dataset_SETTING``.
+
+    Parameters
+    ----------
+    columns : of the training table, among which those of names, labels, times and ratings can be chosen
+    """
+    for name, setting in Layout.describe().items():
+        key = f"dataset_{name}"
+        shared: dict[str, Any] = {"key": key, "persist_state": "session", "help": setting.help}
+        if setting.kind is bool:
+            st.toggle(setting.label, **shared)
+        elif setting.choices is not None:
+            st.selectbox(setting.label, setting.choices.names, format_func=setting.choices.label, **shared)
+        elif setting.kind is tuple:
+            names = list(dict.fromkeys([*st.session_state[key], *columns]))
+            st.multiselect(setting.label, names, accept_new_options=True, placeholder="none", **shared)
+        elif name.endswith("_column"):
+            names = list(dict.fromkeys([st.session_state[key], *([""] if setting.optional else []), *columns]))
+            st.selectbox(
+                setting.label, names, format_func=lambda column: column or "found by itself", accept_new_options=True, **shared
+            )
+        elif setting.kind is str:
+            st.text_input(setting.label, placeholder="the usual one", **shared)
+
+
+def layout_values(layout: Layout) -> dict[str, Any]:
+    """The settings as the boxes of ``layout_fields`` hold them, by name."""
+    values = {name: getattr(layout, name) for name in Layout.model_fields}
+    return {name: list(value) if isinstance(value, tuple) else "" if value is None else value for name, value in values.items()}
+
+
+def typed_layout(usual: Layout) -> Layout:
+    """What the boxes of ``layout_fields`` hold, and what has no box as it was.
+
+    Raises
+    ------
+    ParameterError
+        The settings do not go together.
+    """
+    typed: dict[str, Any] = {name: st.session_state.get(f"dataset_{name}", value) for name, value in layout_values(usual).items()}
+    typed = {name: value.strip() if isinstance(value, str) else value for name, value in typed.items()}
+    return Layout(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in typed.items() if value not in ("", None)}
+    )
 
 
 def command(line: str) -> None:

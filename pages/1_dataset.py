@@ -9,13 +9,14 @@ from app import forms, resources, session
 from app.charts import clips
 from app.resources import CheckedDataset
 from app.uploads import Upload, bring
-from app.views import listen, live, ratings
+from app.views import listen, live, ratings, reading
 from app.words import changed_since, count, duration, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
 from core.data.dataset import Dataset
 from core.data.kinds import SUFFIXES
 from core.data.layouts.layout import Layout
+from core.data.layouts.tables import SUFFIXES as TABLES
 from core.ensemble import EnsembleSettings
 from core.errors import EarmarkError, ParameterError
 
@@ -24,16 +25,10 @@ ws = session.workspace()
 
 def open_typed() -> None:
     """Open what the form names."""
-    typed = {name: st.session_state[f"dataset_{name}"].strip() for name in ("path", "filename_column", "label_column", "audio")}
     try:
-        if not typed["path"]:
-            raise ParameterError("the path is empty; name the folder of a data set, or a CSV beside its clips")
-        layout = Layout(
-            filename_column=typed["filename_column"] or "filename",
-            label_column=typed["label_column"] or "label",
-            audio=typed["audio"] or None,
-        )
-        open_choice(session.Choice(session.absolute(typed["path"]), layout))
+        if not (path := st.session_state["dataset_path"].strip()):
+            raise ParameterError("the path is empty; name the folder of a data set, or a table beside its clips")
+        open_choice(session.Choice(session.absolute(path), forms.typed_layout(session.choice().layout)))
     except EarmarkError as error:
         session.say("dataset", str(error))
 
@@ -54,14 +49,9 @@ def open_choice(chosen: session.Choice) -> None:
     except OSError as error:
         session.say("dataset", jobs.os_error_message(error))
     else:
-        for name, value in {"path": chosen.path, **vars_of(chosen.layout)}.items():
-            st.session_state[f"dataset_{name}"] = value or ""
+        for name, value in {"path": chosen.path, **forms.layout_values(chosen.layout)}.items():
+            st.session_state[f"dataset_{name}"] = value
         look()
-
-
-def vars_of(layout: Layout) -> dict[str, str | None]:
-    """The layout's fields as the form names them."""
-    return {"filename_column": layout.filename_column, "label_column": layout.label_column, "audio": layout.audio}
 
 
 def look() -> None:
@@ -77,20 +67,18 @@ def path_box() -> None:
         by_path, by_upload = st.tabs(["On this machine", "Upload"], key="dataset_source")
         with by_upload:
             upload_box()
-        for name, value in {"path": chosen.path, **vars_of(chosen.layout)}.items():
-            st.session_state.setdefault(f"dataset_{name}", value or "")
+        for name, value in {"path": chosen.path, **forms.layout_values(chosen.layout)}.items():
+            st.session_state.setdefault(f"dataset_{name}", value)
         with by_path, st.container(horizontal=True, vertical_alignment="bottom"):
-            st.text_input("Folder or CSV", key="dataset_path", on_change=open_typed, persist_state="session")
+            st.text_input("Folder or table", key="dataset_path", on_change=open_typed, persist_state="session")
             st.button("Open", type="primary", icon=":material/folder_open:", key="dataset_open", on_click=open_typed)
         if said := session.said("dataset"):
             st.error(plain(said), icon=":material/folder_off:")
         if said := session.said("dataset_skipped"):
             st.caption(plain(said))
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            with st.popover("Columns and audio folder", icon=":material/tune:"):
-                st.text_input("Column with the file names", key="dataset_filename_column", persist_state="session")
-                st.text_input("Column with the labels", key="dataset_label_column", persist_state="session")
-                st.text_input("Folder with the clips", key="dataset_audio", placeholder="the usual one", persist_state="session")
+            with st.popover("Columns, tables and audio folder", icon=":material/tune:"):
+                forms.layout_fields(columns_of_path())
             others = [one for one in session.recent() if one != chosen]
             bundled = session.Choice(str(session.BUNDLED))
             others += [bundled] if bundled not in (*others, chosen) else []
@@ -111,18 +99,27 @@ def path_box() -> None:
     forms.command(as_command.check_command(chosen.path, chosen.layout))
 
 
+def columns_of_path() -> tuple[str, ...]:
+    """The columns of the table that is named in the box, which need not be open; none where it cannot be read."""
+    typed = {name: (st.session_state[f"dataset_{name}"] or "").strip() or None for name in ("path", "train")}
+    try:
+        return resources.columns(session.absolute(typed["path"]), Layout(train=typed["train"])) if typed["path"] else ()
+    except (EarmarkError, OSError):  # opening the path says why
+        return ()
+
+
 def upload_box() -> None:
     """Takes a zip, or a table with its clips, and opens it."""
     limit_mb = st.get_option("server.maxUploadSize")
     uploads = st.file_uploader(
-        "A zip of a data set, or one CSV with its clips",
-        type=["zip", "csv", *(suffix[1:] for suffix in SUFFIXES)],
+        "A zip of a data set, or one table with its clips",
+        type=["zip", *(suffix[1:] for suffix in (*TABLES, *SUFFIXES))],
         accept_multiple_files=True,
         key=session.uploader("dataset_uploads"),
     )
     st.caption(
-        f"Up to {limit_mb:,} MB a file; a folder on this machine has no limit. In the zip: csvs/train.csv with columns filename "
-        "and label and the clips in audios/train, or one CSV beside its clips. Uploads stay in the workspace."
+        f"Up to {limit_mb:,} MB a file; a folder on this machine has no limit. In the zip: train.csv, test.csv and "
+        "folders of clips, one table beside its clips, or any other layout that is recognised. Uploads stay in the workspace."
     )
     if st.button("Open the upload", type="primary", icon=":material/upload:", key="dataset_take", disabled=not uploads):
         with st.spinner("Unpacking ..."):
@@ -219,6 +216,7 @@ def histograms(looked: CheckedDataset) -> None:
 st.title("Dataset")
 path_box()
 dataset = require_dataset()
+reading.show_reading(dataset)
 job = session.newest_job("check")
 if job is None:
     look()

@@ -11,6 +11,7 @@ from app.resources.datasets import (
     can_trace as can_trace,
     checked_dataset as checked_dataset,
     clip as clip,
+    columns as columns,
     dataset as dataset,
     kept as kept,
     mean_seconds as mean_seconds,

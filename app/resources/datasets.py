@@ -15,7 +15,7 @@ from core.data.audio import Clip, mean_seconds as mean_seconds_of, read_clip
 from core.data.dataset import Dataset, named_as_copies, read_batch, read_dataset
 from core.data.duplicates import COPY_NAME, Twins
 from core.data.layouts.layout import Layout
-from core.data.layouts.recognise import tables_and_folders
+from core.data.layouts.recognise import recognise, tables_and_folders
 from core.data.playback import playable as playable_of
 from core.data.report import kind_of
 from core.data.rows import Problem, Row
@@ -50,6 +50,18 @@ def dataset(path: str, layout: Layout) -> Dataset:
         As ``read_dataset``.
     """
     return read_dataset(path, layout)
+
+
+@cached(lambda path, layout: (path, layout, _tables(path, layout)), most=4)
+def columns(path: str, layout: Layout) -> tuple[str, ...]:
+    """The columns of the training table of a data set, also where it cannot be told what they are for.
+
+    Raises
+    ------
+    DataError
+        As ``recognise``.
+    """
+    return recognise(Path(path), layout).train.columns
 
 
 @cached(lambda path, layout, clips=None: (path, layout, clips, _tables(path, layout)), most=4, spinner="Looking for the clips ...")

@@ -28,6 +28,7 @@ from core.grouping import leaks
 from core.workspace import write_json
 from tests.app.conftest import Place, render, text
 from tests.conftest import tone, write_clip, write_dataset, write_table
+from tests.data.layouts import made
 
 MANY = 10_000
 
@@ -298,10 +299,44 @@ def test_an_upload_whose_columns_have_other_names_can_be_opened_once_they_are_na
     at.file_uploader[0].upload("set.zip", zipped(other), "application/zip").run()
     at.button(key="dataset_take").click().run()
     assert "expected a column 'label', found filename, score, speaker" in text(at)
-    at.text_input(key="dataset_label_column").set_value("score")
+    box = at.selectbox(key="dataset_label_column")
+    assert box.options == ["label", "filename", "score", "speaker"]
+    box.set_value("score")
     at.button(key="dataset_open").click().run()
     assert no_workers[-1].request["layout"]["label_column"] == "score"
     assert no_workers[-1].request["dataset"].endswith("/set")
+
+
+def test_the_layout_the_roles_of_the_columns_and_the_first_rows_are_shown(place, tmp_path):
+    place.dataset = made.competition(tmp_path / "contest").root
+    place.choose()
+    heard(place)
+    at = render("dataset")
+    assert "Read as competition folder" in [one.label for one in at.expander]
+    roles, first, first_test = (one.value for one in at.dataframe[:3])
+    assert roles[roles["Table"] == "train.csv"]["Role"].tolist() == ["names the clips", "further column", "label"]
+    assert first.columns.tolist() == ["Clip", "File", "Label", "seconds"]
+    assert first.iloc[1].tolist() == ["002", "train/002.wav", 1.5, "0.201"]
+    assert first_test.columns.tolist() == ["Clip", "File", "seconds"]
+    assert at.selectbox(key="dataset_filename_column").options == ["filename", "id", "seconds", "score"]
+
+
+def test_a_column_of_the_table_and_a_table_of_the_folder_can_be_chosen(place, tmp_path, no_workers):
+    other = write_dataset(tmp_path / "other", 6, test=2)
+    rows = (other / "csvs/train.csv").read_text().replace("label", "score").splitlines()
+    (other / "mine.csv").write_text("\n".join(f"{row},{number}" for number, row in zip(["age", *"395172"], rows, strict=True)))
+    heard(place)
+    at = render("dataset")
+    at.text_input(key="dataset_path").set_value(str(other))
+    at.text_input(key="dataset_train").set_value("mine.csv")
+    at.text_input(key="dataset_test").set_value("csvs/test.csv")
+    at.text_input(key="dataset_audio").set_value("audios").run()
+    assert at.selectbox(key="dataset_label_column").options == ["label", "filename", "score", "speaker", "age"]
+    at.selectbox(key="dataset_label_column").set_value("age")
+    at.button(key="dataset_open").click().run()
+    assert not at.exception
+    layout = no_workers[-1].request["layout"]
+    assert (layout["train"], layout["test"], layout["label_column"]) == ("mine.csv", "csvs/test.csv", "age")
 
 
 @pytest.mark.parametrize(

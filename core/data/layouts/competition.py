@@ -5,7 +5,7 @@ from pathlib import Path
 from core.data.layouts.source import Source, clip_folder
 from core.data.layouts.tables import read_called
 
-NAME = "competition: train, test and sample submission"
+NAME = "competition folder"
 
 
 def read(root: Path) -> Source | None:

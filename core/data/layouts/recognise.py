@@ -60,7 +60,7 @@ def is_read(name: str) -> bool:
     >>> is_read("train.CSV"), is_read("wav.scp"), is_read("read.me")
     (True, True, False)
     """
-    return Path(name).suffix.lower() in (*SUFFIXES, ".json") or kaldi.has_file(name)
+    return name.lower().endswith((*SUFFIXES, ".json")) or kaldi.has_file(name)
 
 
 def tables_and_folders(root: Path, *, depth: int = 2) -> Iterator[Path]:

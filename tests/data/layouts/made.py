@@ -95,7 +95,7 @@ def competition(root: Path, train: str = "train", test: str = "test") -> MadeSet
     write_table(root / "test.csv", ["id", "seconds"], [[name, 0.2] for name in TEST_IDS])
     asked = sorted(TEST_IDS)
     write_table(root / "sample_submission.csv", ["id", "score"], [[name, 0] for name in asked])
-    return MadeSet(root, "competition: train, test and sample submission", ("id", "score"), tuple(asked), {})
+    return MadeSet(root, "competition folder", ("id", "score"), tuple(asked), {})
 
 
 def competition_audio(root: Path) -> MadeSet:
@@ -119,7 +119,7 @@ def competition_other_ids(root: Path) -> MadeSet:
     write_table(root / "train.csv", ["row", "path", "score"], list(zip(range(12), IDS, LABELS, strict=True)))
     write_table(root / "test.csv", ["row", "path"], [[f"t{number}", f"{name}.wav"] for number, name in enumerate(TEST_IDS)])
     write_table(root / "sample_submission.csv", ["row", "score"], [["t2", 0], ["t0", 0], ["t1", 0]])
-    return MadeSet(root, "competition: train, test and sample submission", ("row", "score"), ("t2", "t0", "t1"), {})
+    return MadeSet(root, "competition folder", ("row", "score"), ("t2", "t0", "t1"), {})
 
 
 def audiofolder(root: Path) -> MadeSet:
