@@ -294,9 +294,8 @@ def typed_layout(usual: Layout) -> Layout:
     """
     typed: dict[str, Any] = {name: st.session_state.get(f"dataset_{name}", value) for name, value in layout_values(usual).items()}
     typed = {name: value.strip() if isinstance(value, str) else value for name, value in typed.items()}
-    return Layout(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in typed.items() if value not in ("", None)}
-    )
+    typed = {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items() if value not in ("", None)}
+    return Layout(**typed)
 
 
 def command(line: str) -> None:

@@ -140,8 +140,13 @@ def jobs_here(kind: str, **settings: Any) -> Iterator[Job]:
     """Jobs of a kind on the chosen data set, with these settings, the last one first."""
     wanted = request(**settings)
     for job in resources.jobs(workspace().jobs):
-        if job.kind == kind and {name: job.request.get(name) for name in wanted} == wanted:
+        if job.kind == kind and {name: _complete(name, job.request.get(name)) for name in wanted} == wanted:
             yield job
+
+
+def _complete(name: str, asked: Any) -> Any:
+    """A part of a request; a layout that was written before a setting of it was there has its default."""
+    return to_json(Layout()) | asked if name == "layout" and isinstance(asked, dict) else asked
 
 
 def newest_of_run(kind: str, run: Run) -> Job | None:
@@ -435,7 +440,7 @@ def runs_here() -> list[Run]:
     """Finished runs on the chosen data set, read in the same way, oldest first."""
     wanted = request()
     here = [run for run in resources.runs(workspace().jobs) if run.record.dataset.path == wanted["dataset"]]
-    return [run for run in here if to_json(Layout()) | run.record.settings.layout == wanted["layout"]]
+    return [run for run in here if _complete("layout", run.record.settings.layout) == wanted["layout"]]
 
 
 def results_here(page: str) -> list[Run]:

@@ -366,6 +366,16 @@ def test_runs_of_another_table_or_column_are_not_best_here(finished):
             assert "these are of other data sets" in text(render("predict"))
 
 
+def test_a_run_from_before_a_setting_of_the_layout_still_belongs_to_its_data_set(finished):
+    [path] = finished.root.glob("jobs/*/run.json")
+    record = json.loads(path.read_text())
+    for name in ("train", "test"):
+        del record["settings"]["layout"][name]
+    write_json(path, record)
+    st.cache_resource.clear()
+    assert "No run on this data set yet" not in text(render("home"))
+
+
 def test_the_address_keeps_the_data_set_whatever_others_open(place, make_dataset):
     mine = render("home").query_params["set"]
     other = make_dataset(6, test=0, name="other")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from core.data.layouts.source import Source, clip_folder
+from core.data.layouts.source import Source, clip_folders
 from core.data.layouts.table import Table
 from core.data.layouts.tables import is_table, read_called, read_table
 from core.errors import DataError
@@ -27,5 +27,4 @@ def read(root: Path) -> Source | None:
 
 def source(root: Path, train: Table, test: Table | None = None, sample: Table | None = None) -> Source:
     """Tables whose clips lie anywhere below a folder."""
-    test_audio = clip_folder(root, test or train, "test")
-    return Source(NAME, train, clip_folder(root, train, "train"), test_audio, test, sample)
+    return Source(NAME, train, *clip_folders(root, train, test), test, sample)

@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -70,7 +70,7 @@ class ClipIndex:
         Returns
         -------
         clips : list [n], the clip of each, or half a sentence on why there is none
-        note : what was taken for something else, or None
+        note : what was taken for something else, or would be; or None
         """
         found = {name: self.look(name) for name in names}
         exact = {clip for clip in found.values() if isinstance(clip, Path)}
@@ -79,18 +79,25 @@ class ClipIndex:
         near = {name: clip for name in wrong if (clip := self.similar.find(name)) is not None and clip not in taken}
         meant = Counter(near[name] for name in {plain_name(name): name for name in near}.values())
         near = {name: clip for name, clip in near.items() if meant[clip] == 1}
-        all_are = bool(near) and len(near) == len(wrong)
-        clips = [found[name] if not all_are else near.get(name, found[name]) for name in names]
+        taken_all = len(near) == len(wrong)
+        clips = [near.get(name, found[name]) if taken_all else found[name] for name in names]
         self.named.update(clip for clip in clips if isinstance(clip, Path))
-        if not all_are:
-            return [self._said(clip, near.get(name)) for name, clip in zip(names, clips, strict=True)], None
-        name, clip = next(iter(near.items()))
-        note = f"{len(near)} names are taken for similar names of clips, such as {name!r} for {self._shown(clip)}"
-        return [self._said(clip) for clip in clips], note
+        said = [
+            clip if isinstance(clip, Path) else self._reason(clip, near.get(name)) for name, clip in zip(names, clips, strict=True)
+        ]
+        return said, self._note(near, [name for name in wrong if name not in near]) if near else None
 
-    def _said(self, clip: Path | NoClip, similar: Path | None = None) -> Path | str:
-        if isinstance(clip, Path):
-            return clip
+    def _note(self, near: Mapping[str, Path], others: Sequence[str]) -> str:
+        name, clip = next(iter(near.items()))
+        example = f"such as {name!r} for {self._shown(clip)}"
+        if not others:
+            return f"{len(near)} names are taken for similar names of clips, {example}"
+        return (
+            f"{len(near)} names are like similar names of clips, {example}, and none is taken, because not all are: others are "
+            f"{len(others)}, the first {others[0]!r}; bring their clips or remove their rows"
+        )
+
+    def _reason(self, clip: NoClip, similar: Path | None) -> str:
         return clip.reason if similar is None else f"{clip.reason}; there is {self._shown(similar)}"
 
     def _shown(self, clip: Path) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from core.data.layouts.source import Source, clip_folder
+from core.data.layouts.source import Source, clip_folders
 from core.data.layouts.tables import read_called
 
 NAME = "competition folder"
@@ -14,4 +14,4 @@ def read(root: Path) -> Source | None:
     test = test or sample
     if train is None or test is None:
         return None
-    return Source(NAME, train, clip_folder(root, train, "train"), clip_folder(root, test, "test"), test, sample)
+    return Source(NAME, train, *clip_folders(root, train, test), test, sample)

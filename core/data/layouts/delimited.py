@@ -124,7 +124,7 @@ def _records(path: Path, lines: Sequence[str], separator: str) -> Iterator[tuple
                     f"{path.name}, line {first}: a quotation mark opens here that does not close its cell; "
                     "the lines below would be lost. Remove it, or write it twice"
                 ) from None
-            inner = [next(csv.reader([line], delimiter=separator)) for line in whole[1:]]
+            inner = [[cell.replace('"', "") for cell in next(csv.reader([line], delimiter=separator))] for line in whole[1:]]
         if any(cells):
             yield first, cells, inner
 

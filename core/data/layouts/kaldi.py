@@ -6,7 +6,7 @@ A file ``utt2NAME`` becomes the column NAME, ``text`` the column of that name.
 from pathlib import Path
 
 from core.data.layouts.delimited import read_text
-from core.data.layouts.source import Source, clip_folder
+from core.data.layouts.source import Source, clip_folders
 from core.data.layouts.table import Line, Table
 from core.errors import DataError
 
@@ -22,19 +22,13 @@ def has_file(name: str) -> bool:
 
 def read(root: Path) -> Source | None:
     """As ``Reader.read``. A folder of its own for each split, ``train`` and ``test``, or one folder of training clips."""
-    for folder in (root, root / "data"):
-        if (folder / "train" / "wav.scp").is_file():
-            train = _table(folder / "train")
-            test = _table(folder / "test") if (folder / "test" / "wav.scp").is_file() else None
-            test_audio = clip_folder(root, test or train, "test")
-            return Source(
-                NAME, train, clip_folder(root, train, "train"), test_audio, test, filename=FILENAME, ids=IDS, defined=DEFINED
-            )
-    if not (root / "wav.scp").is_file():
+    folders = (root / "train", root / "data" / "train", root)
+    folder = next((folder for folder in folders if (folder / "wav.scp").is_file()), None)
+    if folder is None:
         return None
-    train = _table(root)
-    audio = clip_folder(root, train, "train")
-    return Source(NAME, train, audio, audio, filename=FILENAME, ids=IDS, defined=DEFINED)
+    train, beside = _table(folder), folder.with_name("test")
+    test = _table(beside) if folder != root and (beside / "wav.scp").is_file() else None
+    return Source(NAME, train, *clip_folders(root, train, test), test, filename=FILENAME, ids=IDS, defined=DEFINED)
 
 
 def _table(folder: Path) -> Table:

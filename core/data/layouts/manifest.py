@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from core.data.layouts.records import read_json_lines
-from core.data.layouts.source import Source, clip_folder
+from core.data.layouts.source import Source, clip_folders
 from core.errors import DataError
 
 NAME = "JSON lines manifest"
@@ -27,8 +27,7 @@ def read(root: Path) -> Source | None:
             "--test, or beside the path in the app"
         )
     train, test = read_json_lines(trains[0]), read_json_lines(tests[0]) if tests else None
-    test_audio = clip_folder(root, test or train, "test")
-    return Source(NAME, train, clip_folder(root, train, "train"), test_audio, test, filename=FILENAME, defined=DEFINED)
+    return Source(NAME, train, *clip_folders(root, train, test), test, filename=FILENAME, defined=DEFINED)
 
 
 def _is_manifest(path: Path) -> bool:

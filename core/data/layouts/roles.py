@@ -6,7 +6,7 @@ lists both.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -173,6 +173,8 @@ def filename_column(table: Table, layout: Layout, usual: str, index: ClipIndex) 
     if not _is_default(layout, "filename_column"):
         raise _no_column(table, layout.filename_column, "--filename-column")
     _need_header(table, index)
+    if len(table.columns) == 1:
+        return table.columns[0], ()
     named = _columns_of_names(table, index.look) or _columns_of_names(table, index.similar.find)
     if not named:
         raise _no_column(table, layout.filename_column, "--filename-column")
@@ -190,24 +192,34 @@ def refuse_hidden_rows(table: Table, roles: Roles, index: ClipIndex) -> None:
     """Refuse a cell that has taken rows of the table into it, because of a quotation mark that was left open.
 
     No name and no label goes over several lines. Of any other cell, a further line is taken for a row where it has as many cells as
-    the header and, in their places, the name of a clip or a number as its label.
+    the header and, in their places, the name of a clip, a number as its label, or a name that is made like the others.
 
     Raises
     ------
     DataError
     """
+    shapes: set[str] | None = None
     for line in table.lines:
         goes_on = any("\n" in line.cells[name] for name in (roles.filename, *roles.labels))
-        if goes_on or any(_is_row(cells, roles, index) for cells in line.inner):
+        if line.inner and shapes is None:
+            shapes = {_shape(name) for name in table.cells(roles.filename)}
+        if goes_on or any(_is_row(cells, roles, index, shapes or set()) for cells in line.inner):
             raise DataError(
                 f"{table.name}, line {line.number}: a quotation mark opens here and takes rows below into its cell; "
                 "close it in its line, or remove it"
             )
 
 
-def _is_row(cells: dict[str, str], roles: Roles, index: ClipIndex) -> bool:
-    names_clip = isinstance(index.look(cells[roles.filename]), Path)
-    return names_clip or any(as_number(cells[name]) is not None for name in roles.labels)
+def _is_row(cells: dict[str, str], roles: Roles, index: ClipIndex, shapes: Container[str]) -> bool:
+    name, labels = cells[roles.filename], [cells[label] for label in roles.labels]
+    if isinstance(index.look(name), Path) or any(as_number(label) is not None for label in labels):
+        return True
+    return all(is_missing(label) for label in labels) and _shape(name) in shapes
+
+
+def _shape(name: str) -> str:
+    """A name with its words and numbers made alike: ``clip_007.wav`` and ``take_12.wav`` have the same."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", name.replace('"', "").strip()))
 
 
 def _label_column(source: Source, layout: Layout, filename: str, times: Times | None) -> tuple[str, tuple[str, ...]]:
@@ -223,8 +235,9 @@ def _label_column(source: Source, layout: Layout, filename: str, times: Times | 
     known = {filename, source.ids, *(times.roles() if times is not None else ())}
     numeric = [column for column in table.columns if column not in known and _holds_values(table, column)]
     numeric = [column for column in numeric if column not in source.defined and not is_rater(column)]
-    if source.test is not None:
-        numeric = [column for column in numeric if column not in source.test.columns] or numeric
+    only = "the only one of numbers"
+    if source.test is not None and (lacking := [column for column in numeric if column not in source.test.columns]):
+        numeric, only = lacking, f"{only} that {source.test.name} lacks"
     if not numeric:
         raise _no_column(table, layout.label_column, "--label-column")
     if len(numeric) > 1:
@@ -232,7 +245,7 @@ def _label_column(source: Source, layout: Layout, filename: str, times: Times | 
             f"{table.name}: no column {layout.label_column!r}, and several hold numbers: {', '.join(numeric)}; say which one with "
             "--label-column, or beside the path in the app"
         )
-    return numeric[0], (f"column {numeric[0]!r} is the label, the only one of numbers; --label-column names another",)
+    return numeric[0], (f"column {numeric[0]!r} is the label, {only}; --label-column names another",)
 
 
 def _holds_values(table: Table, column: str) -> bool:

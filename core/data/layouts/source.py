@@ -55,6 +55,12 @@ class Reader(Protocol):
         """
 
 
+def clip_folders(root: Path, train: Table, test: Table | None) -> tuple[Path, Path]:
+    """The folders of the training clips and of the test clips, which may be one."""
+    train_audio = clip_folder(root, train, "train")
+    return train_audio, train_audio if test is None else clip_folder(root, test, "test")
+
+
 def clip_folder(root: Path, table: Table, split: str) -> Path:
     """The folder in which most of the first rows of a table name a file: of its split, of all clips, or the data set itself."""
     folders = [root / inside / split for inside in ("", *_CLIPS)] + [root / f"{split}_{name}" for name in _CLIPS]

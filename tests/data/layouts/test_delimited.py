@@ -71,6 +71,18 @@ def test_a_quotation_mark_that_is_left_open_in_a_test_table_is_named_too(make_da
         read_dataset(root)
 
 
+def test_names_made_like_the_others_are_rows_also_where_their_clips_are_gone(make_dataset):
+    root = make_dataset(6, test=4)
+    for path in (root / "audios/test").iterdir():
+        path.unlink()
+    table = root / "csvs/test.csv"
+    table.write_text('filename,said\ntesta0x,"well, yes\nand, no"\ntestb0x,s\n')
+    assert read_dataset(root).submission.names == ("testa0x", "testb0x")
+    table.write_text('filename,said\ntesta0x,"s\ntestb0x,s\ntestc0x,s"\ntestd0x,s\n')
+    with pytest.raises(DataError, match=r"test\.csv, line 2: a quotation mark opens here"):
+        read_dataset(root)
+
+
 def test_a_quotation_mark_in_the_header_is_named(tmp_path):
     with pytest.raises(DataError, match="quotation mark opens in the header"):
         read_dataset(plain_set(tmp_path, ["a,1,x", 'b,2,x"'], header='filename,label,"text'))

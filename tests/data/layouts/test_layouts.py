@@ -69,6 +69,13 @@ def test_several_columns_of_numbers_are_asked_for_and_one_is_taken(tmp_path):
     assert [row.label for row in read_dataset(root).train] == [0, 1, 2, 0, 1, 2]
 
 
+def test_the_label_is_a_column_that_the_test_table_lacks(tmp_path):
+    made_set = made.competition(tmp_path)
+    (tmp_path / "sample_submission.csv").unlink()
+    told = {problem.reason for problem in read(made_set).problems}
+    assert "column 'score' is the label, the only one of numbers that test.csv lacks; --label-column names another" in told
+
+
 def test_several_columns_that_name_clips_are_asked_for_unless_they_name_the_same(tmp_path):
     root = beside(tmp_path, ["one", "other", "label"], [["a", "b", 1], ["b", "c", 2], ["c", "d", 3]])
     with pytest.raises(DataError, match="the columns one, other all name clips; say which one with --filename-column"):
@@ -123,6 +130,14 @@ def test_a_sample_submission_sets_order_names_and_spelling_and_differences_are_n
         DataError, match=r"expected the names of the rows of test\.csv, such as '013', in its column 'id'; found 'x'"
     ):
         read(made_set)
+
+
+def test_the_only_column_of_a_test_table_names_its_clips_though_none_is_there(tmp_path):
+    made_set = made.competition(tmp_path)
+    (tmp_path / "sample_submission.csv").unlink()
+    write_table(tmp_path / "train.csv", ["id", "score"], list(zip(IDS, LABELS, strict=True)))
+    write_table(tmp_path / "test.csv", ["clip"], [["x"], ["y"]])
+    assert (read(made_set).submission.columns, read(made_set).submission.names) == (("clip", "score"), ("x", "y"))
 
 
 def test_a_label_is_never_a_field_of_the_manifest(tmp_path):

@@ -50,6 +50,7 @@ def test_the_warning_says_how_many_with_an_example(tmp_path):
 def test_names_of_which_one_has_no_clip_are_offered_and_not_taken(tmp_path):
     dataset = plain_set(tmp_path, ["007.wav", "a.wav"], ["7", "8", "a"])
     assert pairs(dataset) == [("a", "a.wav")]
+    assert "1 names are like similar names of clips, such as '7' for 007.wav" in reasons(dataset, "warning")["t.csv"]
     missing = f"missing: no such file in {tmp_path.name}"
     assert reasons(dataset, "error") == {"7": f"{missing}; there is 007.wav", "8": missing}
 
