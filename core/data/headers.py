@@ -5,6 +5,8 @@ read here. RIFF: Multimedia Programming Interface 1.0 (1991); RF64: EBU Tech 330
 Audio Format 1.0; Wave64: Sony Pictures Digital; AU: Sun; NIST: SPHERE.
 """
 
+import math
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from core.data.parts import Damage, Part, Parts, buffered, find_all, read_at
 WHOLE_SHARE = 0.9  # a file that holds less of the length that its header names counts as truncated
 
 _MP3_IN_WAV = 0x55
+_AU_HEAD_BYTES = 24
 _PLACEHOLDERS = (0, 2_000_000_000)  # what programs write that do not know the length yet,
 _LEAST_PLACEHOLDER = 0x7FFFF000  # and they write this or more
 _LONGEST_32_BIT = 0xFFFFFFFF
@@ -114,7 +117,7 @@ def split(file: IO[bytes], size: int) -> Parts:
         if sound is None:
             return Parts((*parts, Part(base, size)), tuple(warnings))
         family = _FAMILIES.get(read_at(file, base, 4))
-        there, end = size - sound.start, sound.start + sound.named
+        there, end = max(0, size - sound.start), sound.start + sound.named
         following, rest = _look_behind(file, end, size, family) if 0 <= sound.named <= there else (None, 0)
         if _is_open(sound.named, there, rest):
             following = _next_riff(file, sound.start, size)
@@ -136,7 +139,7 @@ def _find_sound(file: IO[bytes], base: int, size: int) -> _Sound | None:
     if head[:4] in (b".snd", b"dns.") and len(head) == 16:
         order = ">" if head[:4] == b".snd" else "<"
         start, named = struct.unpack_from(f"{order}II", head, 4)
-        return _Sound(base + start, named, base + 8, f"{order}I", 0, {})
+        return _Sound(base + start, named, base + 8, f"{order}I", 0, {}) if start >= _AU_HEAD_BYTES else None
     if head[:8] == b"NIST_1A\n":
         return _find_nist(file, head)
     family = _FAMILIES.get(head[:4])
@@ -157,19 +160,15 @@ def _find_sound(file: IO[bytes], base: int, size: int) -> _Sound | None:
 
 
 def _find_nist(file: IO[bytes], head: bytes) -> _Sound | None:
-    try:
-        start = int(head[8:16])
-    except ValueError:
+    start = int(head[8:16]) if re.fullmatch(rb" *\d+\n?", head[8:16]) else 0
+    text = read_at(file, 0, start)
+    coding = re.search(rb"sample_coding -s\d+ (\S+)", text)
+    if coding and coding[1] not in (b"pcm", b"ulaw", b"alaw"):
+        return None  # compressed: the length of the sound is not that of the file
+    fields = [re.search(rb"%s -i (\d+)" % name, text) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    if fields[0] is None:
         return None
-    fields = dict.fromkeys(("sample_count", "channel_count", "sample_n_bytes"), 1)
-    for line in read_at(file, 0, start).split(b"\n"):
-        words = line.split()
-        if len(words) == 3 and words[1] == b"-i" and words[0].decode("latin-1") in fields:
-            fields[words[0].decode("latin-1")] = int(words[2])
-        if words[:1] == [b"sample_coding"] and words[-1] not in (b"pcm", b"ulaw", b"alaw"):
-            return None  # compressed: the length of the sound is not that of the file
-    named = fields["sample_count"] * fields["channel_count"] * fields["sample_n_bytes"]
-    return _Sound(start, named, 0, "", 0, {}) if fields["sample_count"] > 1 else None
+    return _Sound(start, math.prod(int(field[1]) for field in fields if field), 0, "", 0, {})
 
 
 def _walk(file: IO[bytes], position: int, size: int, family: _Family) -> Iterator[_Chunk]:
@@ -219,7 +218,7 @@ def _next_riff(file: IO[bytes], start: int, size: int) -> int | None:
 def _mended(file: IO[bytes], base: int, end: int, sound: _Sound) -> Part:
     """A part whose header names how much is there."""
     head = bytearray(read_at(file, base, sound.start - base))
-    there = end - sound.start
+    there = max(0, end - sound.start)
     value = there + sound.extra
     if sound.length_as[1:] == "I":
         value = min(value, _LONGEST_32_BIT)

@@ -29,8 +29,9 @@ def split(file: IO[bytes], size: int) -> Parts:
         if not starts or place != behind:
             starts.append(place)
         behind = place + _page_bytes(file, place)
+    starts = starts or [0]
     parts = tuple(Part(start, stop) for start, stop in zip(starts, [*starts[1:], size], strict=True))
-    return Parts(parts or (Part(0, size),), () if _is_ended(file, size) else (_NOT_ENDED,))
+    return Parts(parts, () if _is_ended(file, size) else (_NOT_ENDED,))
 
 
 _NOT_ENDED = "no last page ends its Ogg stream: the recording may have been cut"

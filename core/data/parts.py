@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 
 _BUFFER_BYTES = 1 << 20
+_FARTHEST = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class PartFile(io.RawIOBase):
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]  # any writable buffer
         wanted = max(0, min(len(buffer), self._size - self._position))
         data = self._prefix[self._position : self._position + wanted]
-        if not data:
+        if not data and wanted:
             self._file.seek(self._start + self._position - len(self._prefix))
             data = self._file.read(wanted)
         buffer[: len(data)] = data
@@ -107,7 +108,9 @@ def buffered(file: IO[bytes], part: Part | None = None) -> io.BufferedReader:
 
 
 def read_at(file: IO[bytes], position: int, count: int) -> bytes:
-    """Bytes from a position on, fewer at the end of the file."""
+    """Bytes from a position on, fewer at the end of the file, none behind it, however far a damaged header leads."""
+    if not 0 <= position < _FARTHEST:
+        return b""
     file.seek(position)
     return file.read(count)
 

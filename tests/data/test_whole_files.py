@@ -4,11 +4,13 @@ import io
 import shutil
 import struct
 import subprocess
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import soundfile
 
+from core.data import ffmpeg
 from core.data.audio import clip_warnings, read_clip
 from core.errors import AudioError
 from tests.conftest import tone
@@ -241,3 +243,16 @@ def test_an_mp3_inside_a_wav_loses_its_delay_like_a_plain_one(tmp_path, mode):
     assert inside.duration_s == plain.duration_s == 2.0
     assert np.array_equal(inside.samples, plain.samples)
     assert inside.warnings == ()
+
+
+@pytest.mark.parametrize("format", ["WAV", "RF64", "AIFF", "CAF", "W64", "AU", "NIST", "FLAC", "OGG", "MP3"])
+def test_whatever_a_byte_of_a_header_says_a_file_is_read_or_refused_in_words(tmp_path, format, monkeypatch):
+    monkeypatch.setattr(ffmpeg, "programs", lambda: None)  # it would start for each
+    whole = bytearray(encode(FIRST[:4096], format))
+    read = 0
+    for place in range(96):
+        for value in (0, 0x80, 0xFF):
+            (tmp_path / "clip").write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            with suppress(AudioError):
+                read += read_clip(tmp_path / "clip").duration_s > 0
+    assert read > 0
