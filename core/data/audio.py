@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from core.data import ffmpeg, native
+from core.data import ffmpeg, levels, native
 from core.data.kinds import SUFFIXES as SUFFIXES, Kind, recognise
 from core.data.parts import Damage, Decoded
 from core.errors import AudioError, ParameterError
@@ -37,11 +37,12 @@ class Clip:
     Attributes
     ----------
     path : Path
-    samples : np.ndarray [shape=(n, channels)], float32, at the rate of the file, at most ``max_seconds`` long
+    samples : np.ndarray [shape=(n, channels)], float32, at the rate of the file, of ``max_seconds`` or less; see ``levels``
     sample_rate_hz : int > 0
     duration_s : float, length of the whole file
     file_size_bytes : int
     warnings : tuple of str, what decoding has shown to be odd about the file
+    offset : float, that was taken off the mean of the channels
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Clip:
     duration_s: float
     file_size_bytes: int
     warnings: tuple[str, ...] = ()
+    offset: float = 0.0
 
     @property
     def mono(self) -> np.ndarray:
@@ -90,10 +92,13 @@ def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
             decoded = _decode(path, file, max_seconds)
         except Damage as damage:
             raise AudioError(path, str(damage)) from None
-    _check_samples(path, decoded)
-    return Clip(
-        path, decoded.samples, decoded.sample_rate_hz, decoded.frames / decoded.sample_rate_hz, size, warnings=decoded.warnings
-    )
+    _check_decoded(path, decoded)
+    mended = levels.mend(decoded.samples, decoded.sample_rate_hz)
+    if (peak := float(np.abs(mended.samples).max())) > MAX_AMPLITUDE:
+        raise AudioError(path, f"its samples reach {peak:.1e} times full scale: damaged, or not scaled to [-1, 1]")
+    seconds = decoded.frames / decoded.sample_rate_hz
+    warnings = (*decoded.warnings, *mended.warnings)
+    return Clip(path, mended.samples, decoded.sample_rate_hz, seconds, size, warnings=warnings, offset=mended.offset)
 
 
 def to_analysis_rate(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -119,9 +124,7 @@ def clip_warnings(clip: Clip, *, max_seconds: float = MAX_SECONDS) -> list[str]:
     warnings = list(clip.warnings)
     if clip_is_silent(clip):
         warnings.append("silent: no sample is louder than -80 dBFS")
-    clipped = clipped_share(clip)
-    if clipped > 0.001:
-        warnings.append(f"clipped: {100 * clipped:.1f} % of the samples are at full scale")
+    warnings += levels.level_warnings(clip.samples)
     if clip.duration_s > max_seconds:
         warnings.append(f"longer than {max_seconds:g} s ({clip.duration_s:.1f} s): features see the first {max_seconds:g} s")
     return warnings
@@ -258,7 +261,7 @@ def _decode_by_ffmpeg(path: Path, kind: Kind, max_seconds: float) -> Decoded:
         raise Damage(f"{NEEDS_FFMPEG} to read {kind.name}; earmark doctor says how to install it") from None
 
 
-def _check_samples(path: Path, decoded: Decoded) -> None:
+def _check_decoded(path: Path, decoded: Decoded) -> None:
     samples, frames = decoded.samples, decoded.frames
     if len(samples) == 0:
         raise AudioError(path, "has a header but no samples")
@@ -267,5 +270,3 @@ def _check_samples(path: Path, decoded: Decoded) -> None:
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise AudioError(path, f"{bad} of {samples.size} samples are not finite numbers")
-    if (peak := float(np.abs(samples).max())) > MAX_AMPLITUDE:
-        raise AudioError(path, f"its samples reach {peak:.1e} times full scale: damaged, or not scaled to [-1, 1]")

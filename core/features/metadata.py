@@ -16,7 +16,7 @@ def columns(frames: Frames) -> dict[str, float]:
         "file_size_bytes": clip.file_size_bytes,
         "duration_s": clip.duration_s,
         "sample_rate_hz": clip.sample_rate_hz,
-        "amplitude_mean": amplitude.mean(),
+        "amplitude_mean": amplitude.mean() + clip.offset,
         "amplitude_std": amplitude.std(),
         "amplitude_abs_mean": magnitude.mean(),
         "peak_amplitude": peak,

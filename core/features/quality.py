@@ -32,7 +32,7 @@ def of_waveform(frames: Frames) -> dict[str, float]:
         "dynamic_range_db": p95 - p5,
         "snr_db": snr_db(frames.rms),
         "clipping_ratio": clipped_share(frames.clip),
-        "dc_offset": y.mean(),
+        "dc_offset": y.mean() + frames.clip.offset,
         "crest_factor_db": np.nan if frames.is_silent else 20 * np.log10(np.abs(y).max() / np.sqrt((y**2).mean())),
     }
 

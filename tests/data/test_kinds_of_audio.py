@@ -355,7 +355,7 @@ KINDS = [
     Kind("all zeros", sound(lambda: np.zeros(11025)), Values(SILENT, {"mfcc0_std": 0.0, "rms_max": 0.0, "silence_ratio": 1.0})),
     Kind("all zeros in FLAC", sound(lambda: np.zeros(11025), "FLAC"), Values(SILENT, {"silence_ratio": 1.0})),
     Kind("all zeros in 8 bits", sound(lambda: np.zeros(11025), subtype="PCM_U8"), Values(SILENT, {"peak_amplitude": 0.0})),
-    Kind("constant", sound(lambda: np.full(11025, 0.25)), Values(NO_VOICE, {"amplitude_mean": 0.25, "amplitude_std": 0.0})),
+    Kind("constant", sound(lambda: np.full(11025, 0.25)), Values(SILENT, {"amplitude_mean": 0.25, "amplitude_std": 0.0})),
     Kind("one click", sound(lambda: np.eye(1, 11025, 5000)[0]), Values(NO_VOICE, {"peak_time_ratio": np.float32(5000 / 11025)})),
     Kind("noise", sound(lambda: 0.1 * np.random.default_rng(0).normal(size=11025)), Values(NO_VOICE)),
     Kind("at -160 dBFS", sound(lambda: 1e-8 * voice(), subtype="FLOAT"), heard(silence_ratio=1.0)),
@@ -386,7 +386,17 @@ KINDS = [
     Kind(
         "channels that cancel",
         sound(lambda: np.column_stack([voice(), -voice()]), subtype="FLOAT"),
-        Values(SILENT, {"peak_amplitude": 0.0}),
+        heard(peak_amplitude=pytest.approx(PEAK, abs=STEP_16)),
+    ),
+    Kind(
+        "integers in a file of floats",
+        sound(lambda: np.round(32768 * voice()), subtype="FLOAT"),
+        heard(peak_amplitude=pytest.approx(PEAK, abs=STEP_16)),
+    ),
+    Kind(
+        "offset",
+        sound(lambda: 0.1 + voice()),
+        heard(peak_amplitude=pytest.approx(PEAK, abs=2e-3), amplitude_mean=pytest.approx(0.1, abs=2e-3)),
     ),
     *(
         Kind(f"WAV {subtype}", sound(voice, subtype=subtype), heard(peak_amplitude=pytest.approx(PEAK, abs=step)))
