@@ -9,7 +9,7 @@ from app import forms, resources, session
 from app.charts import clips
 from app.resources import CheckedDataset
 from app.uploads import Upload, bring
-from app.views import listen, live, ratings, reading
+from app.views import listen, live, ratings, reading, segments
 from app.words import changed_since, count, duration, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
@@ -234,6 +234,7 @@ elif job is not None and not live.show_end(job):
         st.error(plain(f"Training is not possible: {looked.seen['why_not']}."), icon=":material/error:")
     cards(looked)
     ratings.show(dataset)
+    segments.show(dataset)
     if len(looked.problems):
         listen.problems(looked)
     listen.twins(looked, features)

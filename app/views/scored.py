@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import clip_urls, resources, session
+from app import clip_urls, fields, resources, session
 from app.charts import predict
 from app.views.player import play
 from app.words import BADGES, count, decimals, errors_in_words, plain
@@ -440,14 +440,18 @@ def _layout(*, with_audio: bool) -> Layout | None:
     with st.popover("Columns and audio folder" if with_audio else "Columns of the table", icon=":material/tune:"):
         names = st.text_input("Column with the file names", "filename", key="predict_filename_column", persist_state="session")
         labels = st.text_input("Column with the labels", "label", key="predict_label_column", persist_state="session")
-        audio = ""
+        audio, windows = "", None
         if with_audio:
             audio = st.text_input(
                 "Folder with the clips", key="predict_audio", placeholder="the usual one", persist_state="session"
             )
+            windows = fields.number("predict", Layout(), "windows", placeholder="whole clips", width=220)
     try:
         return Layout(
-            filename_column=names.strip() or "filename", label_column=labels.strip() or "label", audio=audio.strip() or None
+            filename_column=names.strip() or "filename",
+            label_column=labels.strip() or "label",
+            audio=audio.strip() or None,
+            windows=windows,
         )
     except ParameterError as error:
         st.error(plain(str(error)), icon=":material/table_view:")

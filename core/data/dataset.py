@@ -211,10 +211,16 @@ def _in_windows(rows: list[Row], reading: Reading) -> tuple[list[Row], list[Prob
             if isinstance(place.clip, str):
                 problems.append(Problem(name, ERROR, place.clip))
             else:
-                found.append(replace(row, name=name, path=place.clip, recording=place.recording))
+                found.append(replace(row, name=name, path=place.clip, recording=place.recording, span=place.span))
         if not windows[row.path]:
             found.append(row)  # whoever reads it says why it has no length
     return found, problems
+
+
+def read_windows(clips: Sequence[str | Path], layout: Layout, *, segments: Path) -> tuple[list[Row], list[Problem]]:
+    """Windows over single recordings, as ``layout.windows`` says; and those that cannot be cut."""
+    rows = [Row(Path(clip).name, Path(clip).absolute(), float("nan")) for clip in clips]
+    return _in_windows(rows, Reading(layout, segments))
 
 
 def _clips_below(folder: Path) -> list[Row]:

@@ -27,10 +27,12 @@ class Place:
     ----------
     clip : Path, or half a sentence on why there is none
     recording : Path of the recording that it was cut out of, or None
+    span : (start, end) in the recording, in seconds, or None
     """
 
     clip: Path | str
     recording: Path | None = None
+    span: Span | None = None
 
 
 def find_places(table: Table, roles: Roles, layout: Layout, index: ClipIndex, folder: Path) -> tuple[list[Place], list[str]]:
@@ -130,6 +132,8 @@ def _cut(
             segments.append(error.reason)
     failures = cut([segment for segment in segments if isinstance(segment, Segment)])
     return [
-        Place(segment) if isinstance(segment, str) else Place(failures.get(segment.path, segment.path), segment.recording)
+        Place(segment)
+        if isinstance(segment, str)
+        else Place(failures.get(segment.path, segment.path), segment.recording, (segment.start_s, segment.end_s))
         for segment in segments
     ]

@@ -60,7 +60,7 @@ def train_rows(
             label = float(np.mean([value for _, value in marks]))
             ratings = marks if layout.rating_columns else ()
             recording = None if layout.split_recordings else place.recording
-            by_clip[clip].append(Row(name, clip, label, _further(line, roles), ratings, recording))
+            by_clip[clip].append(Row(name, clip, label, _further(line, roles), ratings, recording, place.span))
     return one_row_a_clip(by_clip, refused, layout, table.name, problems)
 
 
@@ -83,7 +83,7 @@ def test_rows(
         elif line.problem:
             problems.append(Problem(name, ERROR, line.problem, "test"))
         else:
-            rows.append(Row(name, clip, float("nan"), _further(line, roles), recording=place.recording))
+            rows.append(Row(name, clip, float("nan"), _further(line, roles), recording=place.recording, span=place.span))
     return rows
 
 

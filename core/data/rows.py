@@ -37,6 +37,7 @@ class Row:
     label : float, NaN in the test table
     columns : dict of str to str, the further columns
     recording : Path of the recording that the clip is a segment of, whose segments belong together; None for a clip of its own
+    span : (start, end) of a segment in its recording, in seconds; None for a clip of its own
     ratings : tuple of (rater, value), whose mean the label is; the rater is "" where nobody says who it was, and the tuple empty
         where a clip has one label
     """
@@ -47,6 +48,7 @@ class Row:
     columns: dict[str, str] = field(default_factory=dict)
     ratings: tuple[tuple[str, float], ...] = ()
     recording: Path | None = None
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

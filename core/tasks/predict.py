@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from core.data.dataset import read_batch
+from core.data.dataset import read_batch, read_windows
 from core.data.layouts.layout import Layout
 from core.errors import DataError, RunError
 from core.events import Notify, ignore
@@ -37,13 +37,17 @@ def score(run: Run, request: dict[str, Any], workspace: Workspace, *, notify: No
         A model of the run is missing or damaged.
     """
     clips, table, tta = request.get("clips") or [], request.get("table"), request.get("tta")
-    if table is None:
+    layout = build(Layout, request.get("layout") or {})
+    if table is None and layout.windows is None:
         predictions = predict_clips(run, clips, workspace=workspace, tta=tta, notify=notify)
         return {"run_id": run.id, "predictions": predictions, "problems": [], "evaluation": None}
-    rows, problems = read_batch(table, build(Layout, request.get("layout") or {}), clips=clips or None, segments=workspace.segments)
+    if table is None:
+        rows, problems = read_windows(clips, layout, segments=workspace.segments)
+    else:
+        rows, problems = read_batch(table, layout, clips=clips or None, segments=workspace.segments)
     if not rows:
         first = f" (first: {problems[0].file}: {problems[0].reason})" if problems else ""
-        raise DataError(f"{Path(table).name}: not one of its clips can be scored{first}")
+        raise DataError(f"{Path(table or clips[0]).name}: not one of its clips can be scored{first}")
     predictions = predict_rows(run, rows, ScoringOptions(workspace, tta, allow_missing_table=True, notify=notify))
     result: dict[str, Any] = {"run_id": run.id, "predictions": predictions, "problems": problems, "evaluation": None}
     if any(prediction.label is not None for prediction in predictions):

@@ -464,3 +464,20 @@ def test_ratings_have_cards_and_each_rater_a_row(place, make_dataset):
     assert shown["Lowest RMSE the raters allow"] == ("0.000", "95 %: 0.000 to 0.000; Pearson at most 1.000")
     raters = next(one.value for one in at.dataframe if "Offset" in one.value)
     assert dict(zip(raters["Rater"], raters["Offset"], strict=True)) == {"mild": 1, "strict": -1}
+
+
+def test_segments_have_cards(place, make_dataset):
+    """Two recordings of half a second with two segments each, of which those of the first overlap."""
+    root = make_dataset(12, name="segments")
+    spans = [(0, 0.3), (0.2, 0.5), (0, 0.2), (0.3, 0.5), *[(0, 0.25), (0.25, 0.5)] * 4]
+    names = [line.split(",")[0] for line in (root / "csvs/train.csv").read_text().splitlines()[1:]]
+    rows = [[names[number // 2], *span, number % 5] for number, span in enumerate(spans)]
+    write_table(root / "csvs/train.csv", ["filename", "start", "end", "label"], rows)
+    cut = Place(place.root, root)
+    cut.choose()
+    cut.do("check")
+    at = render("dataset")
+    shown = {metric.label: (metric.value, metric.delta) for metric in at.metric}
+    assert shown["Recordings"] == ("6", "2 to 2 segments each")
+    assert shown["Overlaps"][0] == "1"
+    assert "Segments of one recording stay in one fold, so that the score is that of new recordings: 6 groups." in text(at)

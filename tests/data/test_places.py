@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from core.data.audio import read_clip
-from core.data.dataset import read_batch, read_dataset
+from core.data.dataset import read_batch, read_dataset, read_windows
 from core.data.layouts.layout import Layout
 from core.errors import DataError, ParameterError
 from tests.conftest import write_table
@@ -35,10 +34,10 @@ def made(tmp_path):
     return make
 
 
-def heard(dataset):
-    """First level, last level and length of each training clip."""
-    clips = [read_clip(row.path) for row in dataset.train]
-    return [(round(100 * clip.samples[0, 0]), round(100 * clip.samples[-1, 0]), clip.seconds) for clip in clips]
+def heard(rows):
+    """First level, last level and length of the clip of each row."""
+    clips = [soundfile.read(row.path)[0] for row in rows]
+    return [(round(100 * clip[0]), round(100 * clip[-1]), len(clip) / RATE_HZ) for clip in clips]
 
 
 TIMES = [(3, 5), (7, 10), (2, 3)]
@@ -61,7 +60,7 @@ NAMES = ("one.wav", "one.wav", "two.wav")
 def test_a_row_with_times_is_a_segment(made, columns, cells):
     rows = [[name, *cells(*span), number] for number, (name, span) in enumerate(zip(NAMES, TIMES, strict=True))]
     dataset = made(["filename", *columns, "label"], rows)
-    assert heard(dataset) == HEARD
+    assert heard(dataset.train) == HEARD
     assert [row.label for row in dataset.train] == [0, 1, 2]
     assert [row.recording.name for row in dataset.train] == list(NAMES)
     assert dataset.problems == ()
@@ -72,7 +71,7 @@ def test_a_row_with_times_is_a_segment(made, columns, cells):
 def test_times_that_cannot_be_seconds_are_read_in_the_unit_that_is_left_and_that_is_said(made, factor, unit):
     rows = [[name, factor * start, factor * end, 1] for name, (start, end) in zip(NAMES, TIMES, strict=True)]
     dataset = made(["filename", "start", "end", "label"], rows)
-    assert heard(dataset) == HEARD
+    assert heard(dataset.train) == HEARD
     assert dataset.problems[0].reason.startswith(f"times are read as {unit}")
 
 
@@ -85,13 +84,13 @@ def test_times_that_fit_in_no_unit_are_asked_for(made):
 def test_a_row_a_second_is_a_segment_of_one_second(made):
     rows = [[name, second, 10 * second] for name in ("one.wav", "two.wav") for second in range(20)]
     dataset = made(["filename", "second", "label"], rows)
-    assert heard(dataset) == [(second, second, 1) for second in range(20)] * 2
+    assert heard(dataset.train) == [(second, second, 1) for second in range(20)] * 2
     assert dataset.train[3].name == "one.wav 3"
 
 
 def test_columns_of_other_names_are_named(made):
     rows = [[name, start, end, 1] for name, (start, end) in zip(NAMES, TIMES, strict=True)]
-    assert heard(made(["filename", "t1", "t2", "label"], rows, start_column="t1", end_column="t2")) == HEARD
+    assert heard(made(["filename", "t1", "t2", "label"], rows, start_column="t1", end_column="t2").train) == HEARD
     with pytest.raises(DataError, match=r"expected a column 'von'.*--start-column"):
         made(["filename", "t1", "t2", "label"], rows, start_column="von", end_column="t2")
     with pytest.raises(ParameterError, match="end_column needs start_column"):
@@ -101,7 +100,7 @@ def test_columns_of_other_names_are_named(made):
 def test_each_time_that_is_none_is_named_with_its_row(made):
     rows = [["one.wav", 3, 5, 1], ["one.wav", "?", 5, 1], ["one.wav", 6, 6, 1], ["one.wav", 18, 25, 1], ["one.wav", 4, "", 1]]
     dataset = made(["filename", "start", "end", "label"], rows)
-    assert heard(dataset) == [(3, 4, 2)]
+    assert heard(dataset.train) == [(3, 4, 2)]
     assert {problem.file: problem.reason for problem in dataset.set_aside} == {
         "one.wav ? 5": "start '?' is not a time",
         "one.wav 6 6": "its segment goes from 6 to 6: nothing is there",
@@ -112,7 +111,7 @@ def test_each_time_that_is_none_is_named_with_its_row(made):
 
 def test_clips_that_were_cut_out_already_are_used_whole_and_that_is_said(made):
     dataset = made(["filename", "start", "end", "label"], [["one.wav", 3600, 3620, 1], ["two.wav", 7100, 7120, 2]])
-    assert [clip[2] for clip in heard(dataset)] == [20, 20]
+    assert [clip[2] for clip in heard(dataset.train)] == [20, 20]
     assert "start, end lie behind the ends of the clips: each clip is used whole" in dataset.problems[0].reason
 
 
@@ -137,7 +136,7 @@ def test_utterances_of_kaldi_are_segments_where_a_file_says_so(tmp_path):
     (folder / "segments").write_text("u1 rec1 3 5\nu2 rec1 7 10\nu3 rec2 2 3\n")
     (folder / "utt2score").write_text("u1 5\nu2 1\nu3 2\n")
     dataset = read_dataset(tmp_path, segments=tmp_path / "cut")
-    assert heard(dataset) == HEARD
+    assert heard(dataset.train) == HEARD
     assert [(row.name, row.label) for row in dataset.train] == [("u1", 5), ("u2", 1), ("u3", 2)]
 
 
@@ -150,10 +149,15 @@ def test_recordings_may_be_split_when_told_so(made):
 def test_recordings_without_labels_are_cut_into_windows(tmp_path):
     steps(25, tmp_path)
     rows, problems = read_batch(tmp_path, Layout(windows=10.0), segments=tmp_path / ".cut")
-    clips = [read_clip(row.path) for row in rows]
     assert [row.name for row in rows] == ["long.wav 0-10 s", "long.wav 10-20 s", "long.wav 20-25 s"]
-    assert [(round(100 * clip.samples[0, 0]), clip.seconds) for clip in clips] == [(0, 10), (10, 10), (20, 5)]
+    assert heard(rows) == [(0, 9, 10), (10, 19, 10), (20, 24, 5)]
     assert problems == []
+
+
+def test_single_recordings_are_cut_into_windows_too(tmp_path):
+    steps(7, tmp_path)
+    rows, _ = read_windows([tmp_path / "long.wav"], Layout(windows=3.0), segments=tmp_path / "cut")
+    assert [(row.name, row.span) for row in rows] == [("long.wav 0-3 s", (0, 3)), ("long.wav 3-6 s", (3, 6))]
 
 
 MEASURED = """
