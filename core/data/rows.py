@@ -32,7 +32,7 @@ class Row:
 
     Attributes
     ----------
-    name : str, as the table spells it
+    name : str, as the table spells it; of a test clip as its submission does
     path : Path
     label : float, NaN in the test table
     columns : dict of str to str, the further columns

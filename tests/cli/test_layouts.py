@@ -37,7 +37,7 @@ def test_check_says_the_layout_and_what_each_column_is_for(earmark, tmp_path):
     assert f"  data/train/wav.scp: {roles}, speaker (further column)\n" in out
     test_roles = "utterance (names the rows of the submission), wav (names the clips), speaker (further column)"
     assert f"  data/test/wav.scp: {test_roles}\n" in out
-    assert "wav.scp: column 'score' is the label, the only one of numbers; --label-column names another" in out
+    assert "wav.scp: column 'score' is the label, the only one of numbers that the test table lacks" in out
 
 
 def test_tables_that_are_named_stand_in_the_advice(earmark, tmp_path):
@@ -45,3 +45,14 @@ def test_tables_that_are_named_stand_in_the_advice(earmark, tmp_path):
     code, out, _ = earmark("check", made_set.root, "--train", "ours.xlsx", "--test", "new.xlsx")
     assert code == 0
     assert f"earmark train {made_set.root} --train ours.xlsx --test new.xlsx" in out
+
+
+def test_a_blend_has_the_columns_of_the_submissions_that_it_averages(earmark, tmp_path):
+    made_set = MADE["competition"](tmp_path / "set")
+    for model in ("ridge", "svr"):
+        code, _, err = earmark("train", made_set.root, *FAST, "--models", model)
+        assert code == 0, err
+    runs = [json.loads(path.read_text())["run_id"] for path in tmp_path.glob("workspace/jobs/*/run.json")]
+    code, out, err = earmark("blend", *runs, "--json")
+    assert code == 0, err
+    grade(json.loads(out.splitlines()[-1])["submission"], made_set.columns, made_set.names)

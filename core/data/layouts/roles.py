@@ -237,7 +237,7 @@ def _label_column(source: Source, layout: Layout, filename: str, times: Times | 
     numeric = [column for column in numeric if column not in source.defined and not is_rater(column)]
     only = "the only one of numbers"
     if source.test is not None and (lacking := [column for column in numeric if column not in source.test.columns]):
-        numeric, only = lacking, f"{only} that {source.test.name} lacks"
+        numeric, only = lacking, f"{only} that the test table lacks"
     if not numeric:
         raise _no_column(table, layout.label_column, "--label-column")
     if len(numeric) > 1:

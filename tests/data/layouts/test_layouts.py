@@ -73,7 +73,7 @@ def test_the_label_is_a_column_that_the_test_table_lacks(tmp_path):
     made_set = made.competition(tmp_path)
     (tmp_path / "sample_submission.csv").unlink()
     told = {problem.reason for problem in read(made_set).problems}
-    assert "column 'score' is the label, the only one of numbers that test.csv lacks; --label-column names another" in told
+    assert "column 'score' is the label, the only one of numbers that the test table lacks; --label-column names another" in told
 
 
 def test_several_columns_that_name_clips_are_asked_for_unless_they_name_the_same(tmp_path):
@@ -129,6 +129,18 @@ def test_a_sample_submission_sets_order_names_and_spelling_and_differences_are_n
     with pytest.raises(
         DataError, match=r"expected the names of the rows of test\.csv, such as '013', in its column 'id'; found 'x'"
     ):
+        read(made_set)
+
+
+def test_a_sample_submission_with_more_columns_than_one_label_is_filled_in_the_one_that_is_called_like_it(tmp_path):
+    made_set = made.competition(tmp_path)
+    write_table(tmp_path / "sample_submission.csv", ["id", "Usage", "score"], [[name, "Public", 0] for name in TEST_IDS])
+    dataset = read(made_set)
+    assert dataset.submission.columns == ("id", "score")
+    told = {problem.file: problem.reason for problem in dataset.problems}
+    assert told["sample_submission.csv"] == "its columns Usage are left out of the submission, which has one label"
+    write_table(tmp_path / "sample_submission.csv", ["id", "a", "b"], [[name, 0, 0] for name in TEST_IDS])
+    with pytest.raises(DataError, match="which of its columns a, b is to be filled cannot be told"):
         read(made_set)
 
 
