@@ -31,10 +31,17 @@ def split(file: IO[bytes], size: int) -> Parts:
     """
     start = tag_bytes(file, 0)
     starts = [start, *find_all(file, _MARK + _STREAMINFO, start + 1)]
-    return Parts(tuple(_with_length(file, Part(*ends)) for ends in zip(starts, [*starts[1:], size], strict=True)))
+    return Parts(tuple(with_length(file, Part(*ends)) for ends in zip(starts, [*starts[1:], size], strict=True)))
 
 
-def _with_length(file: IO[bytes], part: Part) -> Part:
+def with_length(file: IO[bytes], part: Part) -> Part:
+    """A part with a header that names its length, where its own leaves that open.
+
+    Raises
+    ------
+    Damage
+        As ``split``.
+    """
     head = bytearray(read_at(file, part.start, _FIELDS.stop))
     fields = int.from_bytes(head[_FIELDS], "big")
     if len(head) < _FIELDS.stop or head[: len(_MARK)] != _MARK or fields & (1 << 36) - 1:

@@ -1,11 +1,18 @@
-"""Ogg in, its parts out: a chained stream, as joined files are one, has first pages in its middle (RFC 3533, 4)."""
+"""Ogg in, its parts out: a chained stream, as joined files are one, has first pages in its middle (RFC 3533, 4).
 
+FLAC in Ogg becomes plain FLAC: the packets behind each other are one (Ogg FLAC mapping 1.0).
+"""
+
+import io
 from typing import IO
 
+from core.data import flac
 from core.data.parts import Part, Parts, find_all, read_at
 
 _FIRST_PAGE = b"OggS\0\x02" + bytes(8)  # version, the flag of a first page, and the position 0
 _LAST_PAGE_FLAG = 4
+_FLAC_MARK = b"\x7fFLAC"
+_FLAC_LEAD_BYTES = 9  # the mark, the version of the mapping and a number of packets
 _LONGEST_PAGE_BYTES = 27 + 255 + 255 * 255
 
 
@@ -22,6 +29,11 @@ def split(file: IO[bytes], size: int) -> Parts:
     Returns
     -------
     parts : Parts, with a warning where the last page does not end its stream
+
+    Raises
+    ------
+    Damage
+        FLAC in it leaves its length open, and its last frame is not whole.
     """
     starts: list[int] = []
     behind = 0
@@ -30,11 +42,29 @@ def split(file: IO[bytes], size: int) -> Parts:
             starts.append(place)
         behind = place + _page_bytes(file, place)
     starts = starts or [0]
-    parts = tuple(Part(start, stop) for start, stop in zip(starts, [*starts[1:], size], strict=True))
+    parts = tuple(_plain(file, Part(start, stop)) for start, stop in zip(starts, [*starts[1:], size], strict=True))
     return Parts(parts, () if _is_ended(file, size) else (_NOT_ENDED,))
 
 
 _NOT_ENDED = "no last page ends its Ogg stream: the recording may have been cut"
+
+
+def _plain(file: IO[bytes], part: Part) -> Part:
+    """A part as it stands; of FLAC in Ogg all its bytes without the pages, in front of nothing."""
+    if read_at(file, part.start + 28, len(_FLAC_MARK)) != _FLAC_MARK:
+        return part
+    pages, position = [], part.start
+    while read_at(file, position, 4) == b"OggS" and position < part.stop:
+        length = _page_bytes(file, position)
+        head = 27 + read_at(file, position + 26, 1)[0]
+        page = read_at(file, position + head, length - head)
+        if len(page) < length - head:
+            break  # cut off
+        pages.append(page)
+        position += length
+    stream = b"".join(pages)[_FLAC_LEAD_BYTES:]
+    named = flac.with_length(io.BytesIO(stream), Part(0, len(stream)))
+    return Part(part.stop, part.stop, named.prefix + stream[named.start :])
 
 
 def _page_bytes(file: IO[bytes], position: int) -> int:

@@ -104,8 +104,8 @@ def test_such_a_file_that_was_cut_is_refused(tmp_path, name):
     data = made(name)
     path = tmp_path / name
     path.write_bytes(data[: len(data) // 2])
-    if name == "a.oga":  # as any Ogg: its header names no length
-        assert read_clip(path).duration_s < SECONDS - 0.5
+    if name == "a.oga":  # as any Ogg whose header names no length
+        assert read_clip(path).warnings == ("no last page ends its Ogg stream: the recording may have been cut",)
         return
     with pytest.raises(AudioError, match=r"truncated|cannot read it|reads no sound"):
         read_clip(path)

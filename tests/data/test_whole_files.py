@@ -231,6 +231,36 @@ def test_an_ogg_that_was_cut_is_read_as_far_as_it_goes_with_a_warning(tmp_path, 
     assert read_clip(tmp_path / "cut").warnings == ("no last page ends its Ogg stream: the recording may have been cut",)
 
 
+def ogg_of_flac(data):
+    """A FLAC stream in Ogg by the mapping: the first packet holds the header, each frame could be one; checksums are not read."""
+    frames = [data[start : start + 4000] for start in range(42, len(data), 4000)]  # how packets are cut is not looked at
+    packets = [b"\x7fFLAC\x01\x00" + struct.pack(">H", 1) + data[:42], *frames]
+    pages = []
+    for number, packet in enumerate(packets):
+        lacing = bytes([255] * (len(packet) // 255) + [len(packet) % 255])
+        flags = 2 if number == 0 else 4 if number == len(packets) - 1 else 0
+        pages.append(
+            b"OggS\0" + struct.pack("<BqIIIB", flags, 0 if number == 0 else 1, 7, number, 0, len(lacing)) + lacing + packet
+        )
+    return b"".join(pages)
+
+
+@pytest.mark.parametrize("prepare", [bytes, without_length], ids=["named", "open"])
+def test_flac_in_ogg_is_the_flac_inside(tmp_path, prepare):
+    data = encode(FIRST, "FLAC")
+    (tmp_path / "plain").write_bytes(data)
+    (tmp_path / "ogg").write_bytes(ogg_of_flac(prepare(data)))
+    plain, inside = read_clip(tmp_path / "plain"), read_clip(tmp_path / "ogg")
+    assert np.array_equal(plain.samples, inside.samples)
+    assert (inside.duration_s, inside.warnings) == (2.0, ())
+    whole = (tmp_path / "ogg").read_bytes()
+    (tmp_path / "ogg").write_bytes(2 * whole)
+    assert read_clip(tmp_path / "ogg").duration_s == 4.0
+    (tmp_path / "ogg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AudioError, match="truncated"):
+        read_clip(tmp_path / "ogg")
+
+
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 def test_an_mp3_inside_a_wav_loses_its_delay_like_a_plain_one(tmp_path, mode):
     mp3 = encode(FIRST, "MP3", bitrate_mode=mode, compression_level=0.5)
