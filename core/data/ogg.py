@@ -13,7 +13,9 @@ _FIRST_PAGE = b"OggS\0\x02" + bytes(8)  # version, the flag of a first page, and
 _LAST_PAGE_FLAG = 4
 _FLAC_MARK = b"\x7fFLAC"
 _FLAC_LEAD_BYTES = 9  # the mark, the version of the mapping and a number of packets
-_LONGEST_PAGE_BYTES = 27 + 255 + 255 * 255
+_HEAD_BYTES = 27  # and in the last of them how many lengths follow
+_LONGEST_PAGE_BYTES = _HEAD_BYTES + 255 + 255 * 255
+_NOT_ENDED = "no last page ends its Ogg stream: the recording may have been cut"
 
 
 def split(file: IO[bytes], size: int) -> Parts:
@@ -46,31 +48,26 @@ def split(file: IO[bytes], size: int) -> Parts:
     return Parts(parts, () if _is_ended(file, size) else (_NOT_ENDED,))
 
 
-_NOT_ENDED = "no last page ends its Ogg stream: the recording may have been cut"
-
-
 def _plain(file: IO[bytes], part: Part) -> Part:
     """A part as it stands; of FLAC in Ogg all its bytes without the pages, in front of nothing."""
     if read_at(file, part.start + 28, len(_FLAC_MARK)) != _FLAC_MARK:
         return part
     pages, position = [], part.start
-    while read_at(file, position, 4) == b"OggS" and position < part.stop:
-        length = _page_bytes(file, position)
-        head = 27 + read_at(file, position + 26, 1)[0]
-        page = read_at(file, position + head, length - head)
-        if len(page) < length - head:
+    while position < part.stop:
+        page = read_at(file, position, _page_bytes(file, position))
+        if len(page) <= _HEAD_BYTES or position + _page_bytes(file, position) > part.stop:
             break  # cut off
-        pages.append(page)
-        position += length
+        pages.append(page[_HEAD_BYTES + page[_HEAD_BYTES - 1] :])
+        position += len(page)
     stream = b"".join(pages)[_FLAC_LEAD_BYTES:]
     named = flac.with_length(io.BytesIO(stream), Part(0, len(stream)))
     return Part(part.stop, part.stop, named.prefix + stream[named.start :])
 
 
 def _page_bytes(file: IO[bytes], position: int) -> int:
-    head = read_at(file, position, 27)
-    lengths = file.read(head[26]) if len(head) == 27 else b""
-    return 27 + len(lengths) + sum(lengths)
+    head = read_at(file, position, _HEAD_BYTES)
+    lengths = file.read(head[-1]) if len(head) == _HEAD_BYTES else b""
+    return _HEAD_BYTES + len(lengths) + sum(lengths)
 
 
 def _is_ended(file: IO[bytes], size: int) -> bool:

@@ -259,6 +259,8 @@ def test_flac_in_ogg_is_the_flac_inside(tmp_path, prepare):
     (tmp_path / "ogg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(AudioError, match="truncated"):
         read_clip(tmp_path / "ogg")
+    (tmp_path / "ogg").write_bytes(whole + b"OggS" + bytes(16))  # a page that has hardly begun
+    assert read_clip(tmp_path / "ogg").duration_s == 2.0
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
