@@ -19,7 +19,7 @@ from core.extraction.matrix import table_values
 from core.extraction.speed import Speed
 from core.features import named_sets, parse_set, width
 from core.grouping import ties
-from core.grouping.ties import group_labels
+from core.grouping.ties import group_labels, recordings_of
 from core.runs import Run
 from core.runtime.pool import cores
 from core.scoring.folds import FoldSettings
@@ -173,12 +173,12 @@ def _is_text(dataset: Dataset, name: str) -> bool:
 def choose_groups(dataset: Dataset, usual: str | None, *, key: str) -> str | None:
     """What is kept in one fold: a column of the table, auto, or None."""
     setting = FoldSettings.describe()["group_by"]
-    there = _columns(dataset)
+    there, recordings = _columns(dataset), recordings_of(dataset.train)
     options = [None, *([] if _AUTO in there else [_AUTO]), *there]
 
     def label(name: str | None) -> str:
         if name is None:
-            return "No groups"
+            return "No groups" if recordings is None else f"recording · {count(len(set(recordings)), 'group')}"
         return "auto · what audio, names and features tie together" if name not in there else _group_label(dataset, name)
 
     groups: str | None = st.selectbox(
@@ -191,7 +191,7 @@ def choose_groups(dataset: Dataset, usual: str | None, *, key: str) -> str | Non
         width=330,
         help=setting.help,
     )
-    if groups is None and (repeating := repeating_columns(dataset)):
+    if groups is None and recordings is None and (repeating := repeating_columns(dataset)):
         what = plain(" or ".join(repeating[:3]))
         st.caption(f"Does one {what} have several clips? Then choose it under Groups, or the score will flatter.")
     return groups
@@ -205,6 +205,8 @@ def folds_fit(dataset: Dataset, folds: int, groups: str | None) -> bool:
         units, what = (
             (len(set(group_labels(dataset.train, groups))), "groups") if groups else (len(dataset.train), "labelled clips")
         )
+        if not groups and (recordings := recordings_of(dataset.train)) is not None:
+            units, what = len(set(recordings)), "recordings"
     except DataError as error:
         refuse(str(error))
         return False

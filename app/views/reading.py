@@ -27,8 +27,11 @@ def show_reading(dataset: Dataset) -> None:
 
 def row_table(rows: tuple[Row, ...], dataset: Dataset) -> pd.DataFrame:
     """Rows with their clip and label, and their further columns as the table names them."""
-    files = [row.path.relative_to(dataset.root) if row.path.is_relative_to(dataset.root) else row.path for row in rows]
+    paths = [row.recording or row.path for row in rows]
+    files = [path.relative_to(dataset.root) if path.is_relative_to(dataset.root) else path for path in paths]
     known: dict[str, list[Any]] = {"Clip": [row.name for row in rows], "File": [file.as_posix() for file in files]}
+    if all(row.span is not None for row in rows):
+        known |= {name: [row.span[place] for row in rows if row.span] for place, name in enumerate(("Start, s", "End, s"))}
     if all(np.isfinite(row.label) for row in rows):
         known["Label"] = [row.label for row in rows]
     further = {name if name not in known else f"{name} (column)": [row.columns[name] for row in rows] for name in rows[0].columns}

@@ -23,9 +23,10 @@ def show(dataset: Dataset) -> None:
     st.markdown("**Segments**")
     with st.grid(3, min_column_width=240):
         many = sorted(map(len, by_recording.values()))
-        _card("Recordings", f"{len(by_recording):,}", f"{many[0]:,} to {many[-1]:,} segments each")
+        each = f"{many[0]:,}" if many[0] == many[-1] else f"{many[0]:,} to {many[-1]:,}"
+        _card("Recordings", f"{len(by_recording):,}", f"{each} segments each")
         _card("Labelled", duration(seconds), f"{seconds / len(rows):.3g} s a segment, on average")
-        _card("Overlaps", f"{overlaps:,}", "segments that begin before the one before ends")
+        _card("Overlaps", f"{overlaps:,}", "begin before the last one ends")
     if dataset.layout.split_recordings:
         st.caption("Segments of one recording may stand in several folds: the score is that of recordings already heard.")
     else:

@@ -478,6 +478,6 @@ def test_segments_have_cards(place, make_dataset):
     cut.do("check")
     at = render("dataset")
     shown = {metric.label: (metric.value, metric.delta) for metric in at.metric}
-    assert shown["Recordings"] == ("6", "2 to 2 segments each")
+    assert shown["Recordings"] == ("6", "2 segments each")
     assert shown["Overlaps"][0] == "1"
     assert "Segments of one recording stay in one fold, so that the score is that of new recordings: 6 groups." in text(at)
