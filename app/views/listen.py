@@ -16,7 +16,7 @@ from app.resources import CheckedDataset, Features, Key
 from app.views.player import play
 from app.words import NOTHING, count, errors_in_words, plain
 from core.data.audio import Clip
-from core.data.duplicates import SAME_AUDIO, Twins
+from core.data.duplicates import COPY_NAME, SAME_AUDIO, Twins
 from core.errors import AudioError, DataError, EarmarkError, JobError
 from core.extraction.config import ExtractSettings
 from core.extraction.export import definitions
@@ -103,7 +103,7 @@ def twins(looked: CheckedDataset, features: Features | None) -> None:
     clips = len(looked.rows)
     far = features is not None and clips > _FEW and not st.session_state.get("dataset_near", False)
     if features is not None and not far:
-        told = {frozenset([(one.split, one.file), (one.other_split, one.other_file)]) for one in pairs if one.kind == SAME_AUDIO}
+        told = {frozenset([(one.split, one.file), (one.other_split, one.other_file)]) for one in pairs if one.kind != COPY_NAME}
         near = resources.near_twins(features)
         pairs += [one for one in near if frozenset([(one.split, one.file), (one.other_split, one.other_file)]) not in told]
     pairs = [one for one in pairs if (one.split, one.file) in looked.rows and (one.other_split, one.other_file) in looked.rows]

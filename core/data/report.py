@@ -1,10 +1,10 @@
-"""A data set in, what its audio shows out: every clip is decoded once. Lengths in seconds, rates in Hz, levels in dBFS."""
+"""A data set in, what its audio shows out: every clip is heard to its end. Lengths in seconds, rates in Hz, levels in dBFS."""
 
 import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from core.data.audio import NEEDS_FFMPEG, clip_deadline_s, clip_warnings, read_clip
 from core.data.dataset import Dataset, describe_labels, why_not_trainable
-from core.data.duplicates import SAME_AUDIO, Twins
+from core.data.duplicates import NEAR_AUDIO, SAME_AUDIO, Twins, copied_pairs
 from core.data.ffmpeg import install_command
+from core.data.fingerprints import SIZE, fingerprint, whole_file
 from core.data.rows import ERROR, WARNING, Column, Problem, Row
 from core.events import CheckStarted, ClipChecked, Notify, ignore
 from core.runtime.pool import map_unordered
@@ -52,7 +53,7 @@ class Report:
     clips : tuple of ClipFacts, each usable clip once for each table that names it
     labels : np.ndarray [shape=(train_clips,)]
     problems : tuple of Problem
-    twins : tuple of Twins, clips with the same sound, each with the first that has it
+    twins : tuple of Twins, clips with the same sound or nearly, each with the first that has it
     layout : str, name of the layout that was recognised
     columns : tuple of Column, and what each is for
     """
@@ -124,10 +125,10 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
             heard[outcome.item] = outcome.value
         notify(ClipChecked(outcome.item.name))
 
-    first: dict[bytes, tuple[str, str]] = {}
+    copy_of = _find_copies([path for path in paths if path in heard], heard)
+    place: dict[Path, tuple[str, str]] = {}
     twins: list[Twins] = []
     clips: list[ClipFacts] = []
-    told: set[Path] = set()
     for split, rows in (("train", dataset.train), ("test", dataset.test)):
         for row in _each_clip(rows):
             if row.path in failed:
@@ -138,13 +139,13 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
                     ClipFacts(row.name, split, clip.seconds, clip.sample_rate_hz, clip.channels, clip.peak_dbfs, clip.rms_dbfs)
                 )
                 reasons = [(WARNING, reason) for reason in clip.warnings]
-                if row.path not in told and clip.sound in first:
-                    reasons.append((WARNING, f"the same audio as {first[clip.sound][1]}"))
-                    twins.append(Twins(SAME_AUDIO, *first[clip.sound], split, row.name))
-                first.setdefault(clip.sound, (split, row.name))
-            if row.path not in told:
+                if row.path in copy_of and row.path not in place:
+                    kind, original = copy_of[row.path]
+                    reasons.append((WARNING, f"{'the ' if kind == SAME_AUDIO else ''}{kind} as {place[original][1]}"))
+                    twins.append(Twins(kind, *place[original], split, row.name))
+            if row.path not in place:
                 problems += [Problem(row.name, level, reason, split) for level, reason in reasons]
-            told.add(row.path)
+            place.setdefault(row.path, (split, row.name))
     if unread := sum(reason.startswith(NEEDS_FFMPEG) for reason in failed.values()):
         problems.append(Problem(dataset.root.name, WARNING, f"{unread} clips need the program ffmpeg: {install_command()}"))
     labels = np.array([row.label for row in dataset.train if row.path in heard])
@@ -154,6 +155,7 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
 @dataclass(frozen=True, slots=True)
 class _Heard:
     sound: bytes
+    fingerprint: np.ndarray
     seconds: float
     sample_rate_hz: int
     channels: int
@@ -165,15 +167,28 @@ class _Heard:
         return ClipFacts(file, split, self.seconds, self.sample_rate_hz, self.channels, self.peak_dbfs, self.rms_dbfs)
 
 
+def _find_copies(paths: Sequence[Path], heard: Mapping[Path, _Heard]) -> dict[Path, tuple[str, Path]]:
+    """Of each clip that sounds like an earlier one the kind of likeness, and the first that it is like."""
+    first: dict[bytes, Path] = {}
+    for path in paths:
+        first.setdefault(heard[path].sound, path)
+    same = {path: (SAME_AUDIO, first[heard[path].sound]) for path in paths}
+    different = list(first.values())
+    prints = np.array([heard[path].fingerprint for path in different], np.float32).reshape(len(different), SIZE)
+    near = {different[copy]: (NEAR_AUDIO, different[original]) for original, copy in reversed(copied_pairs(prints))}
+    return {path: found for path, found in (same | near).items() if found[1] != path}
+
+
 def _hear(path: Path) -> _Heard:
     clip = read_clip(path)
-    digest = hashlib.blake2b(
-        clip.samples.tobytes(), digest_size=16, key=f"{clip.sample_rate_hz} Hz, {clip.duration_s:.6f} s".encode()
-    )
+    digest = hashlib.blake2b(digest_size=16, key=f"{clip.sample_rate_hz} Hz, {clip.duration_s:.6f} s".encode())
+    for block in whole_file(clip):
+        digest.update(block.tobytes())
     peak = float(np.abs(clip.samples).max())
     rms = math.sqrt(float(np.mean(np.square(clip.samples, dtype=np.float64))))
     return _Heard(
         digest.digest(),
+        fingerprint(clip),
         clip.duration_s,
         clip.sample_rate_hz,
         clip.samples.shape[1],
@@ -201,6 +216,7 @@ KINDS = (  # of problems, with what their reasons look like
     ("label", r"^label|with different labels|^the row has"),
     ("named twice", r"^named \d+ times with the same"),
     ("same audio", r"^the same audio as"),
+    ("nearly the same audio", r"^nearly the same audio as"),
     ("name of a copy", r"^the name looks like a copy"),
     ("silent", r"^silent"),
     ("clipped", r"^clipped"),

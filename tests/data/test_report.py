@@ -5,7 +5,7 @@ import pytest
 
 from core.data.audio import clip_warnings, read_clip
 from core.data.dataset import named_as_copies, read_dataset
-from core.data.duplicates import SAME_AUDIO, Twins
+from core.data.duplicates import NEAR_AUDIO, SAME_AUDIO, Twins
 from core.data.report import check_dataset, kind_of
 from core.data.rows import Problem
 from tests.conftest import tone, write_clip, write_table
@@ -78,3 +78,42 @@ def test_every_problem_has_a_kind(tmp_path):
     assert [kind_of(one) for one in clip_warnings(read_clip(folder / "audios/train/loud.wav"))] == ["clipped"]
     assert [(of.name, copy.name) for of, copy in named_as_copies(dataset.train)] == [("a", "a (1)")]
     assert isinstance(dataset.problems[0], Problem)
+
+
+def _check_of(folder, sounds):
+    for name, samples in sounds.items():
+        write_clip(folder / f"audios/train/{name}.wav", samples, sr=8000)
+    write_table(folder / "csvs/train.csv", ["filename", "label"], [[name, index % 5] for index, name in enumerate(sounds)])
+    return check_dataset(read_dataset(folder), workers=0)
+
+
+def test_a_copy_in_another_format_is_nearly_the_same_audio_across_tables(make_dataset, rng):
+    folder = make_dataset(6)
+    sound = 0.2 * rng.uniform(-1, 1, 22050)
+    write_clip(folder / "audios/train/traina0x.wav", sound)
+    write_clip(folder / "audios/test/testb0x.wav", 0.25 * sound[400:])
+    (folder / "audios/train/trainc0x.wav").unlink()
+    write_clip(folder / "audios/train/trainc0x.mp3", sound)
+    report = check_dataset(read_dataset(folder), workers=0)
+    assert report.twins == (
+        Twins(NEAR_AUDIO, "train", "traina0x", "train", "trainc0x"),
+        Twins(NEAR_AUDIO, "train", "traina0x", "test", "testb0x"),
+    )
+    reasons = {problem.file: problem.reason for problem in report.problems}
+    assert reasons == {"trainc0x": "nearly the same audio as traina0x", "testb0x": "nearly the same audio as traina0x"}
+    assert kind_of(reasons["testb0x"]) == "nearly the same audio"
+
+
+def test_the_same_audio_is_the_same_to_the_end_of_the_file(tmp_path, rng):
+    start, end, other = (0.2 * rng.uniform(-1, 1, 8000 * seconds) for seconds in (46, 40, 40))
+    sounds = {"a": [start, end], "again": [start, end], "another": [start, other], "longer": [start, end, other]}
+    report = _check_of(tmp_path / "long", {name: np.concatenate(parts) for name, parts in sounds.items()})
+    assert report.twins == (Twins(SAME_AUDIO, "train", "a", "train", "again"),)
+
+
+def test_files_that_differ_at_one_place_behind_the_start_are_not_the_same(tmp_path, rng):
+    sound = 0.2 * rng.uniform(-1, 1, 8000 * 60)
+    late = sound.copy()
+    late[8000 * 55] += 0.1
+    report = _check_of(tmp_path / "long", {"a": sound, "b": late})
+    assert report.twins == (Twins(NEAR_AUDIO, "train", "a", "train", "b"),)
