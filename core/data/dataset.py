@@ -24,7 +24,7 @@ from core.data.layouts.submission import Submission, SubmissionForm, make_submis
 from core.data.layouts.table import Table
 from core.data.layouts.tables import FORMATS, read_table
 from core.data.places import window_places
-from core.data.ratings import ratings_of
+from core.data.ratings import rater_of, ratings_of
 from core.data.read_rows import Reading, test_rows, train_rows
 from core.data.rows import ERROR, MAX_LABEL, WARNING, Column, Problem, Row
 from core.errors import DataError
@@ -122,7 +122,7 @@ def read_dataset(root: str | Path, layout: Layout | None = None, *, segments: Pa
     problems: list[Problem] = []
     roles = train_roles(source, layout, index)
     train = train_rows(source.train, roles, reading, index, problems, ids=source.ids)
-    columns = _columns(source.train, root, roles, source.ids)
+    columns = _columns(source.train, root, roles, source.ids, rater_of(train, source.train, layout))
     test: list[Row] = []
     form: SubmissionForm | None = None
     if source.test is not None:
@@ -282,9 +282,9 @@ def why_not_trainable(labels: np.ndarray) -> str | None:
     return None
 
 
-def _columns(table: Table, root: Path, roles: Roles, ids: str) -> list[Column]:
+def _columns(table: Table, root: Path, roles: Roles, ids: str, rater: str | None = None) -> list[Column]:
     name = table.path.relative_to(root).as_posix() if table.path.is_relative_to(root) else str(table.path)
-    return [Column(name, column, role) for column, role in roles.describe(table, ids)]
+    return [Column(name, column, "rater" if column == rater else role) for column, role in roles.describe(table, ids)]
 
 
 def _asked_in_vain(submission: Submission, source: Source) -> list[Problem]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from core.data.layouts.layout import AVERAGE, SET_ASIDE, Layout
 from core.data.layouts.roles import is_rater
+from core.data.layouts.table import Table
 from core.data.rows import ERROR, WARNING, Problem, Row
 from core.errors import DataError
 from core.scoring.agreement import Ratings
@@ -45,6 +46,14 @@ def find_rater_column(by_clip: Mapping[Path, Sequence[Row]]) -> str | None:
         if distinct >= _DISTINCT_SHARE * sum(map(len, raters)):
             return name
     return None
+
+
+def rater_of(rows: Sequence[Row], table: Table, layout: Layout) -> str | None:
+    """The column of a table that told its ratings apart; None where there was none."""
+    if not any(len(row.ratings) > 1 for row in rows) or layout.rating_columns:
+        return None
+    taken = (name for name in table.columns if is_rater(name) and name not in rows[0].columns)
+    return layout.rater_column or next(taken, None)
 
 
 def one_row_a_clip(

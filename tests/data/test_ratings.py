@@ -43,6 +43,7 @@ def test_ratings_one_a_row_become_their_mean(rated, column):
     assert dataset.ratings.names == ("r0", "r1", "r2")
     assert dataset.train[1].ratings == (("r0", 1), ("r1", 2), ("r2", 6))
     assert dataset.train[0].columns == {}
+    assert {each.name: each.role for each in dataset.columns} == {"filename": "names the clips", column: "rater", "label": "label"}
 
 
 def test_a_column_of_another_name_is_taken_for_the_raters_when_it_is_named(rated):
