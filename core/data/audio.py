@@ -256,7 +256,9 @@ def _decode(path: Path, file: IO[bytes], max_seconds: float) -> Decoded:
 
 def _decode_by_ffmpeg(path: Path, kind: Kind, max_seconds: float) -> Decoded:
     try:
-        return ffmpeg.decode(path, kind.demuxer, max_seconds=max_seconds, limit_s=clip_deadline_s(path, max_seconds=max_seconds))
+        return ffmpeg.decode(
+            path, kind.demuxer, max_seconds=max_seconds, limit_s=0.9 * clip_deadline_s(path, max_seconds=max_seconds)
+        )
     except ffmpeg.Missing:
         raise Damage(f"{NEEDS_FFMPEG} to read {kind.name}; earmark doctor says how to install it") from None
 

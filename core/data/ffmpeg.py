@@ -5,6 +5,7 @@ content of the file shows, so that no file can pass for a playlist that names ot
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -21,15 +22,16 @@ from typing import IO, Any
 import numpy as np
 
 from core.data.headers import WHOLE_SHARE
-from core.data.parts import Damage, Decoded
+from core.data.parts import Damage, Decoded, find_all, read_at
 
 _SAFE = ("-nostdin", "-hide_banner", "-v", "error", "-max_alloc", str(1 << 29), "-protocol_whitelist", "file,pipe")
 _FIELDS = "stream=codec_type,duration:stream_tags=DURATION:format=duration"
 _LENGTH_GUESSED = ("aac", "ac3", "amr", "loas", "mpeg")  # from the bit rate and the size of the file
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 20
-_PROBE_S = 30.0
+_PROBE_S = 10.0
 _AU_HEAD = np.dtype([("magic", "S4"), ("start", ">u4"), ("size", ">u4"), ("code", ">u4"), ("rate", ">u4"), ("channels", ">u4")])
 
 
@@ -68,7 +70,7 @@ def install_command() -> str:
 def seconds(path: Path, demuxer: str) -> float | None:
     """How long a file lasts, as its header says; None where it says nothing, or where the programs are missing."""
     try:
-        return _probe(path, demuxer).seconds
+        return _probe(path, demuxer, _PROBE_S).seconds
     except (Missing, Damage):
         return None
 
@@ -81,24 +83,26 @@ def decode(path: Path, demuxer: str, *, max_seconds: float, limit_s: float) -> D
     path : Path
     demuxer : str, the format by its name in ffmpeg
     max_seconds : float > 0
-    limit_s : float > 0, that the program may take
+    limit_s : float > 0, that both programs together may take
 
     Raises
     ------
     Missing
     Damage
-        There is no sound in it, the program cannot read it or takes too long, or less than 90 % of the length that its header names
-        can be decoded.
+        There is no sound in it, the program cannot read it or takes too long, reads only the first of several recordings in it, or
+        less than 90 % of the length that its header names can be decoded.
     """
-    facts = _probe(path, demuxer)
+    facts = _probe(path, demuxer, limit_s / 3)
     if facts.audio_streams == 0:
         raise Damage("a video without sound" if facts.has_video else "there is no sound in it")
-    output = ("-threads", "1", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1")
+    if _is_joined(path, demuxer):
+        raise Damage("recordings joined end to end, of which ffmpeg reads only the first; cut them apart")
+    output = ("-timelimit", str(math.ceil(limit_s)), "-threads", "1", "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1")
     with tempfile.TemporaryFile() as said:
         command = _command(0, path, demuxer, output)
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as process:
             assert process.stdout is not None
-            timer = threading.Timer(limit_s, process.kill)
+            timer = threading.Timer(2 * limit_s / 3, process.kill)
             timer.start()
             try:
                 samples, rate, frames = _read_au(process.stdout, max_seconds)
@@ -108,7 +112,7 @@ def decode(path: Path, demuxer: str, *, max_seconds: float, limit_s: float) -> D
                 timer.cancel()
                 process.kill()  # nothing where it has ended
         if is_late:
-            raise Damage(f"ffmpeg was still reading it after {limit_s:.0f} s")
+            raise Damage(f"ffmpeg was still reading it after {2 * limit_s / 3:.0f} s")
         said.seek(0)
         complaint = _plain(said.read(_BLOCK_BYTES), path)
     return Decoded(samples, rate, frames, _judge(facts, frames, rate, complaint, code))
@@ -144,13 +148,13 @@ def _read_au(file: IO[bytes], max_seconds: float) -> tuple[np.ndarray, int, int]
     return samples, rate, count // (4 * channels)
 
 
-def _probe(path: Path, demuxer: str) -> _Facts:
+def _probe(path: Path, demuxer: str, limit_s: float) -> _Facts:
     command = _command(1, path, demuxer, ("-show_entries", _FIELDS, "-of", "json"))
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_S, check=False)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=False)
         found: dict[str, Any] = json.loads(done.stdout or b"{}")
     except subprocess.TimeoutExpired:
-        raise Damage(f"ffprobe was still reading its header after {_PROBE_S:.0f} s") from None
+        raise Damage(f"ffprobe was still reading its header after {limit_s:.0f} s") from None
     except ValueError:
         raise Damage("ffprobe gives no answer about it that can be read") from None
     streams = found.get("streams", [])
@@ -163,6 +167,23 @@ def _probe(path: Path, demuxer: str) -> _Facts:
         length = length or (found.get("format", {}).get("duration") if len(streams) == 1 else None)
     seconds = _asf_seconds(path) if demuxer == "asf" else _in_seconds(length)
     return _Facts(seconds, len(audio), any(stream["codec_type"] == "video" for stream in streams))
+
+
+def _is_joined(path: Path, demuxer: str) -> bool:
+    """Whether a second header stands among the outermost boxes of MPEG-4 (ISO 14496-12, 4.2), or anywhere in Windows Media."""
+    with path.open("rb") as file:
+        if demuxer == "asf":
+            return any(True for _ in find_all(file, _ASF_HEADER, len(_ASF_HEADER)))
+        headers = position = 0
+        while demuxer == "mov" and len(box := read_at(file, position, 16)) >= 8:
+            length, name = struct.unpack_from(">I4s", box)
+            if length == 1 and len(box) == 16:
+                length = struct.unpack_from(">Q", box, 8)[0]
+            headers += name == b"ftyp"
+            if length < 8:  # 0: up to the end of the file
+                break
+            position += length
+        return headers > 1
 
 
 def _asf_seconds(path: Path) -> float | None:

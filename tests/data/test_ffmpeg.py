@@ -112,6 +112,18 @@ def test_such_a_file_that_was_cut_is_refused(tmp_path, name):
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize("name", ["a.m4a", "fast.m4a", "a.wma", "a.webm", "a.aac"])
+def test_of_two_recordings_joined_end_to_end_no_sound_is_lost_without_a_word(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(2 * made(name))
+    if name in ("a.webm", "a.aac"):
+        assert read_clip(path).duration_s == pytest.approx(2 * SECONDS, abs=0.2)
+        return
+    with pytest.raises(AudioError, match="joined end to end, of which ffmpeg reads only the first"):
+        read_clip(path)
+
+
+@needs_ffmpeg
 def test_of_a_video_the_sound_is_read_and_its_own_length_counts(tmp_path):
     clip = read_clip(make(tmp_path / "a.mp4", [], video_s=9))
     assert clip.duration_s == pytest.approx(SECONDS, abs=0.1)
@@ -154,7 +166,7 @@ def test_a_program_that_hangs_is_ended(tmp_path, monkeypatch):
     sleeper.chmod(0o755)
     monkeypatch.setattr(ffmpeg, "programs", lambda: (str(sleeper), shutil.which("ffprobe")))
     with pytest.raises(ffmpeg.Damage, match="ffmpeg was still reading it after 1 s"):
-        ffmpeg.decode(path, "mov", max_seconds=45.0, limit_s=1.0)
+        ffmpeg.decode(path, "mov", max_seconds=45.0, limit_s=1.5)
 
 
 FAKE_M4A = b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom" + bytes(5000)
