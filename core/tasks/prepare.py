@@ -120,8 +120,8 @@ def check_early(dataset: Dataset, sets: Sequence[str], settings: FoldSettings, w
         recordings = None if settings.group_by else recordings_of(dataset.train)
         if recordings is not None and len(set(recordings)) < settings.folds:
             raise DataError(
-                f"segments of {len(set(recordings))} recordings are too few for {settings.folds} folds: those of one recording stay "
-                "in one fold; use fewer folds, or --split-recordings"
+                f"segments of {len(set(recordings))} recordings are too few for {settings.folds} folds: those of one recording "
+                "stay in one fold; use fewer folds, or --split-recordings"
             )
         groups = group_labels(dataset.train, settings.group_by) if settings.group_by else recordings
         check_units(len(dataset.train), groups, folds=settings.folds)
