@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core import jobs
+from core.cli.arguments import split_names
 from core.cli.console import Progress, print_json, run_line
 from core.errors import JobError
 from core.jobs.runner import perform
@@ -77,6 +79,16 @@ def read_layout(options: argparse.Namespace) -> "Layout":
     return read_options(
         options, Layout, **{name: str(Path(path).absolute()) for name, path in named.items() if path and Path(path).exists()}
     )
+
+
+def label_names(options: argparse.Namespace) -> tuple[str, ...]:
+    """The columns of labels that a command line names."""
+    return split_names(read_layout(options).label_column)
+
+
+def take_label(options: argparse.Namespace, label: str, labels: Sequence[str]) -> None:
+    """Go on with one of several labels; the others are neither features nor groups of it."""
+    options.label_column, options.other_labels = label, tuple(other for other in labels if other != label)
 
 
 def read_data(options: argparse.Namespace) -> tuple["Dataset", "Layout"]:

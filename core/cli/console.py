@@ -201,6 +201,18 @@ def print_run(run: "Run", out: Any) -> None:
     print("\n".join(lines), file=out)
 
 
+def print_labels(labels: Sequence[str], runs: Sequence["Run"], submission: Any) -> None:
+    """Scores of the runs on several labels, a line each, and where their submission is."""
+    width = max(8, *map(len, labels))
+    print()
+    print(f"  {'label':{width}}{'OOF RMSE':>10}{'constant':>10}{'Pearson':>10}  run")
+    for label, run in zip(labels, runs, strict=True):
+        scores = run.scores
+        print(f"  {label:{width}}{scores.oof_rmse:10.4f}{scores.constant_rmse:10.4f}{_figure(scores.oof_pearson):>10}  {run.id}")
+    if submission is not None:
+        print(f"  submission  {submission}")
+
+
 def run_line(run: "Run") -> dict[str, Any]:
     """Id and scores of a run for programs, members left out."""
     return {"run_id": run.id} | {name: value for name, value in run.record.as_json()["scores"].items() if name != "models"}

@@ -20,6 +20,8 @@ def check(options: argparse.Namespace) -> int:
     from core.data.report import check_dataset
     from core.scoring.agreement import agreement
 
+    if len(several := common.label_names(options)) > 1:
+        common.take_label(options, several[0], several)
     dataset, _ = read_data(options)
     with Progress() as progress:
         report = check_dataset(dataset, workers=options.workers, notify=progress)

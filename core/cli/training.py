@@ -3,22 +3,45 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cli import common
 from core.cli.common import read_data, read_options, read_section, read_workspace
-from core.cli.console import print_json, print_layers, print_run, run_line
+from core.cli.console import print_json, print_labels, print_layers, print_run, run_line
 from core.errors import ParameterError
 
 if TYPE_CHECKING:
     from core.ensemble.config import EnsembleSettings
     from core.runs import Run
 
+ALL_LABELS = "all_labels_submission.csv"
 TRIALS = 30  # of ``earmark tune``, a member and fold
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train an ensemble on a data set."""
+    """Train an ensemble on a data set, or one for each of several labels."""
+    labels = common.label_names(options)
+    if len(labels) < 2:
+        _train_one(options)
+        return 0
+    from core.runs.submission import join_submissions
+
+    runs = []
+    for label in labels:
+        common.take_label(options, label, labels)
+        runs.append(_train_one(options))
+    written = [Path(run.record.submission) for run in runs if run.record.submission is not None]
+    submissions = read_workspace(options).submissions
+    joined = join_submissions(written, submissions / ALL_LABELS) if len(written) == len(runs) else None
+    if options.json:
+        print_json({"runs": {label: run.id for label, run in zip(labels, runs, strict=True)}, "submission": joined})
+    else:
+        print_labels(labels, runs, joined)
+    return 0
+
+
+def _train_one(options: argparse.Namespace) -> "Run":
     from core.cli.datasets import read_features
     from core.extraction.config import ExtractSettings
 
@@ -29,7 +52,7 @@ def train(options: argparse.Namespace) -> int:
     if options.json:
         models = {name: {"oof_rmse": model.oof_rmse} for name, model in run.scores.models.items()}
         print_json(run_line(run) | {"models": models, "submission": run.record.submission, "seconds": run.record.seconds})
-    return 0
+    return run
 
 
 def tune(options: argparse.Namespace) -> int:

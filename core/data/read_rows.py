@@ -112,5 +112,5 @@ def _label(text: str) -> float | None:
 
 def _further(line: Line, roles: Roles) -> dict[str, str]:
     """The cells of the further columns; what stands for a missing value is empty. Segments keep the name of their recording."""
-    known = {roles.filename, *roles.labels} if roles.times is None else {*roles.labels, *roles.times.roles()}
+    known = {*roles.labels, *roles.other_labels, *([roles.filename] if roles.times is None else roles.times.roles())}
     return {name: "" if is_missing(cell) else cell for name, cell in line.cells.items() if name not in known}

@@ -121,6 +121,25 @@ def read_submission(path: Path) -> tuple[SubmissionForm, np.ndarray]:
     return SubmissionForm(tuple(columns), tuple(" ".join(row) for row in cells), cells), np.array(labels)
 
 
+def join_submissions(paths: Sequence[Path], target: Path) -> Path:
+    """Write the submissions of runs on several labels of one test table as one, a column each.
+
+    Raises
+    ------
+    RunError
+        One is missing or damaged, or they are of different test tables.
+    """
+    read = [read_submission(path) for path in paths]
+    form = read[0][0]
+    for path, (other, _) in zip(paths, read, strict=True):
+        if (other.cells, other.columns[:-1]) != (form.cells, form.columns[:-1]):
+            raise RunError(f"{path}: expected the rows of {paths[0].name}, found others; train all labels again")
+    columns = (*form.columns[:-1], *(other.columns[-1] for other, _ in read))
+    rows = [(*cells, *values) for cells, *values in zip(form.cells, *(labels.tolist() for _, labels in read), strict=True)]
+    write_csv(target, columns, rows)
+    return target
+
+
 def describe_predictions(predictions: np.ndarray) -> dict[str, float | int | None]:
     """Count, range, mean, median and standard deviation of predictions [shape=(n,)]; None for an empty set."""
     if len(predictions) == 0:

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from core.runs import read_run
+from tests.conftest import write_table
 from tests.data.layouts.made import MADE
 
 FAST = ["--features", "metadata", "--models", "ridge", "--folds", "2", "--workers", "0", "--json"]
@@ -56,3 +58,25 @@ def test_a_blend_has_the_columns_of_the_submissions_that_it_averages(earmark, tm
     code, out, err = earmark("blend", *runs, "--json")
     assert code == 0, err
     grade(json.loads(out.splitlines()[-1])["submission"], made_set.columns, made_set.names)
+
+
+def test_several_labels_train_a_run_each_on_the_same_folds_and_one_submission(earmark, make_dataset, tmp_path):
+    """The second label is twice the first, so that its errors are too."""
+    root = make_dataset(12, test=3)
+    table = root / "csvs/train.csv"
+    (name, _, *further), *rows = [line.split(",") for line in table.read_text().splitlines()]
+    rows = [[clip, value, str(2 * float(value)), *more] for clip, value, *more in rows]
+    write_table(table, [name, "fluency", "accuracy", *further], rows)
+    code, out, _ = earmark("train", root, "--label-column", "fluency,accuracy", "--workspace", tmp_path / "ws", *FAST)
+    assert code == 0
+    first, second, both = map(json.loads, out.splitlines())
+    assert second["oof_rmse"] == pytest.approx(2 * first["oof_rmse"], rel=1e-6)
+    records = [read_run(tmp_path / "ws/jobs" / both["runs"][label]).record for label in ("fluency", "accuracy")]
+    assert records[0].fold_plan == records[1].fold_plan
+    assert records[0].scores.leak is None or "accuracy" not in records[0].scores.leak.groups
+    with open(both["submission"], newline="") as file:
+        header, *filled = csv.reader(file)
+    assert header == ["filename", "fluency", "accuracy"]
+    assert [float(two) for *_, two in filled] == pytest.approx([2 * float(one) for _, one, _ in filled], rel=1e-6)
+    code, out, _ = earmark("check", root, "--label-column", "fluency,accuracy")
+    assert "fluency (label), accuracy (another label)" in out

@@ -29,9 +29,19 @@ class Layout(Section):
         Flag(metavar="NAME"),
         Field(
             title="Column of the labels",
-            description="Column with the labels. Where there is none called label, the only one with numbers.",
+            description="Column with the labels. Where there is none called label, the only one with numbers. earmark train takes "
+            "several between commas, and trains a run for each.",
         ),
     ] = "label"
+    other_labels: Annotated[
+        tuple[str, ...],
+        Strict(False),
+        Flag(metavar="A,B"),
+        Field(
+            title="Columns of other labels",
+            description="Columns that are labels too, between commas, and so neither features nor groups of this one.",
+        ),
+    ] = ()
     audio: Annotated[
         str | None,
         Flag(metavar="DIR"),

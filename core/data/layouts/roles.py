@@ -36,12 +36,14 @@ class Roles:
     labels : tuple of str, the column of the labels, or those of ratings side by side; empty in a table without
     notes : tuple of str, what the content decided
     times : Times, where rows are segments of recordings, or None
+    other_labels : tuple of str, columns that are labels of other trainings
     """
 
     filename: str
     labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
     times: Times | None = None
+    other_labels: tuple[str, ...] = ()
 
     def label(self, layout: Layout) -> str:
         """What the label is called, also where it is the mean of ratings."""
@@ -51,6 +53,7 @@ class Roles:
         """Each column of a table, and what it is for."""
         roles = {self.filename: "names the clips"}
         roles |= self.times.roles() if self.times is not None else {}
+        roles |= dict.fromkeys(self.other_labels, "another label")
         roles |= dict.fromkeys(self.labels, "label" if len(self.labels) == 1 else "rating")
         if ids not in ("", self.filename):
             roles[ids] = "names the rows of the submission"
@@ -66,11 +69,11 @@ def train_roles(source: Source, layout: Layout, index: ClipIndex) -> Roles:
         A column that is needed is not there, or several could be meant.
     """
     filename, by_content = filename_column(source.train, layout, source.filename, index)
-    times = time_columns(source.train, layout, filename)
+    times, others = time_columns(source.train, layout, filename), other_labels(source.train, layout)
     if layout.rating_columns:
-        return Roles(filename, rating_columns(source.train, layout), by_content, times)
+        return Roles(filename, rating_columns(source.train, layout), by_content, times, others)
     label, reason = _label_column(source, layout, filename, times)
-    return Roles(filename, (label,), (*by_content, *reason), times)
+    return Roles(filename, (label,), (*by_content, *reason), times, others)
 
 
 def test_roles(test: Table, layout: Layout, filename: str, index: ClipIndex) -> Roles:
@@ -82,7 +85,7 @@ def test_roles(test: Table, layout: Layout, filename: str, index: ClipIndex) -> 
         As ``train_roles``.
     """
     column, by_content = filename_column(test, layout, filename, index)
-    return Roles(column, known_labels(test, layout), by_content, time_columns(test, layout, column))
+    return Roles(column, known_labels(test, layout), by_content, time_columns(test, layout, column), other_labels(test, layout))
 
 
 def time_columns(table: Table, layout: Layout, filename: str) -> Times | None:
@@ -116,6 +119,12 @@ def row_names(table: Table, ids: str, times: Times | None) -> tuple[tuple[str, .
 def known_labels(table: Table, layout: Layout) -> tuple[str, ...]:
     """The columns of labels or ratings that a table has, of those that the settings name."""
     named = [find_column(table, name) for name in layout.rating_columns or (layout.label_column,)]
+    return tuple(name for name in named if name is not None)
+
+
+def other_labels(table: Table, layout: Layout) -> tuple[str, ...]:
+    """The columns that are labels of other trainings, of those that the settings name."""
+    named = [find_column(table, name) for name in layout.other_labels]
     return tuple(name for name in named if name is not None)
 
 
@@ -232,7 +241,7 @@ def _label_column(source: Source, layout: Layout, filename: str, times: Times | 
         asked = [column for column in table.columns if column in source.sample.columns[1:]]
         if len(asked) == 1:
             return asked[0], (f"column {asked[0]!r} is the label, as {source.sample.name} says; --label-column names another",)
-    known = {filename, source.ids, *(times.roles() if times is not None else ())}
+    known = {filename, source.ids, *other_labels(table, layout), *(times.roles() if times is not None else ())}
     numeric = [column for column in table.columns if column not in known and _holds_values(table, column)]
     numeric = [column for column in numeric if column not in source.defined and not is_rater(column)]
     only = "the only one of numbers"
