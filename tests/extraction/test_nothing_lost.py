@@ -124,8 +124,8 @@ def check_kills(clips, truth, tmp_path, *, kills):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
-def test_what_was_reported_survives_twenty_kills(clips, truth, tmp_path):
-    check_kills(clips, truth, tmp_path, kills=20)
+def test_what_was_reported_survives_twelve_kills(clips, truth, tmp_path):
+    check_kills(clips, truth, tmp_path, kills=12)
 
 
 def test_a_limit_on_the_size_of_files_stops_with_words_and_the_next_run_goes_on(clips, truth, tmp_path):
