@@ -23,6 +23,7 @@ from core.data.kinds import Kind, recognise
 
 VERSION = 1  # raise it whenever the code changes what a fingerprint is: stored ones are then computed anew
 LOW_HZ, HIGH_HZ = 100, 2500  # what codecs of low bit rates and telephones keep
+LONGEST_S = 3600.0  # of a recording that is heard: what goes on for longer is another one within its first hour
 SIZE = HIGH_HZ - LOW_HZ + 1
 
 _RATE_HZ = 8000
@@ -33,7 +34,6 @@ _FRAMES_AT_ONCE = 1024
 _FLOOR = 1e-3  # of the largest magnitude: 60 dB below it is where noise of 16 bits and of codecs begins
 _QUIET = 0.1  # of the root mean square magnitude at whole hertz, below which differences count linearly
 _AROUND_HZ = 10  # a magnitude is compared with the mean of those so far around it
-_LONGEST_S = 3600.0  # of a recording that is heard: what goes on for longer is another one within its first hour
 
 
 def fingerprint(clip: Clip) -> np.ndarray:
@@ -78,11 +78,11 @@ def whole_file(clip: Clip) -> Iterator[np.ndarray]:
     with clip.path.open("rb", buffering=0) as file:
         if (kind := recognise(file)).is_native:
             try:
-                yield from _streamed(file, kind, round(_LONGEST_S * clip.sample_rate_hz))
+                yield from _streamed(file, kind, round(LONGEST_S * clip.sample_rate_hz))
                 return
             except native.Unsupported:  # so ffmpeg has decoded the clip
                 pass
-    yield read_clip(clip.path, max_seconds=_LONGEST_S).samples
+    yield read_clip(clip.path, max_seconds=LONGEST_S).samples
 
 
 def _streamed(file: IO[bytes], kind: Kind, frames: int) -> Iterator[np.ndarray]:

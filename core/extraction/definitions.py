@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from core import features
-from core.data import augment
+from core.data import augment, fingerprints
 from core.data.audio import ANALYSIS_RATE_HZ, MIN_SAMPLES
 from core.encoders.registry import source_of
 from core.errors import ParameterError
@@ -19,6 +19,7 @@ from core.runtime.cache import Stored
 from core.runtime.device import CPU, Device
 from core.runtime.weights import is_here
 
+FINGERPRINT = "fingerprint"  # what is stored of a clip beside its feature sets
 _COPY = ", copy "
 _NUMERIC_LIBRARIES = ("numpy", "scipy", "librosa", "soxr", "soundfile", "numba")
 _DECODING_LIBRARIES = ("soxr", "soundfile", "librosa")
@@ -30,13 +31,15 @@ def definition_hash(set_name: str, max_seconds: float, copy: int = 0, *, device:
     Columns with their definitions, the version of the set's code, the parameters of decoding, and the versions of the libraries
     that compute; over windows also their length and how they are pooled, for a copy of the clip also its number and how
     copies are made; of an encoder its weights, the precision of the device, and how clips are cut and normalised, but not which of
-    its layers are chosen. A set of the table depends on its name alone.
+    its layers are chosen. A set of the table depends on its name alone, and the fingerprint of a clip on no setting.
 
     Raises
     ------
     ParameterError
         The weights of an encoder are not on this machine.
     """
+    if set_name == FINGERPRINT:
+        return digest(decoding(fingerprints.LONGEST_S) | {"set": FINGERPRINT, "version": fingerprints.VERSION})
     feature_set = features.parse_set(features.parse_set(set_name).stored)
     if feature_set.on_device:
         source = source_of(feature_set.name)
@@ -88,6 +91,8 @@ def is_current(stored: Stored) -> bool:
 
     What an encoder said stays, however it was computed, while its weights are not at hand to tell.
     """
+    if stored.set_name == FINGERPRINT:
+        return definition_hash(FINGERPRINT, stored.max_seconds) == stored.definition
     name, _, copy = stored.set_name.partition(_COPY)
     try:
         feature_set = features.parse_set(name)

@@ -16,13 +16,14 @@ import numpy as np
 from core import features
 from core.data import augment
 from core.data.audio import ANALYSIS_RATE_HZ, Clip, read_clip, to_analysis_rate
+from core.data.fingerprints import LONGEST_S, fingerprint
 from core.encoders.batches import BatchWork, SetWork, check_installed
 from core.encoders.registry import SOURCES, source_of
 from core.errors import AudioError, DataError, ParameterError
 from core.events import CompilingStarted, DeviceChosen, Notify, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.contents import hash_files
-from core.extraction.definitions import definition_hash, definitions_of, is_current, stored_name
+from core.extraction.definitions import FINGERPRINT, definition_hash, definitions_of, is_current, stored_name
 from core.extraction.machine import Decoded, Finished, Part, Production, Task, make, read_contents
 from core.runtime.cache import VectorCache, content_hash, vector_key
 from core.runtime.device import Device
@@ -39,7 +40,7 @@ __all__ = [
     "stored_texts",
 ]
 
-OF_THE_FILE = "metadata"  # a copy is no other file: what describes the file is the clip's own
+OF_THE_FILE = ("metadata", FINGERPRINT)  # a copy is no other file: what describes the file is the clip's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Extraction:
     failures : dict of Path to the reason why there is no vector
     computed : int, clips of which vectors were computed this time
     copies : dict of Path to the vectors of its copies, each like those of the clip; only of clips of which copies were asked for
+    fingerprints : dict of Path to np.ndarray [shape=(2401,)], float32; empty where they were not asked for
     """
 
     vectors: dict[Path, dict[str, np.ndarray]]
@@ -60,6 +62,7 @@ class Extraction:
     failures: dict[Path, str]
     computed: int
     copies: dict[Path, tuple[dict[str, np.ndarray], ...]] = field(default_factory=dict)
+    fingerprints: dict[Path, np.ndarray] = field(default_factory=dict)
 
 
 def column_names(sets: Sequence[str]) -> tuple[str, ...]:
@@ -81,6 +84,7 @@ def extract_clips(
     *,
     cache_path: Path,
     copies: int | Mapping[Path, int] = 0,
+    fingerprints: bool = False,
     notify: Notify = ignore,
     now_ns: Callable[[], int] = time.time_ns,
 ) -> Extraction:
@@ -97,6 +101,7 @@ def extract_clips(
     settings : ExtractSettings
     cache_path : SQLite file
     copies : int >= 0, copies of each clip, or their number by path: a path that is not in it has none
+    fingerprints : bool, also the fingerprint of each clip, where clips are decoded
     notify : called with ExtractionStarted, then ClipExtracted or ClipSetAside for each clip that is not cached with all its copies
     now_ns : the clock, in nanoseconds since 1970
 
@@ -113,7 +118,7 @@ def extract_clips(
         most: dict[bytes, int] = {}  # copies of a content, which two files may share
         for path in paths:
             most[contents[path]] = max(most.get(contents[path], 0), count[path])
-        vectors = _Vectors(settings, how.device, most, store, notify)
+        vectors = _Vectors(settings, how.device, most, store, notify, fingerprints=fingerprints)
         made = make(contents, vectors, store, how, notify)
     whole = [path for path in paths if path not in made.failures]
     return Extraction(
@@ -122,6 +127,7 @@ def extract_clips(
         made.failures,
         made.computed,
         {path: tuple(vectors.read(contents[path], 1 + copy) for copy in range(count[path])) for path in whole if count[path]},
+        {path: vectors.fingerprint(contents[path]) for path in whole} if fingerprints and settings.stored else {},
     )
 
 
@@ -135,15 +141,25 @@ class _Vectors:
     copies : dict of content to the number of copies
     store : VectorCache
     notify : called with CompilingStarted and DeviceChosen
+    fingerprints : bool
     """
 
-    def __init__(self, settings: ExtractSettings, device: Device, copies: Mapping[bytes, int], store: VectorCache, notify: Notify):
+    def __init__(
+        self,
+        settings: ExtractSettings,
+        device: Device,
+        copies: Mapping[bytes, int],
+        store: VectorCache,
+        notify: Notify,
+        *,
+        fingerprints: bool,
+    ):
         self._settings, self._device, self._store, self._notify = settings, device, store, notify
         self._definitions: dict[Part, bytes] = {
             (copy, name): definition_hash(name, settings.max_seconds, copy, device=device)
             for copy in range(1 + max(copies.values(), default=0))
-            for name in settings.stored
-            if copy == 0 or name != OF_THE_FILE
+            for name in (*settings.stored, *((FINGERPRINT,) if fingerprints and settings.stored else ()))
+            if copy == 0 or name not in OF_THE_FILE
         }
         self._keys = {content: self._keys_of(content, number) for content, number in copies.items()}
         self._stored = store.get(key for content, keys in self._keys.items() if content for key in keys.values())
@@ -155,8 +171,9 @@ class _Vectors:
     def begin(self, tasks: Sequence[Task]) -> Callable[[bool], None] | None:
         parts = {part for task in tasks for part in task.wanted}
         for copy, name in parts:
-            self._store.put_definition(self._definitions[copy, name], stored_name(name, copy), self._settings.max_seconds)
-        compiled = any(features.parse_set(name).is_compiled for _, name in parts)
+            seconds = LONGEST_S if name == FINGERPRINT else self._settings.max_seconds
+            self._store.put_definition(self._definitions[copy, name], stored_name(name, copy), seconds)
+        compiled = any(features.parse_set(name).is_compiled for _, name in parts if name != FINGERPRINT)
         if compiled and not features.is_compiled():
             self._notify(CompilingStarted())
         if any(name in self._settings.on_device for _, name in parts):
@@ -180,6 +197,9 @@ class _Vectors:
         """Vectors of a clip by the name of their set, or of one of its copies; what describes the file is the clip's own."""
         keys = self._keys[content]
         return {name: take(self._stored[keys.get((copy, stored), keys[0, stored])]) for name, stored, take in self._takes}
+
+    def fingerprint(self, content: bytes) -> np.ndarray:
+        return self._stored[self._keys[content][0, FINGERPRINT]]
 
     def _keys_of(self, content: bytes, copies: int) -> dict[Part, bytes]:
         return {part: vector_key(content, definition) for part, definition in self._definitions.items() if part[0] <= copies}
@@ -240,8 +260,10 @@ def _decode(task: Task) -> Decoded:
     clip = read_clip(path, max_seconds=task.max_seconds)
     vectors: dict[Part, np.ndarray] = {}
     prepared: dict[Part, Any] = {}
+    if (0, FINGERPRINT) in task.wanted:
+        vectors[0, FINGERPRINT] = fingerprint(clip)
     for copy in task.copies:
-        names = [name for number, name in task.wanted if number == copy]
+        names = [name for number, name in task.wanted if number == copy and name != FINGERPRINT]
         try:
             sound = _copy(clip, task.content, copy) if copy else clip
             handcrafted = tuple(name for name in names if features.parse_set(name).base not in SOURCES)

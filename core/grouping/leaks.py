@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from core.data.duplicates import near_pairs
+from core.data.duplicates import copied_pairs, near_pairs
 from core.data.kinds import SUFFIXES
 from core.ensemble.models import make_model
 from core.ensemble.regressor import Parameters
@@ -104,6 +104,7 @@ def propose_groups(
     filenames: Sequence[str],
     contents: Sequence[str] | None = None,
     X: np.ndarray | None = None,
+    fingerprints: np.ndarray | None = None,
     voices: Sequence[str] | None = None,
 ) -> list[Proposal]:
     """Look for rows that belong together.
@@ -113,6 +114,7 @@ def propose_groups(
     filenames : sequence of str [n]
     contents : sequence of str [n], optional: hashes of the files
     X : np.ndarray [shape=(n, d)], optional: their features, NaN where one is not defined
+    fingerprints : np.ndarray [shape=(n, k)], optional: of their sound, as ``core.data.fingerprints`` makes them
     voices : sequence of str [n], optional: who probably speaks, as ``core.grouping.speakers`` says
 
     Returns
@@ -120,18 +122,18 @@ def propose_groups(
     proposals : list of Proposal, the surest first; none of a kind where nothing is tied
     """
     n = len(filenames)
-    if (contents is not None and len(contents) != n) or (X is not None and len(X) != n):
-        raise DataError(
-            f"expected contents and features of {n} clips, received {[len(rows) for rows in (contents, X) if rows is not None]}"
-        )
+    received = [len(rows) for rows in (contents, X, fingerprints) if rows is not None]
+    if any(count != n for count in received):
+        raise DataError(f"expected contents, features and fingerprints of {n} clips, received {received}")
     proposals = []
     if contents is not None:
         first: dict[str, str] = {}
         groups = tuple(first.setdefault(content, name) for name, content in zip(filenames, contents, strict=True))
         proposals.append(_proposal(IDENTICAL_AUDIO, groups, "the same bytes as another clip's"))
-    if X is not None:
-        groups = _components(filenames, np.array(near_pairs(X), int).reshape(-1, 2))
-        proposals.append(_proposal(NEAR_IDENTICAL, groups, "features that are all but another clip's"))
+    if X is not None or fingerprints is not None:
+        pairs = [*(near_pairs(X) if X is not None else []), *(copied_pairs(fingerprints) if fingerprints is not None else [])]
+        groups = _components(filenames, np.array(pairs, int).reshape(-1, 2))
+        proposals.append(_proposal(NEAR_IDENTICAL, groups, "the sound of another clip, or all but its features"))
     if voices is not None:
         proposals.append(_proposal(VOICES, tuple(voices), "a voice that another clip has too"))
     stems = name_stems(filenames)

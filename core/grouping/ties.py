@@ -56,7 +56,9 @@ def tie_rows(rows: Sequence[Row], matrix: Matrix, extraction: Extraction, groups
     """
     recordings = recordings_of(rows)
     contents = [extraction.contents[row.path] for row in rows]
-    proposals = leaks.propose_groups(matrix.filenames, contents, matrix.X, _speakers(rows, extraction))
+    prints = [extraction.fingerprints[row.path] for row in rows if row.path in extraction.fingerprints]
+    fingerprints = np.stack(prints) if rows and len(prints) == len(rows) else None
+    proposals = leaks.propose_groups(matrix.filenames, contents, matrix.X, fingerprints, _speakers(rows, extraction))
     same_audio = [one.groups for one in proposals if one.kind == leaks.IDENTICAL_AUDIO]
     same_audio += [recordings] if recordings is not None else []
     if groups == AUTO and AUTO not in (rows[0].columns if rows else {}):

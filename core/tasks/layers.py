@@ -60,7 +60,8 @@ def look_at_layers(
     layers, _ = encoder_shape(find(encoder.model))
     sets = tuple(f"{encoder.stored}@L{layer}" for layer in range(layers))
     settings = settings.replace(features=sets)
-    extraction = extract_clips([row.path for row in dataset.train], settings, cache_path=workspace.cache, notify=notify)
+    paths = [row.path for row in dataset.train]
+    extraction = extract_clips(paths, settings, cache_path=workspace.cache, fingerprints=True, notify=notify)
     matrix = build_matrix(dataset.train, extraction, sets)
     rows = [row for row in dataset.train if row.path in extraction.vectors]
     first = replace(matrix, X=matrix.X[:, : matrix.X.shape[1] // layers])

@@ -202,9 +202,9 @@ def extract_all(
     *,
     copies: Mapping[Path, int] | None = None,
 ) -> Extraction:
-    """Vectors of all clips of a data set, of some with augmented copies."""
+    """Vectors and fingerprints of all clips of a data set, of some with augmented copies."""
     paths = [row.path for row in (*dataset.train, *dataset.test)]
-    return extract_clips(paths, settings, cache_path=workspace.cache, copies=copies or 0, notify=notify)
+    return extract_clips(paths, settings, cache_path=workspace.cache, copies=copies or 0, fingerprints=True, notify=notify)
 
 
 def list_set_aside(dataset: Dataset, failures: Mapping[Path, str]) -> list[Problem]:

@@ -353,22 +353,23 @@ def test_the_cache_says_what_it_holds_and_loses_only_what_is_of_no_use(earmark, 
     code, out, _ = earmark("cache", "info")
     assert code == 0
     assert re.search(r"15 vectors, +7\.2 kB  mfcc of the first 45 s \(in use\)", out)
+    assert re.search(r"15 vectors, +\S+ kB  fingerprint of the first 3600 s \(in use\)", out)
     assert re.search(r"15 vectors, +540 B  metadata of the first 45 s \(in use\)", out)
-    assert earmark("cache", "verify") == (0, "30 vectors, all whole\n", "")
+    assert earmark("cache", "verify") == (0, "45 vectors, all whole\n", "")
 
     with sqlite3.connect(tmp_path / "workspace" / "cache.sqlite") as database:
         database.execute("UPDATE vectors SET checksum = checksum + 1 WHERE length(vector) < 100 AND rowid % 5 = 0")
         broken = database.execute("SELECT changes()").fetchone()[0]
     code, out, _ = earmark("cache", "verify")
     assert code == 1
-    assert out.startswith(f"{broken} of 30 vectors are damaged")
+    assert out.startswith(f"{broken} of 45 vectors are damaged")
 
     monkeypatch.setitem(features.SET_VERSIONS, "mfcc", 99)
     assert "mfcc of the first 45 s (of an earlier definition" in earmark("cache", "info")[1]
     assert earmark("cache", "prune")[1].startswith(f"{15 + broken} vectors removed")
     monkeypatch.undo()
     monkeypatch.setenv("EARMARK_WORKSPACE", str(tmp_path / "workspace"))
-    assert earmark("cache", "verify") == (0, f"{15 - broken} vectors, all whole\n", "")
+    assert earmark("cache", "verify") == (0, f"{30 - broken} vectors, all whole\n", "")
 
 
 def test_rehash_reads_every_file_and_computes_nothing_that_is_known(earmark, make_dataset):

@@ -10,6 +10,8 @@ import pytest
 
 from core import features
 from core.data import augment
+from core.data.audio import read_clip
+from core.data.fingerprints import fingerprint
 from core.errors import AudioError, ParameterError
 from core.events import ClipExtracted, ClipSetAside, ExtractionStarted
 from core.extraction import extract as module
@@ -295,3 +297,24 @@ def test_killing_the_extraction_loses_no_clip_that_was_reported(tmp_path, rng, r
     undisturbed = extract_clips(clips, settings, cache_path=tmp_path / "other.sqlite")
     for path in clips:
         assert np.array_equal(extraction.vectors[path]["mfcc"], undisturbed.vectors[path]["mfcc"])
+
+
+def test_a_fingerprint_is_of_the_whole_file_kept_in_the_cache_and_only_where_it_is_asked_for(run, clips, tmp_path, monkeypatch):
+    settings = ExtractSettings(features=("metadata",), max_seconds=1, workers=0)
+    long = write_clip(tmp_path / "long.wav", np.concatenate([tone(300), tone(500)]))
+    paths = [*clips, long]
+    assert run(paths, settings)[0].fingerprints == {}
+    first, counts = run(paths, settings, fingerprints=True, copies=1)
+    assert counts == (5, 0, 5)
+    assert list(first.fingerprints) == paths
+    assert first.fingerprints[long] == pytest.approx(fingerprint(read_clip(long)), abs=1e-6)
+    with VectorCache(tmp_path / "cache.sqlite") as store:
+        [stored] = [one for one in store.stored() if one.set_name == "fingerprint"]
+    assert (stored.vectors, is_current(stored)) == (5, True)
+    assert not is_current(dataclasses.replace(stored, definition=bytes(16)))
+    monkeypatch.setattr(module, "read_clip", lambda *args, **options: pytest.fail("audio was decoded"))
+    again, counts = run(paths, settings.replace(max_seconds=1), fingerprints=True)
+    assert counts == (5, 5, 0)
+    assert all(np.array_equal(again.fingerprints[path], first.fingerprints[path]) for path in paths)
+    of_table = run(paths, ExtractSettings(features=("table:age",), workers=0), fingerprints=True)[0]
+    assert of_table.fingerprints == {}

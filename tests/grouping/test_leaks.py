@@ -160,7 +160,7 @@ def test_copies_of_real_recordings_are_found_and_nothing_else(piano, tmp_path):
 
 
 def test_proposals_need_all_rows():
-    with pytest.raises(DataError, match=r"contents and features of 2 clips, received \[1\]"):
+    with pytest.raises(DataError, match=r"contents, features and fingerprints of 2 clips, received \[1\]"):
         propose_groups(["a", "b"], ["1"])
 
 

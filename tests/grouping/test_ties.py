@@ -64,7 +64,10 @@ def test_groups_are_proposed_by_name_and_taken_with_auto(train, tmp_path):
     rows = []
     for speaker in range(6):
         for take in range(3):
-            write_clip(root / f"audios/train/voice{speaker}_{take}.wav", 0.1 * (1 + take) * tone(200 + 50 * speaker, seconds=0.4))
+            write_clip(
+                root / f"audios/train/voice{speaker}_{take}.wav",
+                0.1 * (1 + take) * tone(200 + 50 * speaker + 9 * take, seconds=0.4),
+            )
             rows.append([f"voice{speaker}_{take}", 1 + take + speaker])
     write_table(root / "csvs/train.csv", ["filename", "label"], rows)
     events = []
@@ -156,3 +159,30 @@ def test_groups_that_are_not_there_are_refused(tmp_path):
         group_labels(rows, "voice")
     with pytest.raises(DataError, match=r"1 of 3 rows have no 'speaker' \(first: clip0\)"):
         group_labels(rows, "speaker")
+
+
+def copies_of_noise(root, rng):
+    """Sixteen different sounds with labels drawn at random, and of each an MP3 under another name with the same label."""
+    rows = []
+    for index, label in enumerate(rng.permutation(16)):
+        colour = rng.normal(size=16)  # taps of a filter
+        samples = np.convolve(rng.normal(size=22050), 0.1 * colour / np.linalg.norm(colour), mode="same")
+        write_clip(root / f"audios/train/field{chr(97 + index)}.wav", samples)
+        write_clip(root / f"audios/train/studio{chr(97 + (7 * index) % 16)}.mp3", samples)
+        rows += [[f"field{chr(97 + index)}", 2 * label], [f"studio{chr(97 + (7 * index) % 16)}", 2 * label]]
+    write_table(root / "csvs/train.csv", ["filename", "label"], rows)
+    return root
+
+
+def test_copies_teach_nothing_where_auto_keeps_them_in_one_fold_and_the_leak_gap_names_them_where_not(train, tmp_path, rng):
+    root = copies_of_noise(tmp_path / "copies", rng)
+    members = ("svr", "extra_trees")
+    free = train(root, EnsembleSettings(members=members, folds=8, workers=0)).record
+    assert free.scores.oof_rmse < 0.9 * free.scores.constant_rmse
+    assert free.scores.leak.groups == "near-identical"
+    assert free.scores.leak.gap > 0.1 * free.scores.constant_rmse
+    [proposal] = free.proposed_groups
+    assert proposal.reason == "32 of 32 clips have the sound of another clip, or all but its features; groups of two or more: 16"
+    tied = train(root, EnsembleSettings(members=members, folds=8, group_by="auto", workers=0)).record
+    assert (tied.groups.source, tied.groups.count) == ("near-identical", 16)
+    assert tied.scores.oof_rmse >= 0.97 * tied.scores.constant_rmse
