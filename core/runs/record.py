@@ -103,7 +103,7 @@ def complete_scores(
     scores: Mapping[str, Any],
     *,
     leak: Mapping[str, Any] | None,
-    ceiling: Mapping[str, Any] | None,
+    ceiling: Mapping[str, Any] | None = None,
     tested: SelfTest | None = None,
     verdicts: Mapping[str, Verdict] | None = None,
     cheated: bool,
