@@ -21,6 +21,7 @@ from core.errors import AudioError, ParameterError
 
 ANALYSIS_RATE_HZ = 22050
 MAX_SECONDS = 45.0
+UNHEARD_SHARE = 0.1  # of the energy, above half of that rate, from which on a clip is warned of
 MIN_SAMPLES = 2048
 MAX_AMPLITUDE = 1e6  # times full scale; beyond it squares of float32 sums overflow
 
@@ -125,6 +126,9 @@ def clip_warnings(clip: Clip, *, max_seconds: float = MAX_SECONDS) -> list[str]:
     if clip_is_silent(clip):
         warnings.append("silent: no sample is louder than -80 dBFS")
     warnings += levels.level_warnings(clip.samples)
+    above = levels.share_above(clip.mono, clip.sample_rate_hz, ANALYSIS_RATE_HZ / 2)
+    if above > UNHEARD_SHARE:
+        warnings.append(f"{above:.0%} of its energy lies above 11 kHz, where features, at a rate of 22.05 kHz, hear nothing")
     if clip.duration_s > max_seconds:
         warnings.append(f"longer than {max_seconds:g} s ({clip.duration_s:.1f} s): features see the first {max_seconds:g} s")
     return warnings

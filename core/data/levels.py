@@ -16,6 +16,7 @@ DEAD_DB = 40.0
 FULL_SCALE = (0.999, 1.001)  # samples in between are at full scale, whatever rounding or a codec did
 SILENT_RMS = 1e-4
 
+_SPECTRUM_FRAME = 4096
 _SEGMENTS = 8
 _FRAME_S = 0.1
 _ACTIVE_DB = 30.0  # below the loudest frame
@@ -138,3 +139,28 @@ def _differences(samples: np.ndarray, sample_rate_hz: int) -> list[str]:
         f"its channels differ by over {DIFFERENT_DB:.0f} dB in {100 * different:.0f} % of the time, as with a speaker on each: "
         "features see their mean"
     ]
+
+
+def share_above(mono: np.ndarray, sample_rate_hz: int, limit_hz: float) -> float:
+    """Share of the energy of a signal above a frequency, its offset left out; 0 for silence.
+
+    Parameters
+    ----------
+    mono : np.ndarray [shape=(n,)]
+    sample_rate_hz : int
+    limit_hz : float
+
+    Returns
+    -------
+    share : float between 0 and 1
+    """
+    if sample_rate_hz <= 2 * limit_hz:
+        return 0.0
+    frames = np.pad(mono, (0, -len(mono) % _SPECTRUM_FRAME)).reshape(-1, _SPECTRUM_FRAME)
+    window = np.hanning(_SPECTRUM_FRAME).astype(np.float32)
+    energy = np.zeros(_SPECTRUM_FRAME // 2 + 1)
+    for frame in frames:  # one after another: a long clip of a high rate is large
+        energy += np.abs(np.fft.rfft((frame - frame.mean()) * window)) ** 2
+    total = float(energy.sum())
+    above = np.fft.rfftfreq(_SPECTRUM_FRAME, 1 / sample_rate_hz) > limit_hz
+    return float(energy[above].sum()) / total if total > 0 else 0.0

@@ -225,6 +225,7 @@ KINDS = (  # of problems, with what their reasons look like
     ("offset", r"^offset of"),
     ("channels", r"^channel [\d, ]+ is |^its channels differ"),
     ("long", r"^longer than"),
+    ("above the band", r"of its energy lies above"),
     ("in no table", r"^no table names"),
     ("needs ffmpeg", r"^the program ffmpeg is needed|need the program ffmpeg"),
     ("joined", r"recordings joined end to end|^joined from parts"),

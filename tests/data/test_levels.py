@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import soundfile
 
 from core.data.audio import clip_warnings, read_clip
-from core.data.levels import mend
+from core.data.levels import mend, share_above
 from core.data.report import kind_of
 from tests.conftest import tone, write_clip
 
@@ -116,3 +117,18 @@ def test_every_warning_has_a_kind(tmp_path):
     ]
     kinds = [kind_of(clip_warnings(read(tmp_path, samples))[0]) for samples in sounds]
     assert kinds == ["channels", "channels", "offset", "scale", "beyond full scale"]
+
+
+def test_energy_above_the_band_of_the_features_is_told(tmp_path):
+    """Two tones of one amplitude at 48 kHz, of which 22.05 kHz hold one; and a call of a bat at 192 kHz."""
+    time_s = np.arange(48000) / 48000
+    both = 0.3 * (np.sin(2 * np.pi * 1000 * time_s) + np.sin(2 * np.pi * 15000 * time_s))
+    assert share_above(both, 48000, 11025) == pytest.approx(0.5, abs=0.01)
+    assert share_above(both, 22050, 11025) == 0
+    assert share_above(np.zeros(48000), 48000, 11025) == 0
+    bat = 0.3 * np.sin(2 * np.pi * 45000 * np.arange(192000) / 192000)
+    soundfile.write(tmp_path / "bat.wav", bat, 192000)
+    (told,) = clip_warnings(read_clip(tmp_path / "bat.wav"))
+    assert told == "100% of its energy lies above 11 kHz, where features, at a rate of 22.05 kHz, hear nothing"
+    soundfile.write(tmp_path / "low.wav", 0.3 * np.sin(2 * np.pi * 1000 * time_s), 48000)
+    assert clip_warnings(read_clip(tmp_path / "low.wav")) == []
