@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,18 +162,19 @@ def test_single_recordings_are_cut_into_windows_too(tmp_path):
 
 
 MEASURED = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from core.data.segments import cut, segment_of
 recording, folder = map(Path, sys.argv[1:])
 segments = [segment_of(recording, 10.0 * number, 10.0 * number + 4, folder) for number in range(700)]
-assert cut(segments, workers=1) == {}
+assert cut(segments, workers=0) == {}
 assert len(list(folder.rglob("*.wav"))) == 700
-print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024)
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads the memory of a process in /proc")
 def test_two_hours_with_700_segments_are_cut_within_600_megabytes(tmp_path):
     with soundfile.SoundFile(tmp_path / "long.wav", "w", 16000, 1, "PCM_16") as file:
         for number in range(120):
