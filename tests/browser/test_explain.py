@@ -38,7 +38,7 @@ def click_point(page, key, clip):
 
 
 def chosen_clip(page):
-    page.get_by_text("Out-of-fold prediction").wait_for()
+    page.get_by_text("Out-of-fold prediction", exact=True).wait_for()
     return page.locator(".st-key-clip input").input_value()
 
 
@@ -73,4 +73,4 @@ def test_from_a_run_to_the_sound_of_a_point(server, open_page, tmp_path):
     page.get_by_role("button", name="Open this clip").wait_for()
     page.locator("audio").wait_for()
     click(page, "explain_open")
-    page.get_by_text("Out-of-fold prediction").wait_for()
+    page.get_by_text("Out-of-fold prediction", exact=True).wait_for()
