@@ -107,17 +107,17 @@ def decimals(error: float) -> int:
     return max(0, min(10, 1 - math.floor(math.log10(error)))) if error > 0 else 4
 
 
-def fold_plan(plan: EnsembleRecord) -> str:
-    """The folds of a run.
+def fold_plan(plan: EnsembleRecord, grouped_by: str | None) -> str:
+    """The folds of a run, and what kept clips together in them.
 
     Examples
     --------
-    >>> fold_plan(EnsembleRecord(members=["svr"], folds=5, repeats=3, stratified=True, group_by="speaker"))
+    >>> fold_plan(EnsembleRecord(members=["svr"], folds=5, repeats=3, stratified=True), "speaker")
     '3 x 5 stratified folds grouped by speaker'
     """
     repeats = f"{plan.repeats} x " if plan.repeats > 1 else ""
     kind = "stratified folds" if plan.stratified else "folds"
-    return f"{repeats}{plan.folds} {kind} " + (f"grouped by {plan.group_by}" if plan.group_by else "without groups")
+    return f"{repeats}{plan.folds} {kind} " + (f"grouped by {grouped_by}" if grouped_by else "without groups")
 
 
 def group_noun(groups: str) -> str:
@@ -144,7 +144,7 @@ def run_label(run: Run, best: Run | None = None) -> str:
     """A run by its error, its data set, its folds and its name."""
     mark = " · best here" if best is not None and run.id == best.id else ""
     kind = f" · {run.kind.label}" if run.kind.label else ""
-    folds = fold_plan(run.record.settings.ensemble) + kind
+    folds = fold_plan(run.record.settings.ensemble, run.record.grouped_by) + kind
     return f"RMSE {run.scores.oof_rmse:.4f} · {run.record.dataset.name} · {folds} · {run.name}{mark}"
 
 

@@ -81,7 +81,7 @@ def _head(run: Run) -> None:
     kind = run.kind.label or str(settings.preset)
     clips, took = count(run.record.dataset.train_clips, "clip"), duration(run.record.seconds)
     st.subheader("Result")
-    st.caption(" · ".join([plain(run.id), clips, plain(fold_plan(settings)), kind, took]))
+    st.caption(" · ".join([plain(run.id), clips, plain(fold_plan(settings, run.record.grouped_by)), kind, took]))
 
 
 def _next_steps(run: Run) -> None:
@@ -189,7 +189,7 @@ def _warnings(run: Run, repeating: Sequence[str]) -> None:
             ),
             icon=":material/groups:",
         )
-    elif leak is None and repeating and not record["settings"]["ensemble"]["group_by"]:
+    elif leak is None and repeating and run.record.grouped_by is None:
         st.warning(
             f"Trained without groups, although several clips share a {plain(' or a '.join(repeating[:3]))}. On new clips from "
             "other groups, expect a larger error.",

@@ -71,7 +71,7 @@ def table(runs: Sequence[Run], among: Sequence[Run]) -> None:
     for number, (kind, some) in enumerate(kinds.items()):
         newest, key = some[0], f"runs_{number}_{kind[0][:8]}_{kind[1]}"
         ordered = sorted(some, key=lambda run: run.scores.oof_rmse)
-        groups = newest.record.settings.ensemble.group_by
+        groups = newest.record.grouped_by
         folds = f"folds grouped by {groups}" if groups else "folds without groups"
         data = newest.record.dataset
         st.markdown(" · ".join([f"**{plain(data.name)}**", count(data.train_clips, "clip"), plain(folds), count(len(some), "run")]))
@@ -214,7 +214,11 @@ def show(run: Run, trained_here: bool) -> None:
 
 def _figures(run: Run) -> None:
     record, scores = run.record, run.scores
-    facts = [plain(run.id), plain(fold_plan(record.settings.ensemble)), count(record.dataset.train_clips, "clip")]
+    facts = [
+        plain(run.id),
+        plain(fold_plan(record.settings.ensemble, record.grouped_by)),
+        count(record.dataset.train_clips, "clip"),
+    ]
     st.caption(" · ".join([*facts, duration(record.seconds)]))
     shown = {"oof_rmse": "Out-of-fold RMSE", "constant_rmse": "Baseline RMSE", "oof_mae": "MAE", "oof_pearson": "Pearson"}
     with st.grid(2, min_column_width=180):

@@ -220,8 +220,7 @@ def run_line(run: "Run") -> dict[str, Any]:
 
 def _headline(run: "Run") -> str:
     data, plan, finetune = run.record.dataset, run.record.settings.ensemble, run.record.settings.finetune
-    source = plan.group_by or (run.record.groups.source if run.record.groups is not None else None)
-    grouped = f"grouped by {source}" if source else "without groups"
+    grouped = f"grouped by {run.record.grouped_by}" if run.record.grouped_by else "without groups"
     kind = "stratified folds" if plan.stratified else "folds"
     if finetune is not None:
         how = f"audio {finetune['audio_encoder']}, text {finetune['text']}, fusion {finetune['fusion']}"

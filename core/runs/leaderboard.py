@@ -243,7 +243,7 @@ def _plan(run: Run) -> str:
     plan = run.record.settings.ensemble
     repeats = f"{plan.repeats} x " if plan.repeats > 1 else ""
     return f"{repeats}{plan.folds} {'stratified ' if plan.stratified else ''}folds" + (
-        f" by {plan.group_by}" if plan.group_by else ""
+        f" by {run.record.grouped_by}" if run.record.grouped_by else ""
     )
 
 

@@ -230,6 +230,11 @@ class RunRecord(_Record):
 
     _json: dict[str, Any] = PrivateAttr(default_factory=dict)
 
+    @property
+    def grouped_by(self) -> str | None:
+        """What kept clips together in the folds: what was asked for, or the recordings that they are segments of."""
+        return self.settings.ensemble.group_by or (self.groups.source if self.groups is not None else None)
+
     def as_json(self) -> dict[str, Any]:
         """The record as it stands in the file, for those who show all of it; not to be changed."""
         return self._json
