@@ -397,7 +397,7 @@ def _switches(dataset: Dataset, usual: EnsembleSettings) -> dict[str, Any]:
                     else "Needs a test table: its clips are what would be labelled. This data set has none."
                 )
             with st.container():
-                named = dataset.ratings is not None and dataset.ratings.raters is not None
+                named = dataset.has_raters
                 bias = fields.toggle("train", usual, "rater_bias", value=usual.rater_bias and named, disabled=not named, help=None)
                 st.caption(
                     "Takes the habits of strict and lenient raters out of the labels that are fitted, as the training rows show "

@@ -10,6 +10,7 @@ from app.charts import clips
 from app.resources import CheckedDataset
 from app.uploads import Upload, bring
 from app.views import listen, live, ratings, reading, segments
+from app.views.cards import card
 from app.words import changed_since, count, duration, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
@@ -170,19 +171,12 @@ def cards(looked: CheckedDataset) -> None:
     aside = int((problems["level"] == "error").sum())
     seconds = table["seconds"]
     with st.grid(4, min_column_width=170):
-        below("Usable clips", f"{len(table):,}", f"{train:,} to train on, {len(table) - train:,} to test")
-        below("Length", duration(float(seconds.sum())), f"{seconds.median():.1f} s the median clip" if len(table) else "")
+        card("Usable clips", f"{len(table):,}", f"{train:,} to train on, {len(table) - train:,} to test")
+        card("Length", duration(float(seconds.sum())), f"{seconds.median():.1f} s the median clip" if len(table) else "")
         span = f"{labels.min():.10g} to {labels.max():.10g}" if len(labels) else "none"
-        below("Labels", span, f"{labels.nunique():,} different, mean {labels.mean():.4g}" if len(labels) else "")
+        card("Labels", span, f"{labels.nunique():,} different, mean {labels.mean():.4g}" if len(labels) else "")
         kept = len(problems) - aside
-        below(
-            "Problems", f"{len(problems):,}", f"{aside:,} set aside, {kept:,} kept" if len(problems) else "every clip can be used"
-        )
-
-
-def below(label: str, value: str, told: str) -> None:
-    """A figure with what stands below it."""
-    st.metric(label, value, delta=told or None, delta_color="off", delta_arrow="off", border=True, height="stretch")
+        card("Problems", f"{len(problems):,}", f"{aside:,} set aside, {kept:,} kept" if len(problems) else "every clip can be used")
 
 
 def histograms(looked: CheckedDataset) -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from app import resources
+from app.views.cards import card
 from app.words import count, plain
 from core.data.dataset import Dataset
 from core.scoring.agreement import Ratings, rater_offsets
@@ -19,12 +20,12 @@ def show(dataset: Dataset) -> None:
     st.markdown("**Ratings**")
     with st.grid(3, min_column_width=240):
         by = f"by {count(found.raters, 'rater')}" if found.raters else "by raters without names"
-        _card("Ratings", f"{found.ratings:,}", f"{by}, {found.ratings / found.clips:.1f} a clip; the label is their mean")
-        _card("Spread within a clip", f"{found.spread:.3g}", "standard deviation of its ratings, on average")
+        card("Ratings", f"{found.ratings:,}", f"{by}, {found.ratings / found.clips:.1f} a clip; the label is their mean")
+        card("Spread within a clip", f"{found.spread:.3g}", "standard deviation of its ratings, on average")
         if found.ceiling is not None:
             ceiling = found.ceiling
             told = f"95 %: {ceiling.rmse_low:.3f} to {ceiling.rmse_high:.3f}; Pearson at most {ceiling.pearson:.3f}"
-            _card("Lowest RMSE the raters allow", f"{ceiling.rmse:.3f}", told)
+            card("Lowest RMSE the raters allow", f"{ceiling.rmse:.3f}", told)
     if found.ceiling is not None:
         who = (
             "One panel rated nearly all clips, so that its habits are part of the label."
@@ -37,10 +38,6 @@ def show(dataset: Dataset) -> None:
     if ratings.raters is not None:
         with st.expander("Raters", icon=":material/groups:"):
             st.dataframe(_raters(ratings), hide_index=True, key="raters", alt="Each rater with number of ratings, mean and offset")
-
-
-def _card(label: str, value: str, told: str) -> None:
-    st.metric(label, value, delta=told, delta_color="off", delta_arrow="off", border=True, height="stretch")
 
 
 def _raters(ratings: Ratings) -> pd.DataFrame:

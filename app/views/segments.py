@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.views.cards import card
 from app.words import count, duration
 from core.data.dataset import Dataset
 from core.data.rows import Row
@@ -24,9 +25,9 @@ def show(dataset: Dataset) -> None:
     with st.grid(3, min_column_width=240):
         many = sorted(map(len, by_recording.values()))
         each = f"{many[0]:,}" if many[0] == many[-1] else f"{many[0]:,} to {many[-1]:,}"
-        _card("Recordings", f"{len(by_recording):,}", f"{each} segments each")
-        _card("Labelled", duration(seconds), f"{seconds / len(rows):.3g} s a segment, on average")
-        _card("Overlaps", f"{overlaps:,}", "begin before the last one ends")
+        card("Recordings", f"{len(by_recording):,}", f"{each} segments each")
+        card("Labelled", duration(seconds), f"{seconds / len(rows):.3g} s a segment, on average")
+        card("Overlaps", f"{overlaps:,}", "begin before the last one ends")
     if dataset.layout.split_recordings:
         st.caption("Segments of one recording may stand in several folds: the score is that of recordings already heard.")
     else:
@@ -41,7 +42,3 @@ def _spans(rows: Sequence[Row]) -> dict[Path, list[tuple[float, float]]]:
         if row.span is not None:
             spans[row.path.parent].append(row.span)
     return {folder: sorted(of_recording) for folder, of_recording in spans.items()}
-
-
-def _card(label: str, value: str, told: str) -> None:
-    st.metric(label, value, delta=told, delta_color="off", delta_arrow="off", border=True, height="stretch")

@@ -88,6 +88,12 @@ class Dataset:
         return ratings_of(self.train)
 
     @property
+    def has_raters(self) -> bool:
+        """Whether clips have several ratings, and the table says who gave them."""
+        ratings = self.ratings
+        return ratings is not None and ratings.raters is not None
+
+    @property
     def set_aside(self) -> tuple[Problem, ...]:
         """The errors among the problems."""
         return tuple(problem for problem in self.problems if problem.level == ERROR)

@@ -62,7 +62,7 @@ def train_dataset(
     check_early(dataset, extract.features, ensemble, workspace)
     if ensemble.pseudo_labels and not dataset.test:
         raise ParameterError("--pseudo-labels needs clips without labels: this data set has no test table with readable clips")
-    if ensemble.rater_bias and (dataset.ratings is None or dataset.ratings.raters is None):
+    if ensemble.rater_bias and not dataset.has_raters:
         raise ParameterError("--rater-bias needs several ratings a clip and a column that names the raters (--rater)")
     copies = {row.path: ensemble.tta for row in dataset.test} | {row.path: ensemble.copies for row in dataset.train}
     copies = {path: number for path, number in copies.items() if number}
