@@ -35,7 +35,7 @@ class EarmarkRegressor(RegressorMixin, BaseEstimator):
     repeats : int >= 1, of the folds, each with another seed
     stratified : bool, folds with about the same distribution of labels
     scaling : str, "standard" or "robust"
-    blend : str, "auto", "mean" or "weights"
+    blend : str, "auto", "mean", "weights" or "best"
     round_labels : bool, predictions are brought to the grid on which the labels stand
     trials : int >= 0, settings that each member tries on an inner split of each fold; 0 takes its own
     level : float between 0 and 1, share of the labels that an interval is to cover

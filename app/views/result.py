@@ -301,9 +301,13 @@ def _self_test(ratio: float, *, passed: bool) -> None:
 def _blend_words(rules: dict[str, int], settings: dict[str, Any]) -> str:
     if settings.get("blend") == "mean" or len(settings["members"]) == 1:
         return "All members have the same weight."
-    mean, learned = rules.get("mean", 0), rules.get("weights", 0)
-    ways = [f"learned weights in {count(learned, 'fold')}"] if learned else []
-    ways += [f"the mean of the best members in {count(mean, 'fold')}"] if mean else []
+    words_of = {
+        "weights": "learned weights",
+        "weights near the best": "learned weights near the best member",
+        "mean": "the mean of the good members",
+        "best": "the best member alone",
+    }
+    ways = [f"{words_of.get(rule, rule)} in {count(folds, 'fold')}" for rule, folds in rules.items() if folds]
     words = ", ".join(ways)
     return f"{words[:1].upper()}{words[1:]}, chosen on each fold's training rows."
 

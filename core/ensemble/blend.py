@@ -1,7 +1,7 @@
-"""Members' predictions in, their weights out: the mean of the good ones, or weights that were learned, whichever is better nested.
+"""Members' predictions in, their weights out: the best member, the mean of the good ones, or learned weights, as is best nested.
 
 Predictions are those that a member makes on an inner split of a fold's training rows, so neither the weights nor the choice
-between the two ways has seen the fold that is scored.
+between the rules has seen the fold that is scored.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,12 +11,14 @@ import numpy as np
 
 from core.scoring import metrics
 
-BLENDS = ("auto", "mean", "weights")
-MEAN, WEIGHTS = "mean", "weights"
+BLENDS = ("auto", "mean", "weights", "best")
+BEST, MEAN, WEIGHTS, NEAR_BEST = "best", "mean", "weights", "weights near the best"
 # A member whose RMSE is so many times the best one's has no part in a mean: one that fails would spoil all others.
 GOOD_WITHIN = 1.25
-# Pull of learned weights towards equal ones, in rows of labels: members err alike, and a few hundred rows cannot tell them apart.
-SHRINKAGE_ROWS = 100
+# Pull of learned weights towards where they start, in rows that the best member errs on: members err alike, and a few hundred rows
+# cannot tell them apart.
+SHRINKAGE_ROWS = 30
+_EQUAL = 1e-9  # what two rules may differ by in rounding
 STEPS = (10.0, 5.0, 2.0, 1.0, 0.5, 0.25, 0.2, 0.1, 0.05, 0.02, 0.01)
 
 
@@ -27,7 +29,7 @@ class Blend:
     Attributes
     ----------
     weights : np.ndarray [shape=(m,)], 0 or more, with the sum 1
-    rule : "mean" or "weights"
+    rule : name of the rule that made them
     """
 
     weights: np.ndarray
@@ -42,17 +44,30 @@ def learn_blend(predictions: np.ndarray, labels: np.ndarray, parts: Sequence[np.
     predictions : np.ndarray [shape=(n, m)], each made without its row
     labels : np.ndarray [shape=(n,)]
     parts : sequence of np.ndarray of row numbers: a rule is judged on each by what it learns from the others
-    rule : "mean", "weights", or "auto" for the one with the lower RMSE; the mean where they are equal
+    rule : "mean", "weights", "best", or "auto" for the rule of ``RULES`` with the lowest RMSE, the first of equal ones
 
     Returns
     -------
     blend : Blend
     """
-    rules = {MEAN: mean_of_good, WEIGHTS: convex_weights}
     if rule == "auto":
-        rmse = {name: _judge(learn, predictions, labels, parts) for name, learn in rules.items()}
-        rule = WEIGHTS if rmse[WEIGHTS] < rmse[MEAN] else MEAN
-    return Blend(rules[rule](predictions, labels), rule)
+        rmse = {name: _judge(learn, predictions, labels, parts) for name, learn in RULES.items()}
+        rule = next(name for name in RULES if rmse[name] <= (1 + _EQUAL) * min(rmse.values()))
+    return Blend(RULES[rule](predictions, labels), rule)
+
+
+def best_member(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """All weight to the member with the lowest RMSE.
+
+    Examples
+    --------
+    >>> labels = np.array([1.0, 2.0, 3.0])
+    >>> best_member(np.column_stack([labels + 0.2, labels - 0.1]), labels)
+    array([0., 1.])
+    """
+    weights = np.zeros(predictions.shape[1])
+    weights[np.argmin(((predictions - labels[:, None]) ** 2).mean(axis=0))] = 1
+    return weights
 
 
 def mean_of_good(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -69,20 +84,44 @@ def mean_of_good(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return good / good.sum()
 
 
-def convex_weights(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Non-negative weights with the sum 1 and the least squared error, drawn towards equal ones by ``SHRINKAGE_ROWS``.
+def convex_weights(predictions: np.ndarray, labels: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Non-negative weights with the sum 1 and the least squared error, drawn towards ``start`` by ``SHRINKAGE_ROWS``.
 
-    Lawson and Hanson's non-negative least squares over the rows, a heavy row for the sum, and a row for each weight.
+    With E the errors of members, the weights w minimise |E w|^2 + rows v |w - start|^2, where v is the mean squared error of the
+    best member: the pull is as strong whether members are good or bad. Lawson and Hanson's non-negative least squares over the
+    Cholesky factor of E'E, a row for each weight, and a heavy row for the sum.
+
+    Parameters
+    ----------
+    predictions : np.ndarray [shape=(n, m)]
+    labels : np.ndarray [shape=(n,)]
+    start : np.ndarray [shape=(m,)], weights with the sum 1
     """
     from scipy.optimize import nnls
 
-    n, members = predictions.shape
-    spread = float(np.var(labels)) or 1.0
-    heavy, pull = np.sqrt(1e4 * n * spread), np.sqrt(SHRINKAGE_ROWS * spread)
-    rows = [predictions - labels.mean(), np.full((1, members), heavy), pull * np.eye(members)]
-    right = [labels - labels.mean(), [heavy], np.full(members, pull / members)]
-    weights, _ = nnls(np.concatenate(rows), np.concatenate(right))
+    members = predictions.shape[1]
+    errors = predictions - labels[:, None]
+    products = errors.T @ errors
+    least = float(products.diagonal().min())
+    if least == 0:  # a member without any error
+        return start
+    mean_square = least / len(labels)
+    pull, heavy = np.sqrt(SHRINKAGE_ROWS * mean_square), 100 * np.sqrt(least)
+    factor = np.linalg.cholesky(products + 1e-9 * products.trace() * np.eye(members)).T
+    rows = [factor, pull * np.eye(members), np.full((1, members), heavy)]
+    weights, _ = nnls(np.concatenate(rows), np.concatenate([np.zeros(members), pull * start, [heavy]]))
     return np.asarray(weights / weights.sum(), np.float64)
+
+
+def _weights(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return convex_weights(predictions, labels, mean_of_good(predictions, labels))
+
+
+def _near_best(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return convex_weights(predictions, labels, best_member(predictions, labels))
+
+
+RULES = {MEAN: mean_of_good, BEST: best_member, WEIGHTS: _weights, NEAR_BEST: _near_best}  # from simple to rich
 
 
 def label_step(labels: np.ndarray) -> float | None:

@@ -12,12 +12,14 @@ import numpy as np
 from core.ensemble.regressor import OnRound, Parameters, Regressor
 
 PATIENCE = 50
+MOST_COLUMNS = 400  # a fit takes as long as there are columns, and those of an encoder say much the same
 
 
 class XGBoost(Regressor):
     """Gradient boosting of XGBoost, histogram method."""
 
     name = "xgboost"
+    most_columns = MOST_COLUMNS
     suffix = ".ubj"
     _common: ClassVar[Parameters] = {
         "objective": "reg:squarederror",
@@ -96,6 +98,7 @@ class LightGBM(Regressor):
     """Gradient boosting of LightGBM."""
 
     name = "lightgbm"
+    most_columns = MOST_COLUMNS
     suffix = ".txt"
     _common: ClassVar[Parameters] = {
         "objective": "regression",
@@ -173,6 +176,7 @@ class CatBoost(Regressor):
     """Gradient boosting of CatBoost, plain (not ordered) boosting."""
 
     name = "catboost"
+    most_columns = MOST_COLUMNS
     suffix = ".cbm"
     _common: ClassVar[Parameters] = {
         "loss_function": "RMSE",

@@ -58,8 +58,8 @@ class EnsembleSettings(FoldSettings):
         Choices(BLENDS),
         Field(
             title="Blend",
-            description="How members are put together; auto takes the better one on an inner split. Mean: all members count alike. "
-            "Weights: learned inside each fold. Auto: weights, or the mean of the members that do well there.",
+            description="How members are combined. Mean: all members count alike. Weights: learned inside each fold. Best: the "
+            "best member of an inner split. Auto: whichever of these does best there, with bad members left out of the mean.",
         ),
     ] = "auto"
     round_labels: Annotated[

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from core.ensemble.boosting import CatBoost, LightGBM, XGBoost
+from core.ensemble.boosting import MOST_COLUMNS, CatBoost, LightGBM, XGBoost
 from core.ensemble.regressor import PRESETS as PRESETS, OnRound, Parameters as Parameters, Regressor as Regressor
 from core.ensemble.storage import load_skops, save_skops
 from core.errors import ParameterError, RunError
@@ -55,6 +55,7 @@ class _Forest(_Estimator):
     """What both forests share."""
 
     settable = ("n_estimators", "max_features", "max_depth", "min_samples_leaf")
+    most_columns = MOST_COLUMNS
 
     def _make(self) -> Any:
         return self._kind()(**{"n_jobs": 1} | self.parameters, random_state=self.seed)
@@ -120,35 +121,68 @@ class _ScaledLabels(_Estimator):
         return self._kind()(estimator, transformer=StandardScaler())
 
 
-class SupportVectors(_ScaledLabels):
-    """Support vector regression of scikit-learn with a radial kernel; columns come scaled.
+class KernelModel(_ScaledLabels):
+    """Regressors with a radial kernel. Columns come scaled, and weighed by feature set where ``widths`` is among the parameters.
 
-    ``gamma`` is in units of 1 / (columns x their variance), scikit-learn's "scale", so that it means the same on any feature set.
+    ``widths`` has for each feature set how fast the kernel falls with the distance there, as ``core.ensemble.kernels`` chooses them
+    inside each fold. ``gamma`` is one width for all columns alike, in units of 1 / (columns x their variance), scikit-learn's
+    "scale", so that it means the same on any feature set; a member that names it has no widths.
     """
+
+    explain_cost = 10.0
+
+    @abstractmethod
+    def _make(self, kernel: str = "rbf") -> Any:
+        """The estimator, not fitted."""
+
+    def _fit(self, X: np.ndarray, y: np.ndarray, rounds: int | None) -> None:
+        estimator = self._make()
+        weighed = "widths" in self.parameters
+        gamma = 1.0 if weighed else self.parameters["gamma"] / (X.shape[1] * (float(X.var()) or 1.0))
+        estimator.regressor.set_params(gamma=gamma)
+        self.estimator_ = estimator.fit(X, y)
+
+    def predict_kernel(self, K: np.ndarray, y: np.ndarray, K_new: np.ndarray) -> np.ndarray:
+        """Fit to a kernel [shape=(n, n)] and predict rows by theirs [shape=(m, n)]; predictions [shape=(m,)]."""
+        return np.asarray(self._make("precomputed").fit(K, y).predict(K_new), np.float64)
+
+
+class SupportVectors(KernelModel):
+    """Support vector regression of scikit-learn."""
 
     name = "svr"
     presets: ClassVar[dict[str, Parameters]] = {preset: {"C": 3.0, "epsilon": 0.1, "gamma": 0.25} for preset in PRESETS}
     settable = ("C", "epsilon", "gamma")
     cost = 0.2
-    explain_cost = 10.0
 
-    def _make(self) -> Any:
+    def _make(self, kernel: str = "rbf") -> Any:
         from sklearn.svm import SVR
 
-        return self._scaled(SVR(C=self.parameters["C"], epsilon=self.parameters["epsilon"]))
+        return self._scaled(SVR(kernel=kernel, C=self.parameters["C"], epsilon=self.parameters["epsilon"]))
 
-    def _fit(self, X: np.ndarray, y: np.ndarray, rounds: int | None) -> None:
-        estimator = self._make()
-        estimator.regressor.set_params(gamma=self.parameters["gamma"] / (X.shape[1] * (float(X.var()) or 1.0)))
-        self.estimator_ = estimator.fit(X, y)
+
+class KernelRidge(KernelModel):
+    """Kernel ridge regression of scikit-learn: the mean of a Gaussian process with noise ``alpha``."""
+
+    name = "kernel_ridge"
+    presets: ClassVar[dict[str, Parameters]] = {preset: {"alpha": 0.3, "gamma": 0.25} for preset in PRESETS}
+    settable = ("alpha", "gamma")
+    choices: ClassVar[tuple[Parameters, ...]] = ({}, *({"alpha": alpha} for alpha in (0.01, 0.03, 0.1, 1.0)))
+    cost = 0.15
+
+    def _make(self, kernel: str = "rbf") -> Any:
+        from sklearn.kernel_ridge import KernelRidge as Regression
+
+        return self._scaled(Regression(kernel=kernel, alpha=self.parameters["alpha"]))
 
 
 class Ridge(_ScaledLabels):
-    """Linear regression of scikit-learn with a squared penalty; columns come standardised."""
+    """Linear regression of scikit-learn with a squared penalty, by its dual where there are more columns than rows."""
 
     name = "ridge"
     presets: ClassVar[dict[str, Parameters]] = {preset: {"alpha": 100.0} for preset in PRESETS}
     settable = ("alpha",)
+    choices: ClassVar[tuple[Parameters, ...]] = ({}, *({"alpha": alpha} for alpha in (10.0, 1e3, 3e3, 1e4, 3e4)))
     cost = 0.1
 
     def _make(self) -> Any:
@@ -158,7 +192,7 @@ class Ridge(_ScaledLabels):
 
 
 CATALOGUE: dict[str, type[Regressor]] = {
-    model.name: model for model in (XGBoost, LightGBM, CatBoost, RandomForest, ExtraTrees, SupportVectors, Ridge)
+    model.name: model for model in (XGBoost, LightGBM, CatBoost, RandomForest, ExtraTrees, SupportVectors, KernelRidge, Ridge)
 }
 
 

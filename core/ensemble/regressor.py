@@ -28,6 +28,8 @@ class Regressor(ABC):
     settable : tuple of str, parameters that a member may name
     cost : float, how long a fit takes beside those of other models
     explain_cost : float, how long the contributions to a row take beside those of boosting
+    most_columns : int or None, columns that are fitted at most: those that go best with the labels of the training rows
+    choices : tuple of dict, parameters that are tried on the inner split of a fold; the first one is the preset's
     rounds_ : int or None, boosting rounds of the fitted model
     """
 
@@ -38,6 +40,8 @@ class Regressor(ABC):
     settable: ClassVar[tuple[str, ...]]
     cost: ClassVar[float]
     explain_cost: ClassVar[float] = 1.0
+    most_columns: ClassVar[int | None] = None
+    choices: ClassVar[tuple[Parameters, ...]] = ({},)
 
     def __init__(self, parameters: Parameters, seed: int):
         self.parameters = parameters

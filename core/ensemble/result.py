@@ -8,7 +8,7 @@ import numpy as np
 
 from core.ensemble.blend import Blend, clip_and_round, label_step, learn_blend
 from core.ensemble.config import EnsembleSettings
-from core.ensemble.fits import FitResult, FitTask
+from core.ensemble.fit_tasks import FitResult, FitTask
 from core.ensemble.fitted import LAYOUT
 from core.ensemble.members import Member
 from core.ensemble.models import Parameters

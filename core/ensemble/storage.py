@@ -15,6 +15,7 @@ _importing = threading.Lock()
 # checked after loading, because scikit-learn follows them blindly.
 TRUSTED_TYPES = (
     *(f"core.{module}.{name}" for module in ("ensemble.preprocess", "preprocess") for name in ("DropRedundant", "Limit")),
+    *(f"core.ensemble.preprocess.{name}" for name in ("ColumnsRobustScaler", "Screen", "WeighSets")),
     "numpy.dtype",
     "sklearn.tree._tree.Tree",
 )

@@ -14,8 +14,10 @@ from time import monotonic
 
 import numpy as np
 
+from core.ensemble.choices import candidates
 from core.ensemble.config import EnsembleSettings
-from core.ensemble.fits import FitData, FitTask, candidates, finished, fit
+from core.ensemble.fit_tasks import FitData, FitTask
+from core.ensemble.fits import finished, fit
 from core.ensemble.members import Member, file_stems, parse_members
 from core.ensemble.models import CATALOGUE
 from core.ensemble.result import Collector, EnsembleResult, write_layout
