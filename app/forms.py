@@ -71,6 +71,7 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             "**table:NAME**: the numeric column NAME of the tables. A clip without its table then has no value there.",
         )
         shown = {"max_seconds": fields.number("extract", usual, "max_seconds", step=5.0, width=180)}
+        shown["encoder_window"] = fields.choice("extract", usual, "encoder_window")
         shown["device"] = fields.device("extract", usual)
     names = tuple(dict.fromkeys([*(name for name in choices if name in (sets or ())), *more]))
     if not names:

@@ -27,8 +27,8 @@ def build(kind: type[Settings], values: Mapping[str, Any], **flags: Any) -> Sett
 
     Examples
     --------
-    >>> build(ExtractSettings, {"features": ["ultra"], "max_seconds": 10}, workers=2)
-    ExtractSettings(features=('ultra',), max_seconds=10.0, workers=2, rehash=False, device='auto', batch=None)
+    >>> build(ExtractSettings, {"features": ["ultra"], "max_seconds": 10}, workers=2).changed()
+    {'features': ('ultra',), 'max_seconds': 10.0, 'workers': 2}
     """
     return kind(**rename_section(kind.section, values) | {name: value for name, value in flags.items() if value is not None})
 

@@ -12,13 +12,14 @@ from core import jobs
 from core.cli import as_command
 from core.data.audio import MAX_SECONDS
 from core.data.layouts.layout import Layout
+from core.encoders.source import WHOLE_WINDOW
 from core.features import parse_set
 from core.features.sets import ENCODER
 from core.insight.layers import Band, LayerScores
 from core.runs import Run
 from core.settings import build
 
-_KEYS = ("max_seconds", "device")
+_KEYS = ("max_seconds", "encoder_window", "device")
 _DATA = ("dataset", "layout", "encoder", "groups")
 
 
@@ -36,11 +37,12 @@ def show_layers(run: Run) -> None:
 def layers_request(run: Run, encoder: str) -> dict[str, Any]:
     """The request of a job that scores each layer, on the data, groups and folds of the run."""
     settings, ensemble = run.record.as_json()["settings"], run.record.settings.ensemble
+    extract = settings["extract"] | {"encoder_window": run.record.settings.extract.encoder_window}
     return {
         "dataset": run.record.dataset.path,
         "layout": settings["layout"],
         "encoder": encoder,
-        "extract": {name: settings["extract"][name] for name in _KEYS if name in settings["extract"]},
+        "extract": {name: extract[name] for name in _KEYS if name in extract},
         "heads": None,
         "groups": ensemble.group_by,
         "folds": ensemble.folds,
@@ -74,8 +76,11 @@ def _one(run: Run, encoder: str) -> None:
 
 def _is_alike(request: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether a job looks at the same encoder on the same clips and groups; folds and heads may be others."""
-    length_s = [one["extract"].get("max_seconds", MAX_SECONDS) for one in (request, wanted)]
-    return length_s[0] == length_s[1] and all(request.get(name) == wanted[name] for name in _DATA)
+    read = [
+        (extract.get("max_seconds", MAX_SECONDS), extract.get("encoder_window", WHOLE_WINDOW))
+        for extract in (request["extract"], wanted["extract"])
+    ]
+    return read[0] == read[1] and all(request.get(name) == wanted[name] for name in _DATA)
 
 
 def _start(request: dict[str, Any]) -> None:

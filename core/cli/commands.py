@@ -50,6 +50,7 @@ COMMANDS = {
                 "--set", default="ultra", metavar="SET", help="any feature set, such as mfcc or torch200 (default: %(default)s)"
             ),
             "extract.max_seconds",
+            "extract.encoder_window",
             _JSON_CLIPS,
         ),
     ),
@@ -114,7 +115,7 @@ COMMANDS = {
             Argument("--encoder", metavar="SET", required=True, help="wav2vec2, hubert, wavlm or encoder:MODEL"),
             Argument("--heads", type=split_names, metavar="NAMES", help="models that score a layer (default: ridge,svr,lightgbm)"),
             *(f"ensemble.{name}" for name in ("group_by", "folds", "repeats", "seed")),
-            *(f"extract.{name}" for name in ("max_seconds", "device", "workers")),
+            *(f"extract.{name}" for name in ("max_seconds", "encoder_window", "device", "workers")),
             _WORKSPACE,
             _JSON,
         ),

@@ -60,17 +60,17 @@ def features(options: argparse.Namespace) -> int:
     from core.runtime.device import choose
     from core.runtime.pool import map_unordered
 
-    max_seconds = read_options(options, ExtractSettings, "max_seconds").max_seconds
+    settings = read_options(options, ExtractSettings, "max_seconds", "encoder_window")
     name = handcrafted.canonical(options.set)
     of = handcrafted.parse_set(name)
     if not of.of_audio:
         raise ParameterError(f"{name!r} is of a table, not of a clip")
-    of_clip = OneByOne(name, device=choose("auto" if of.on_device else "cpu"))
+    of_clip = OneByOne(name, device=choose("auto" if of.on_device else "cpu"), encoder_window=settings.encoder_window)
     columns = handcrafted.columns(name)
     code = 0
 
     def measure(file: str) -> Any:
-        return of_clip(read_clip(file, max_seconds=max_seconds))
+        return of_clip(read_clip(file, max_seconds=settings.max_seconds))
 
     for outcome in map_unordered(measure, options.clips, workers=0):  # in this process, so in order
         file = outcome.item

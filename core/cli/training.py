@@ -103,15 +103,16 @@ def blend(options: argparse.Namespace) -> int:
 
 def layers(options: argparse.Namespace) -> int:
     """Score the layers of an encoder."""
+    from core.encoders.source import TO_CLIP
     from core.features import canonical
 
     _, layout = read_data(options)
-    extract = {"max_seconds": options.max_seconds, "device": options.device, "workers": options.workers}
+    extract = {name: getattr(options, name) for name in ("max_seconds", "encoder_window", "device", "workers")}
     request = {
         "dataset": os.path.abspath(options.dataset),
         "layout": layout,
         "encoder": canonical(options.encoder),
-        "extract": {name: value for name, value in extract.items() if value is not None},
+        "extract": {"encoder_window": TO_CLIP} | {name: value for name, value in extract.items() if value is not None},
         "heads": options.heads,
         "groups": options.group_by,
         **{name: getattr(options, name) for name in ("folds", "repeats", "seed")},

@@ -5,14 +5,14 @@ that of a feature set.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from core.data.audio import Clip
 from core.encoders.registry import SOURCES, source_of
-from core.encoders.source import Extractor, Load, VectorWithText
+from core.encoders.source import TO_CLIP, Extractor, Load, VectorWithText
 from core.errors import AudioError, EarmarkError, JobError, ParameterError
 from core.events import BatchHalved, Notify, ignore
 from core.features import chooser, columns, extract, parse_set
@@ -92,10 +92,17 @@ class BatchWork(Protocol):
 
 
 class SetWork:
-    """The vectors of a set that PyTorch computes."""
+    """The vectors of a set that PyTorch computes.
 
-    def __init__(self, name: str):
+    Parameters
+    ----------
+    name : str, of the set
+    encoder_window : str, one of ``ENCODER_WINDOWS``
+    """
+
+    def __init__(self, name: str, *, encoder_window: str = TO_CLIP):
         self.name = name
+        self._encoder_window = encoder_window
         self._always = np.array([column.nan_when == NEVER for column in columns(name)])
 
     @property
@@ -103,7 +110,7 @@ class SetWork:
         return source_of(self.name).cuts_windows
 
     def load(self, how: Load) -> Extractor:
-        return source_of(self.name).load(parse_set(self.name), how)
+        return source_of(self.name).load(parse_set(self.name), replace(how, encoder_window=self._encoder_window))
 
     def flaw(self, value: np.ndarray) -> str | None:
         """A value that is always defined must be finite: no vector is better than a wrong one."""
@@ -131,6 +138,7 @@ class OneByOne:
     ----------
     set_name : str
     device : Device
+    encoder_window : str, one of ``ENCODER_WINDOWS``
 
     Raises
     ------
@@ -138,7 +146,7 @@ class OneByOne:
         There is no such set, or what it needs is not on this machine.
     """
 
-    def __init__(self, set_name: str, *, device: Device):
+    def __init__(self, set_name: str, *, device: Device, encoder_window: str = TO_CLIP):
         if parse_set(set_name).of_text:
             raise ParameterError(f"{set_name!r} is of a text of the table, not of a clip")
         check_installed([set_name])
@@ -146,7 +154,8 @@ class OneByOne:
         self._choose = chooser(set_name)
         self._batches: Batches[int] | None = None
         if parse_set(set_name).on_device:
-            self._batches = Batches(SetWork(parse_set(set_name).stored), device=device, batch=1, notify=ignore)
+            work = SetWork(parse_set(set_name).stored, encoder_window=encoder_window)
+            self._batches = Batches(work, device=device, batch=1, notify=ignore)
 
     def __call__(self, clip: Clip) -> np.ndarray:
         """The columns of a clip.

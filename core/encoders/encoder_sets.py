@@ -13,7 +13,7 @@ import numpy as np
 
 from core.data.audio import Clip
 from core.encoders import pretrained
-from core.encoders.source import Extractor, FeatureSource, Load
+from core.encoders.source import TO_CLIP, Extractor, FeatureSource, Load
 from core.errors import ParameterError
 from core.features.sets import ENCODER, NEVER, Column, FeatureSet, absolute_folder
 from core.runtime.device import Device
@@ -92,14 +92,15 @@ class EncoderLayers(FeatureSource):
         self.columns(feature_set)
         return f"weights in {find(feature_set.model).folder}"
 
-    def definition(self, feature_set: FeatureSet, *, device: Device) -> dict[str, Any]:
-        return pretrained.definition(find(feature_set.model), precision=device.precision)
+    def definition(self, feature_set: FeatureSet, *, device: Device, encoder_window: str = TO_CLIP) -> dict[str, Any]:
+        to_clip = encoder_window == TO_CLIP
+        return pretrained.definition(find(feature_set.model), precision=device.precision, to_clip=to_clip)
 
     def prepare(self, clip: Clip, feature_set: FeatureSet) -> np.ndarray:
         return pretrained.prepare_clip(clip, find(feature_set.model))
 
     def load(self, feature_set: FeatureSet, how: Load) -> Extractor:
-        return pretrained.load(find(feature_set.model), how)
+        return pretrained.load(find(feature_set.model), how, to_clip=how.encoder_window == TO_CLIP)
 
 
 def choose_layers(feature_set: FeatureSet, layers: int) -> tuple[int, int]:

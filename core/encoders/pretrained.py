@@ -5,12 +5,13 @@ Waveforms are mono float32 at 16 kHz.
 
 An encoder with a norm over time must not see padding (a padded neighbour would change every frame), so a clip is cut into windows
 of exactly 10 s, the last of them the clip's last 10 s; a shorter clip is one window of its own length, and only windows of one
-length share a batch. Frames that two windows cover count half in each. Whisper reads windows of 30 s, padded as it was trained, and
-the frames past the end of the clip are left out.
+length share a batch. Frames that two windows cover count half in each. Whisper reads windows of 30 s, padded as it was trained, or
+cut to the clip with half a second of silence behind it (``whisper``); frames past the end of the clip are left out.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
@@ -19,15 +20,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from core.data.audio import Clip
+from core.encoders import whisper
 from core.encoders.source import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ, Load, WindowModel, library_versions, to_16_khz
 from core.errors import AudioError, ParameterError
 from core.runtime.device import in_memory, require_torch
-from core.runtime.weights import PREPROCESSOR, WHISPER, Checkpoint, encoder_shape, loading
+from core.runtime.weights import WHISPER, Checkpoint, encoder_shape, loading
 
 # Raise it whenever windows, normalisation or pooling change: stored vectors are then computed anew.
 VERSION = 1
 WINDOW_S = 10.0
-WHISPER_WINDOW_S = 30.0
 PRECISIONS = ("fp32", "bf16", "fp16")
 _NORM_FLOOR = 1e-7  # as transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 _CPU_WINDOWS = 4  # more at once are no faster there
@@ -50,8 +51,9 @@ class Window:
     shared_end: int
 
 
-def definition(checkpoint: Checkpoint, *, precision: str) -> dict[str, Any]:
-    """Everything besides the audio that the numbers depend on."""
+def definition(checkpoint: Checkpoint, *, precision: str, to_clip: bool = False) -> dict[str, Any]:
+    """Everything besides the audio that the numbers depend on; ``to_clip`` as of ``Extractor``."""
+    cut = {"silence_s": whisper.SILENCE_S, "step_s": whisper.STEP_S}
     return {
         "encoder": VERSION,
         "revision": checkpoint.revision,
@@ -60,7 +62,7 @@ def definition(checkpoint: Checkpoint, *, precision: str) -> dict[str, Any]:
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "normalised": _normalises(checkpoint),
         "libraries": library_versions(),
-    }
+    } | ({"cut": cut} if to_clip and checkpoint.architecture == WHISPER else {})
 
 
 def prepare_clip(clip: Clip, checkpoint: Checkpoint) -> np.ndarray:
@@ -116,8 +118,7 @@ def cut_windows(checkpoint: Checkpoint, clip: int, n: int) -> list[Window]:
 def frame_weights(checkpoint: Checkpoint, window: Window, frames: int) -> np.ndarray:
     """How much each frame of a window counts [shape=(frames,)], float32: half where another window covers its centre too."""
     if checkpoint.architecture == WHISPER:
-        hop = round(WHISPER_WINDOW_S * SAMPLE_RATE_HZ) / frames
-        return (np.arange(frames) * hop < window.length).astype(np.float32)
+        return (np.arange(frames) * whisper.FRAME_SAMPLES < window.length).astype(np.float32)
     centre = (np.arange(frames) + 0.5) * window.length / frames
     shared = (centre < window.shared_start) | (centre >= window.length - window.shared_end)
     return np.where(shared, 0.5, 1.0).astype(np.float32)
@@ -153,6 +154,7 @@ class Extractor(WindowModel):
     precision : str, fp32, bf16 or fp16
     batch : int >= 1, windows at once; None takes what the free memory should hold
     halved : told the new size where memory runs out all the same
+    to_clip : bool, windows of Whisper are cut to the clip instead of padded to 30 s; others are never padded
 
     Raises
     ------
@@ -168,6 +170,7 @@ class Extractor(WindowModel):
         precision: str = "fp32",
         batch: int | None = None,
         halved: Callable[[int], None] = lambda batch: None,
+        to_clip: bool = False,
     ):
         require_torch(checkpoint.model)
         encoder_shape(checkpoint)
@@ -178,7 +181,8 @@ class Extractor(WindowModel):
             raise ParameterError(f"precision={precision!r} not among {', '.join(PRECISIONS)}")
         self._is_whisper = checkpoint.architecture == WHISPER
         self._model = load_encoder(checkpoint, device, self.precision)
-        self._features = whisper_features(checkpoint) if self._is_whisper else None
+        self._features = whisper.load_features(checkpoint) if self._is_whisper else None
+        self._to_clip = to_clip
         super().__init__(batch or _fitting_batch(checkpoint, device, self.precision), halved)
 
     def __call__(self, items: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -233,7 +237,9 @@ class Extractor(WindowModel):
 
     def _samples(self, window: Window) -> int:
         """Length of what the model reads: windows of one length share a batch."""
-        return 0 if self._is_whisper else window.length
+        if not self._is_whisper:
+            return window.length
+        return whisper.read_samples(window.length) if self._to_clip else round(whisper.WINDOW_S * SAMPLE_RATE_HZ)
 
     def _pool(self, items: Sequence[np.ndarray], windows: Sequence[Window]) -> list[tuple[float, np.ndarray, np.ndarray]]:
         """Of each window: the weight of its frames, their mean and their variance, both [shape=(layers, width)]."""
@@ -259,21 +265,26 @@ class Extractor(WindowModel):
         ]
 
     def _states(self, items: Sequence[np.ndarray], windows: Sequence[Window]) -> Any:
-        """All layers of windows, each a tensor [shape=(windows, frames, width)]."""
+        """All layers of windows that are read at one length, each a tensor [shape=(windows, frames, width)]."""
         import torch
 
         sounds = [items[window.clip][window.start : window.start + window.length] for window in windows]
-        with torch.inference_mode():
-            if self._features is not None:
-                read = self._features(sounds, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")["input_features"]
-            else:
-                read = torch.from_numpy(np.stack(sounds))
+        length: AbstractContextManager[None] = nullcontext()
+        if self._features is not None:
+            samples = self._samples(windows[0])
+            read, length = whisper.spectrograms(self._features, sounds, samples=samples), whisper.shortened(self._model, samples)
+        else:
+            read = torch.from_numpy(np.stack(sounds))
+        with torch.inference_mode(), length:
             return self._model(read.to(self.device, _dtype(self.precision)), output_hidden_states=True).hidden_states
 
 
-def load(checkpoint: Checkpoint, how: Load) -> Extractor:
-    """An encoder in the precision of its device."""
-    return Extractor(checkpoint, device=how.device.kind, precision=how.device.precision, batch=how.batch, halved=how.halved)
+def load(checkpoint: Checkpoint, how: Load, *, to_clip: bool = False) -> Extractor:
+    """An encoder in the precision of its device; ``to_clip`` as of ``Extractor``."""
+    device = how.device
+    return Extractor(
+        checkpoint, device=device.kind, precision=device.precision, batch=how.batch, halved=how.halved, to_clip=to_clip
+    )
 
 
 def _join(parts: Sequence[tuple[float, np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -286,7 +297,7 @@ def _join(parts: Sequence[tuple[float, np.ndarray, np.ndarray]]) -> np.ndarray:
 
 
 def _window_s(checkpoint: Checkpoint) -> float:
-    return WHISPER_WINDOW_S if checkpoint.architecture == WHISPER else WINDOW_S
+    return whisper.WINDOW_S if checkpoint.architecture == WHISPER else WINDOW_S
 
 
 def _normalises(checkpoint: Checkpoint) -> bool:
@@ -330,15 +341,6 @@ def load_encoder(checkpoint: Checkpoint, device: str, precision: str) -> Any:
             parametrize.remove_parametrizations(module, "weight")
     with in_memory(checkpoint.model):
         return model.eval().requires_grad_(False).to(device, _dtype(precision))
-
-
-def whisper_features(checkpoint: Checkpoint) -> Any:
-    """What makes spectrograms of 30 s for Whisper."""
-    from transformers import WhisperFeatureExtractor
-
-    if not (checkpoint.folder / PREPROCESSOR).is_file():
-        return WhisperFeatureExtractor(feature_size=checkpoint.config["num_mel_bins"])
-    return WhisperFeatureExtractor.from_pretrained(checkpoint.folder, local_files_only=True)
 
 
 def _fitting_batch(checkpoint: Checkpoint, device: str, precision: str) -> int:

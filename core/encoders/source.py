@@ -17,6 +17,9 @@ from core.runtime.device import Device, in_batches
 
 SAMPLE_RATE_HZ = 16_000
 
+WHOLE_WINDOW, TO_CLIP = "30", "clip"  # what an encoder of Whisper reads of a clip shorter than its 30 s
+ENCODER_WINDOWS = (TO_CLIP, WHOLE_WINDOW)
+
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
@@ -49,11 +52,13 @@ class Load:
     device : Device
     batch : int >= 1, pieces at once; None takes what the device should bear
     halved : told the new size where memory runs out
+    encoder_window : str, one of ``ENCODER_WINDOWS``
     """
 
     device: Device
     batch: int | None = None
     halved: Callable[[int], None] = lambda batch: None
+    encoder_window: str = TO_CLIP
 
 
 class FeatureSource(SetKind, Protocol):
@@ -88,8 +93,14 @@ class FeatureSource(SetKind, Protocol):
         """
         return "needs no weights"
 
-    def definition(self, feature_set: FeatureSet, *, device: Device) -> dict[str, Any]:
+    def definition(self, feature_set: FeatureSet, *, device: Device, encoder_window: str = TO_CLIP) -> dict[str, Any]:
         """What the numbers of a set depend on besides the audio and the way it is decoded.
+
+        Parameters
+        ----------
+        feature_set : FeatureSet
+        device : Device
+        encoder_window : str, one of ``ENCODER_WINDOWS``
 
         Raises
         ------

@@ -14,7 +14,7 @@ import numpy as np
 from core.data.audio import Clip
 from core.encoders import transcripts
 from core.encoders.descriptions import describe_clip
-from core.encoders.source import Extractor, FeatureSource, Load, VectorWithText
+from core.encoders.source import TO_CLIP, Extractor, FeatureSource, Load, VectorWithText
 from core.encoders.words import text_columns, text_of, words_as_json
 from core.errors import ParameterError
 from core.features.sets import METADATA, NEVER, SET_VERSIONS, TRANSCRIPT, Column, FeatureSet, absolute_folder
@@ -103,7 +103,7 @@ class Transcripts(FeatureSource):
             transcripts.require_language(checkpoint, feature_set.language)
         return f"weights in {checkpoint.folder}"
 
-    def definition(self, feature_set: FeatureSet, *, device: Device) -> dict[str, Any]:
+    def definition(self, feature_set: FeatureSet, *, device: Device, encoder_window: str = TO_CLIP) -> dict[str, Any]:
         checkpoint = find(feature_set.model)
         return transcripts.definition(checkpoint, precision=device.precision, language=feature_set.language or None)
 

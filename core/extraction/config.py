@@ -7,6 +7,7 @@ from pydantic import Field, Strict, field_validator
 
 from core import features
 from core.data.audio import MAX_SECONDS
+from core.encoders.source import ENCODER_WINDOWS, TO_CLIP
 from core.errors import ParameterError
 from core.features.sets import TRANSCRIPT
 from core.runtime.device import DEVICES, Device, choose
@@ -56,6 +57,16 @@ class ExtractSettings(Section):
             description="Pieces that PyTorch computes at once, windows of an encoder or clips (default: auto, what should fit).",
         ),
     ] = None
+
+    encoder_window: Annotated[
+        str,
+        Choices(ENCODER_WINDOWS, ("Cut to the clip", "30 s")),
+        Field(
+            title="Window of Whisper",
+            description="What Whisper's encoder reads of a clip below 30 s: clip (cut to it and half a second of silence) or 30 "
+            "(padded to 30 s, as it was trained). Cut windows take a fraction of the time and score the same.",
+        ),
+    ] = TO_CLIP
 
     @field_validator("features")
     @classmethod

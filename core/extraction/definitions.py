@@ -12,6 +12,7 @@ from core import features
 from core.data import augment, fingerprints
 from core.data.audio import ANALYSIS_RATE_HZ, MIN_SAMPLES
 from core.encoders.registry import source_of
+from core.encoders.source import ENCODER_WINDOWS, TO_CLIP
 from core.errors import ParameterError
 from core.extraction.config import ExtractSettings
 from core.features.sets import kinds
@@ -25,7 +26,9 @@ _NUMERIC_LIBRARIES = ("numpy", "scipy", "librosa", "soxr", "soundfile", "numba")
 _DECODING_LIBRARIES = ("soxr", "soundfile", "librosa")
 
 
-def definition_hash(set_name: str, max_seconds: float, copy: int = 0, *, device: Device = CPU) -> bytes:
+def definition_hash(
+    set_name: str, max_seconds: float, copy: int = 0, *, device: Device = CPU, encoder_window: str = TO_CLIP
+) -> bytes:
     """Hash of everything that a set's numbers depend on besides the audio [16 bytes].
 
     Columns with their definitions, the version of the set's code, the parameters of decoding, and the versions of the libraries
@@ -42,8 +45,8 @@ def definition_hash(set_name: str, max_seconds: float, copy: int = 0, *, device:
         return digest(decoding(fingerprints.LONGEST_S) | {"set": FINGERPRINT, "version": fingerprints.VERSION})
     feature_set = features.parse_set(features.parse_set(set_name).stored)
     if feature_set.on_device:
-        source = source_of(feature_set.name)
-        return digest(decoding(max_seconds, copy) | {"torch": source.definition(feature_set, device=device)})
+        definition = source_of(feature_set.name).definition(feature_set, device=device, encoder_window=encoder_window)
+        return digest(decoding(max_seconds, copy) | {"torch": definition})
     if not feature_set.of_audio:
         return hashlib.blake2b(set_name.encode(errors="surrogateescape"), digest_size=16).digest()
     definition = {
@@ -75,7 +78,8 @@ def definitions_of(settings: ExtractSettings) -> dict[str, str]:
     hashes = {}
     for name in settings.features:
         try:
-            hashes[name] = definition_hash(name, settings.max_seconds, device=device).hex()
+            definition = definition_hash(name, settings.max_seconds, device=device, encoder_window=settings.encoder_window)
+            hashes[name] = definition.hex()
         except ParameterError:
             hashes[name] = ""
     return hashes
@@ -105,7 +109,12 @@ def is_current(stored: Stored) -> bool:
         number = int(copy or 0)
     except ValueError:
         return False
-    return any(definition_hash(name, stored.max_seconds, number, device=device) == stored.definition for device in devices)
+    windows = ENCODER_WINDOWS if feature_set.model else ENCODER_WINDOWS[:1]
+    return any(
+        definition_hash(name, stored.max_seconds, number, device=device, encoder_window=window) == stored.definition
+        for device in devices
+        for window in windows
+    )
 
 
 def _described_columns(set_name: str) -> list[tuple[str, str, str, str]]:

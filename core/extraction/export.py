@@ -143,8 +143,9 @@ def fingerprint(dataset: Dataset, extraction: Extraction, *, settings: ExtractSe
     if settings is not None:
         for name in FEATURE_SETS:
             digest.update(definition_hash(name, settings.max_seconds))
+        device, window = settings.choose_device(), settings.encoder_window
         for name in settings.on_device:
-            digest.update(definition_hash(name, settings.max_seconds, device=settings.choose_device()))
+            digest.update(definition_hash(name, settings.max_seconds, device=device, encoder_window=window))
     for split, rows in (("train", dataset.train), ("test", dataset.test)):
         for row in rows:
             record = (split, row.name, repr(row.label), sorted(row.columns.items()), extraction.contents.get(row.path))

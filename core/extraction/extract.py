@@ -156,7 +156,7 @@ class _Vectors:
     ):
         self._settings, self._device, self._store, self._notify = settings, device, store, notify
         self._definitions: dict[Part, bytes] = {
-            (copy, name): definition_hash(name, settings.max_seconds, copy, device=device)
+            (copy, name): definition_hash(name, settings.max_seconds, copy, device=device, encoder_window=settings.encoder_window)
             for copy in range(1 + max(copies.values(), default=0))
             for name in (*settings.stored, *((FINGERPRINT,) if fingerprints and settings.stored else ()))
             if copy == 0 or name not in OF_THE_FILE
@@ -185,7 +185,9 @@ class _Vectors:
         return _decode
 
     def works(self, names: set[str]) -> dict[str, BatchWork]:
-        return {name: SetWork(name) for name in self._settings.on_device if name in names}
+        return {
+            name: SetWork(name, encoder_window=self._settings.encoder_window) for name in self._settings.on_device if name in names
+        }
 
     def keep(self, finished: Sequence[Finished]) -> None:
         fresh = {self._keys[part.task.content][what]: vector for part in finished for what, vector in part.arrays.items()}
@@ -215,7 +217,8 @@ def stored_texts(
     DataError
         One is missing: the cache is damaged.
     """
-    definition = definition_hash(set_name, settings.max_seconds, device=settings.choose_device())
+    device, window = settings.choose_device(), settings.encoder_window
+    definition = definition_hash(set_name, settings.max_seconds, device=device, encoder_window=window)
     keys = {path: vector_key(bytes.fromhex(extraction.contents[path]), definition) for path in paths}
     with VectorCache(cache_path) as store:
         texts = store.get_texts(set(keys.values()))
@@ -239,7 +242,10 @@ def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
         return {path for path in paths if path.is_file()}
     device = settings.choose_device()
     try:
-        definitions = [definition_hash(name, settings.max_seconds, device=device) for name in settings.stored]
+        definitions = [
+            definition_hash(name, settings.max_seconds, device=device, encoder_window=settings.encoder_window)
+            for name in settings.stored
+        ]
     except ParameterError:  # the weights of an encoder are not here yet, or no longer
         return set()
     if not paths or not cache_path.is_file():

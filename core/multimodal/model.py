@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.encoders import pretrained
+from core.encoders import pretrained, whisper
 from core.multimodal.config import FinetuneSettings, lora_targets
 from core.runtime.weights import WHISPER, Checkpoint, loading
 
@@ -142,7 +142,7 @@ class AudioEncoder(nn.Module):
         self.checkpoint = checkpoint
         self.layer = -1 if layer is None else layer
         self.encoder = encoder
-        self._features = pretrained.whisper_features(checkpoint) if checkpoint.architecture == WHISPER else None
+        self._features = whisper.load_features(checkpoint) if checkpoint.architecture == WHISPER else None
 
     def train(self, mode: bool = True) -> "AudioEncoder":
         """As usual, but what was learned of the spread of a batch stays as it is: it is frozen too."""

@@ -6,7 +6,7 @@ data set, are kept by ``RunRecord.as_json`` and have no type.
 
 from datetime import datetime
 from math import prod
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -37,10 +37,11 @@ class DatasetRecord(_Record):
 
 
 class ExtractRecord(_Record):
-    """Settings of the extraction."""
+    """Settings of the extraction; a run that does not name a window of Whisper read 30 s."""
 
     features: list[str] = Field(min_length=1)
     max_seconds: float
+    encoder_window: Literal["clip", "30"] = "30"
 
 
 class EnsembleRecord(_Record):

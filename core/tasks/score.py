@@ -250,7 +250,7 @@ def _compare(run: Run, matrix: Matrix, notify: Notify) -> tuple[dict[str, tuple[
 def extract_settings(run: Run) -> ExtractSettings:
     """What a run extracts from a clip."""
     kept = run.record.settings.extract
-    return ExtractSettings(features=tuple(kept.features), max_seconds=kept.max_seconds)
+    return ExtractSettings(features=tuple(kept.features), max_seconds=kept.max_seconds, encoder_window=kept.encoder_window)
 
 
 def _doubts(path: Path, max_seconds: float) -> tuple[str, ...]:

@@ -41,10 +41,13 @@ OF_SETS = {
     ("torch200", "bf16", 1): "8db82375ea98bd6a7731e96776f85986",
     ("encoder:{encoder}", "fp32", 0): "7847d9bb64003dd22ff190c521994ec1",
     ("encoder:{encoder}@L1-2", "bf16", 0): "8d3c6e2b49a821a2c0e18d0db2374d90",
-    ("encoder:{whisper}", "fp32", 0): "05e2e8605904eb4109b3332a01539aa4",
-    ("encoder:{whisper}", "bf16", 0): "886d61bf1ec51c631574726c8e668be0",
     ("transcript:whisper={whisper}", "fp32", 0): "769b82ec2994fd559fb63aa870de6379",
     ("transcript:whisper={whisper}", "bf16", 0): "d4c50338b7f8f7188bf3d8b9ca834af4",
+}
+OF_WHISPER = {  # window, precision
+    ("30", "fp32"): "05e2e8605904eb4109b3332a01539aa4",
+    ("30", "bf16"): "886d61bf1ec51c631574726c8e668be0",
+    ("clip", "fp32"): "fd3bf7b3d7f4bce2b04722ea2d16d360",
 }
 OF_FRAMES = {  # model, precision, layer, encoded
     ("encoder", "fp32", None, True): "79f4e3ac5b2459de9703d475683ce252",
@@ -78,6 +81,10 @@ def test_definitions_are_those_that_existing_caches_were_written_with(models):
     for (name, precision, copy), expected in OF_SETS.items():
         device = BF16 if precision == "bf16" else CPU
         assert definitions.definition_hash(name.format(**models), 45.0, copy, device=device).hex() == expected, name
+    for (window, precision), expected in OF_WHISPER.items():
+        device = BF16 if precision == "bf16" else CPU
+        made = definitions.definition_hash(f"encoder:{models['whisper']}", 45.0, device=device, encoder_window=window)
+        assert made.hex() == expected, (window, precision)
     for (model, precision, layer, encode), expected in OF_FRAMES.items():
         device = BF16 if precision == "bf16" else CPU
         checkpoint = find(str(models[model]))
