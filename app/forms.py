@@ -25,7 +25,7 @@ from core.runtime.pool import cores
 from core.scoring.folds import FoldSettings
 from core.tasks.forecast import Forecast, forecast
 
-_ENCODER_COLUMNS = 1536  # of a base model, mean and standard deviation of 768 units
+_ENCODER_COLUMNS = 2304  # of a base model: mean, standard deviation and mean step of 768 units
 _SCALES = ("ultra@5s", "mfcc@5s", "ultra@2s")
 _AUTO = "auto"
 _MEMBERS = "train_members"
@@ -64,7 +64,7 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             width=420,
             help="**ultra@5s**: the set over windows of 5 s, their mean and standard deviation; any length from 1 s will do.  \n"
             "**encoder:MODEL**: a pretrained encoder by its folder or its id of the Hugging Face hub; **wavlm@L5-6**: the mean of "
-            "its layers 5 and 6. All layers are kept, so others cost nothing.  \n"
+            "its layers 5 and 6; **wavlm@L5+6**: both side by side. All layers are kept, so others cost nothing.  \n"
             "**transcript:column=NAME**: words, rate, fillers and repetitions of a text of the tables; "
             "**transcript:whisper=MODEL**: of what a Whisper hears, **MODEL@en**: in a language that it is told; "
             "**transcript:describe**: of a description of the sound.  \n"

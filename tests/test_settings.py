@@ -17,6 +17,7 @@ from core.ensemble.blend import BLENDS
 from core.ensemble.models import CATALOGUE, PRESETS, SCALINGS
 from core.errors import ParameterError
 from core.extraction.config import FEATURE_SETS, ExtractSettings
+from core.encoders.source import ENCODER_WINDOWS
 from core.jobs.queue import read_job
 from core.multimodal.config import FinetuneSettings
 from core.settings import SECTIONS, build, read_settings, schema
@@ -37,6 +38,7 @@ extracts = st.builds(
     max_seconds=st.floats(1, 1e6),
     rehash=st.booleans(),
     batch=st.none() | st.integers(1, 99),
+    encoder_window=st.sampled_from(ENCODER_WINDOWS),
 )
 ensembles = st.builds(
     EnsembleSettings,

@@ -1,4 +1,4 @@
-"""Clips in, what a pretrained encoder makes of them out: mean and standard deviation over frames of every layer.
+"""Clips in, what a pretrained encoder makes of them out: mean, standard deviation and mean step over frames of every layer.
 
 Encoders of the Hugging Face kind that read a waveform (Wav2Vec2, HuBERT, WavLM and their relatives) and the encoder of Whisper.
 Waveforms are mono float32 at 16 kHz.
@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from core.errors import AudioError, ParameterError
 from core.runtime.device import in_memory, require_torch
 from core.runtime.weights import WHISPER, Checkpoint, encoder_shape, loading
 
-# Raise it whenever windows, normalisation or pooling change: stored vectors are then computed anew.
+# Raise it whenever windows or normalisation change: stored vectors and frames are then computed anew.
 VERSION = 1
 WINDOW_S = 10.0
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -36,8 +36,11 @@ _BYTES_PER_ACTIVATION = (
     28  # of the first convolution, which is the largest: measured as the peak over its number of values, in fp32
 )
 _MOST_WINDOWS = 256
+_LEAST_WEIGHT = 0.5  # of a frame or a step that counts at all
 
 Value = TypeVar("Value")
+
+POOLS = ("mean", "std", "delta")  # over frames, of each layer; the last is the mean step from a frame to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,16 @@ class Window:
     length: int
     shared_start: int  # samples at its start that the window before it covers too
     shared_end: int
+
+
+class Pooled(NamedTuple):
+    """The frames of a window: weights are sums over frames and over steps between them, the arrays [shape=(layers, width)]."""
+
+    weight: float
+    mean: np.ndarray
+    variance: np.ndarray
+    step_weight: float
+    delta: np.ndarray
 
 
 def definition(checkpoint: Checkpoint, *, precision: str, to_clip: bool = False) -> dict[str, Any]:
@@ -194,11 +207,11 @@ class Extractor(WindowModel):
 
         Returns
         -------
-        vectors : list of np.ndarray [shape=(layers * 2 * width,)], float32: of each layer first all means, then all standard
-            deviations; layer 0 is what enters the first one
+        vectors : list of np.ndarray [shape=(layers * 3 * width,)], float32: of each layer first all means, then all standard
+            deviations, then all mean steps; layer 0 is what enters the first one
         """
         parts = self._by_clip(items, self._pool)
-        return [_join([part for _, part in parts[index]]).astype(np.float32).ravel() for index in range(len(items))]
+        return [join_windows([part for _, part in parts[index]]).astype(np.float32).ravel() for index in range(len(items))]
 
     def frames(self, items: Sequence[np.ndarray], *, layer: int | None = None) -> list[np.ndarray]:
         """What one layer says of each frame of clips.
@@ -241,8 +254,8 @@ class Extractor(WindowModel):
             return window.length
         return whisper.read_samples(window.length) if self._to_clip else round(whisper.WINDOW_S * SAMPLE_RATE_HZ)
 
-    def _pool(self, items: Sequence[np.ndarray], windows: Sequence[Window]) -> list[tuple[float, np.ndarray, np.ndarray]]:
-        """Of each window: the weight of its frames, their mean and their variance, both [shape=(layers, width)]."""
+    def _pool(self, items: Sequence[np.ndarray], windows: Sequence[Window]) -> list[Pooled]:
+        """Of each window its frames, pooled. A step counts as much as the lesser of its two frames."""
         import torch
 
         with torch.inference_mode():
@@ -252,17 +265,19 @@ class Extractor(WindowModel):
             ).to(self.device)
             total = weights.sum(dim=1, keepdim=True)
             share = (weights / total).unsqueeze(1)  # (windows, 1, frames)
-            means, variances = [], []
+            step_weights = torch.minimum(weights[:, 1:], weights[:, :-1])
+            steps = step_weights.sum(dim=1, keepdim=True)
+            step_share = (step_weights / steps.clamp(min=_LEAST_WEIGHT)).unsqueeze(1)  # (windows, 1, frames - 1)
+            means, variances, deltas = [], [], []
             for state in states:
                 wide = state.float()
                 mean = torch.bmm(share, wide)
                 means.append(mean.squeeze(1))
                 variances.append(torch.bmm(share, (wide - mean).square()).squeeze(1))
-            mean_of, variance_of = (torch.stack(of, dim=1).cpu().numpy() for of in (means, variances))
-        return [
-            (float(weight), mean, variance)
-            for weight, mean, variance in zip(total[:, 0].tolist(), mean_of, variance_of, strict=True)
-        ]
+                deltas.append(torch.bmm(step_share, (wide[:, 1:] - wide[:, :-1]).abs()).squeeze(1))
+            stacked = [torch.stack(of, dim=1).cpu().numpy() for of in (means, variances, deltas)]
+        columns = total[:, 0].tolist(), *stacked[:2], steps[:, 0].tolist(), stacked[2]
+        return [Pooled(*of) for of in zip(*columns, strict=True)]
 
     def _states(self, items: Sequence[np.ndarray], windows: Sequence[Window]) -> Any:
         """All layers of windows that are read at one length, each a tensor [shape=(windows, frames, width)]."""
@@ -287,13 +302,25 @@ def load(checkpoint: Checkpoint, how: Load, *, to_clip: bool = False) -> Extract
     )
 
 
-def _join(parts: Sequence[tuple[float, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Mean and standard deviation over the frames of all windows [shape=(layers, 2, width)], joined as Chan et al. 1979."""
-    weights = np.array([weight for weight, _, _ in parts])[:, None, None]
-    means, variances = (np.stack([part[at] for part in parts]).astype(np.float64) for at in (1, 2))
+def join_windows(parts: Sequence[Pooled]) -> np.ndarray:
+    """Mean, standard deviation and mean step over the frames of all windows, joined as Chan et al. 1979.
+
+    Parameters
+    ----------
+    parts : sequence of Pooled, one a window
+
+    Returns
+    -------
+    pooled : np.ndarray [shape=(layers, 3, width)], float64; where there is one frame alone, no step: 0
+    """
+    weights, steps = (np.array(of)[:, None, None] for of in zip(*((part.weight, part.step_weight) for part in parts), strict=True))
+    means, variances, deltas = (
+        np.stack(of).astype(np.float64) for of in zip(*((part.mean, part.variance, part.delta) for part in parts), strict=True)
+    )
     mean = (weights * means).sum(axis=0) / weights.sum()
     variance = (weights * (variances + (means - mean) ** 2)).sum(axis=0) / weights.sum()
-    return np.stack([mean, np.sqrt(variance)], axis=1)
+    delta = (steps * deltas).sum(axis=0) / max(steps.sum(), _LEAST_WEIGHT)
+    return np.stack([mean, np.sqrt(variance), delta], axis=1)
 
 
 def _window_s(checkpoint: Checkpoint) -> float:

@@ -3,7 +3,7 @@
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from core.data.rows import MAX_LABEL, Row
 from core.encoders.words import text_columns
 from core.errors import DataError, ParameterError
 from core.extraction.extract import Extraction, column_names
-from core.features import names, parse_set
+from core.features import names, parse_set, set_of
 from core.scoring.agreement import Ratings
 from core.workspace import write_whole
 
@@ -102,6 +102,27 @@ def build_matrices(
     """The matrix of the training table and that of the test table, as ``build_matrix``."""
     train = build_matrix(dataset.train, extraction, sets, copies=copies)
     return train, build_matrix(dataset.test, extraction, sets, copies=test_copies)
+
+
+def columns_of_run(matrix: Matrix, names: Sequence[str]) -> Matrix:
+    """The columns that a run was trained on, where the sets of its encoders have gained others since.
+
+    Parameters
+    ----------
+    matrix : Matrix, as this version builds it for the sets of the run
+    names : sequence of str, what the run was trained on
+
+    Returns
+    -------
+    matrix : Matrix; as it is where it lacks a column, or has others that are of no encoder
+    """
+    place = {name: at for at, name in enumerate(matrix.names)}
+    gained = set(place) - set(names)
+    if not set(names) <= set(place) or not all(parse_set(set_of(name)).has_layers for name in gained):
+        return matrix
+    chosen = [place[name] for name in names]
+    copies = None if matrix.copies is None else matrix.copies[:, :, chosen]
+    return replace(matrix, X=matrix.X[:, chosen], names=tuple(names), copies=copies)
 
 
 def check_table(dataset: Dataset, sets: Sequence[str]) -> None:

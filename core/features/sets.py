@@ -64,6 +64,7 @@ class FeatureSet:
     column : str, of the table; empty for a set that is computed from the audio
     model : str, folder or hub id of an encoder, or of a recogniser
     layers : (int, int), first and last of an encoder, whose mean the columns are; None for the usual ones
+    side_by_side : tuple of int, layers of an encoder whose columns stand side by side; empty where the mean is taken
     language : str, code of the language that a recogniser is told; empty where it finds out by itself
     of_audio : bool, computed from the clip
     on_device : bool, PyTorch computes it, in batches
@@ -86,6 +87,7 @@ class FeatureSet:
     on_device: bool = dataclasses.field(default=False, repr=False)
     of_text: bool = dataclasses.field(default=False, repr=False)
     has_layers: bool = dataclasses.field(default=False, repr=False)
+    side_by_side: tuple[int, ...] = dataclasses.field(default=(), repr=False)
     is_compiled: bool = dataclasses.field(default=False, repr=False)
     stored: str = dataclasses.field(default="", repr=False)
     prefix: str = dataclasses.field(default="", repr=False)
@@ -254,7 +256,7 @@ def absolute_folder(model: str) -> str:
 
 
 def chooser(set_name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """What a set takes of a stored vector: of an encoder the mean of its layers, of any other set all of it."""
+    """What a set takes of a stored vector: of an encoder its layers, or their mean; of any other set all of it."""
     feature_set = parse_set(set_name)
     return kinds()[feature_set.base].chooser(feature_set)
 
@@ -278,7 +280,8 @@ def set_of(column: str) -> str:
 
 
 def columns(set_name: str) -> tuple[Column, ...]:
-    """The columns of a set, in order: over windows, and of an encoder, first all means, then all standard deviations.
+    """The columns of a set, in order: over windows, and of an encoder, first all means, then all standard deviations, and of an
+    encoder then all mean steps.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from core.errors import ParameterError
 from core.events import Notify, StageStarted, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import Extraction, column_names, extract_clips
-from core.extraction.matrix import Matrix, build_matrix
+from core.extraction.matrix import Matrix, build_matrix, columns_of_run
 from core.features import parse_set
 from core.runs import Run
 from core.runs.context import RunContext
@@ -149,6 +149,7 @@ def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Pred
         if not loading.done():
             options.notify(StageStarted("reading the models"))
         ensemble = loading.result()
+        matrix = columns_of_run(matrix, ensemble.names)
     scored = [row for row in rows if row.path in extraction.vectors]
     ends = {}
     if scored:

@@ -133,7 +133,7 @@ def test_a_set_of_whisper_extracts(clips, tmp_path):
     name = f"encoder:{tiny_whisper(tmp_path / 'whisper')}"
     done, _ = extract(clips[:2], tmp_path / "c.sqlite", name)
     assert all(np.isfinite(vectors[name]).all() for vectors in done.vectors.values())
-    assert len(column_names((name,))) == 32
+    assert len(column_names((name,))) == 48
 
 
 def test_definitions_follow_the_weights_and_the_precision_not_the_folder(encoder, tmp_path):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from core.data.audio import read_clip
-from core.encoders.pretrained import Extractor, _join, normalise, prepare_clip
+from core.encoders.pretrained import Extractor, Pooled, join_windows, normalise, prepare_clip
 from core.errors import AudioError, JobError, ParameterError
-from core.features import columns, parse_set
+from core.features import canonical, chooser, columns, parse_set, set_of
 from core.runtime import weights as weights_module
 from core.runtime.weights import find
 from tests.conftest import write_clip
@@ -35,14 +35,18 @@ def states_of(folder, y):
     return torch.cat(states).double().numpy()
 
 
+def pooled(states):
+    """Mean, standard deviation and mean step over frames of states [layers, frames, width], as one vector."""
+    return np.stack([states.mean(axis=1), states.std(axis=1), np.abs(np.diff(states, axis=1)).mean(axis=1)], axis=1).ravel()
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_clip_of_one_window_has_mean_and_spread_of_the_models_own_layers(folders, kind):
+def test_a_clip_of_one_window_has_mean_spread_and_step_of_the_models_own_layers(folders, kind):
     y = normalise(voice(10.0))
     [vector] = load(folders[kind])([y])
     states = states_of(folders[kind], y)
-    expected = np.stack([states.mean(axis=1), states.std(axis=1)], axis=1)  # (layers, 2, width)
-    assert vector.shape == (4 * 2 * 16,)
-    np.testing.assert_allclose(vector, expected.ravel(), atol=1e-5)
+    assert vector.shape == (4 * 3 * 16,)
+    np.testing.assert_allclose(vector, pooled(states), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,7 +65,10 @@ def test_windows_are_ten_seconds_the_last_one_ends_with_the_clip_and_shared_fram
     frames = np.concatenate(states, axis=1)
     mean = np.average(frames, axis=1, weights=weight)
     std = np.sqrt(np.average((frames - mean[:, None]) ** 2, axis=1, weights=weight))
-    np.testing.assert_allclose(vector, np.stack([mean, std], axis=1).ravel(), atol=1e-5)
+    steps = np.concatenate([np.abs(np.diff(state, axis=1)) for state in states], axis=1)
+    step_weight = np.concatenate([np.minimum(of[1:], of[:-1]) for of in weights])
+    delta = np.average(steps, axis=1, weights=step_weight)
+    np.testing.assert_allclose(vector, np.stack([mean, std, delta], axis=1).ravel(), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "whisper"])
@@ -113,23 +120,34 @@ def test_whisper_leaves_out_frames_past_the_end_of_the_clip(folders):
     with torch.inference_mode():
         states = torch.cat(encoder(features["input_features"], output_hidden_states=True).hidden_states).double().numpy()
     heard = states[:, :200]  # 4 s of 50 frames a second, of 1500
-    np.testing.assert_allclose(vector, np.stack([heard.mean(axis=1), heard.std(axis=1)], axis=1).ravel(), atol=1e-5)
-    assert vector.shape == (3 * 2 * 16,)
+    np.testing.assert_allclose(vector, pooled(heard), atol=1e-5)
+    assert vector.shape == (3 * 3 * 16,)
 
 
 def test_a_clip_longer_than_whispers_window_is_read_in_windows(folders):
     y = voice(40.0)
     extractor = load(folders["whisper"])
     [whole], [first], [second] = extractor([y]), extractor([y[:480_000]]), extractor([y[480_000:]])
-    joined = (whole.reshape(3, 2, 16), first.reshape(3, 2, 16), second.reshape(3, 2, 16))
-    np.testing.assert_allclose(joined[0][:, 0], (3 * joined[1][:, 0] + joined[2][:, 0]) / 4, atol=1e-5)
+    joined, early, late = (vector.reshape(3, 3, 16) for vector in (whole, first, second))
+    np.testing.assert_allclose(joined[:, 0], (3 * early[:, 0] + late[:, 0]) / 4, atol=1e-5)
+    np.testing.assert_allclose(joined[:, 2], (1499 * early[:, 2] + 499 * late[:, 2]) / 1998, atol=1e-5)  # none across the seam
 
 
 def test_spread_over_windows_is_that_of_all_their_frames(rng):
     frames = rng.normal(size=(30, 2, 4)) + np.arange(30)[:, None, None]
-    parts = [(len(part), part.mean(axis=0), part.var(axis=0)) for part in (frames[:7], frames[7:])]
-    expected = np.stack([frames.mean(axis=0), frames.std(axis=0)], axis=1)
-    np.testing.assert_allclose(_join(parts), expected, atol=1e-12)
+    steps = np.abs(np.diff(frames, axis=0))
+    parts = [
+        Pooled(len(part), part.mean(axis=0), part.var(axis=0), len(inside), inside.mean(axis=0))
+        for part, inside in ((frames[:7], steps[:6]), (frames[7:], steps[7:]))
+    ]
+    between = np.delete(steps, 6, axis=0)  # without the step from one window to the other
+    expected = np.stack([frames.mean(axis=0), frames.std(axis=0), between.mean(axis=0)], axis=1)
+    np.testing.assert_allclose(join_windows(parts), expected, atol=1e-12)
+
+
+def test_a_clip_of_one_frame_has_no_spread_and_no_step(folders):
+    [vector] = load(folders["wav2vec2"])([normalise(voice(0.03))])
+    assert (vector.reshape(4, 3, 16)[:, 1:] == 0).all()
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "whisper"])
@@ -170,14 +188,36 @@ def test_a_clip_shorter_than_a_frame_is_named(folders, tmp_path):
 
 def test_columns_of_a_set_are_the_mean_of_its_layers(folders):
     name = f"encoder:{folders['wavlm']}"
-    assert [column.name for column in columns(name)][::16] == ["mean0", "std0"]
+    assert [column.name for column in columns(name)][::16] == ["mean0", "std0", "delta0"]
     assert "layer 2 of" in columns(f"{name}@L2")[0].definition
     assert "layers 1 to 3, whose mean is taken, of" in columns(f"{name}@L1-3")[0].definition
     with pytest.raises(ParameterError, match="has layers 0 to 3"):
         columns(f"{name}@L4")
 
 
-@pytest.mark.parametrize("name", ["wavlm@L8-7", "wavlm@L7-7", "wavlm@L07", "encoder:", "encoder: a/b", "wavlm@7"])
+def test_layers_stand_side_by_side_each_with_its_own_columns(folders):
+    name = f"encoder:{folders['wavlm']}"
+    stored = np.arange(4 * 3 * 16, dtype=np.float32)
+    np.testing.assert_array_equal(chooser(f"{name}@L1+3")(stored), np.concatenate([stored[48:96], stored[144:]]))
+    np.testing.assert_array_equal(chooser(f"{name}@L1-3")(stored), stored[96:144])  # the middle one is their mean
+    listed = columns(f"{name}@L1+3")
+    assert [column.name for column in listed][::16] == ["L1_mean0", "L1_std0", "L1_delta0", "L3_mean0", "L3_std0", "L3_delta0"]
+    assert "layer 3 of" in listed[-1].definition
+    assert {set_of(f"{name}@L1+3.{column.name}") for column in listed} == {f"{name}@L1+3"}
+    with pytest.raises(ParameterError, match="has layers 0 to 3"):
+        columns(f"{name}@L1+4")
+
+
+def test_the_usual_layers_and_chosen_ones_are_stored_once():
+    names = ("wavlm", "wavlm@L3-6", "wavlm@L3+4+5+6")
+    assert {parse_set(name).stored for name in names} == {"wavlm"}
+    assert [canonical(name) for name in names] == list(names)
+
+
+WRONG = ["L8-7", "L7-7", "L07", "L4+3", "L3+3", "L3+4-6", "L3-4-5", "L3+04"]
+
+
+@pytest.mark.parametrize("name", [*(f"wavlm@{layers}" for layers in WRONG), "encoder:", "encoder: a/b", "wavlm@7", "wavlm@L3+"])
 def test_a_set_has_one_spelling(name):
     with pytest.raises(ParameterError, match=r"feature set"):
         parse_set(name)

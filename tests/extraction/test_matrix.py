@@ -11,7 +11,7 @@ from core.errors import DataError, ParameterError
 from core.extraction.config import ExtractSettings
 from core.extraction.export import export_matrices, fingerprint
 from core.extraction.extract import Extraction, column_names
-from core.extraction.matrix import Matrix, build_matrix, load_matrix, save_matrix
+from core.extraction.matrix import Matrix, build_matrix, columns_of_run, load_matrix, save_matrix
 
 SIZES = {"ultra": 160, "mfcc": 120, "metadata": 9}
 
@@ -45,6 +45,18 @@ def test_a_row_without_a_vector_is_left_out_not_filled(rows, extraction):
     assert matrix.X.dtype == np.float32
     assert np.array_equal(matrix.X[1, :120], extraction.vectors[rows[2].path]["mfcc"])
     assert matrix.names == column_names(("mfcc", "ultra"))
+
+
+def test_a_run_reads_the_columns_it_knows_where_an_encoder_has_gained_some():
+    values = np.arange(8, dtype=np.float32).reshape(2, 4)
+    names = ("wavlm@L7.mean0", "wavlm@L7.std0", "wavlm@L7.delta0", "metadata.duration_s")
+    matrix = Matrix(values, np.zeros(2), names, ("a", "b"), copies=values[None] + 10)
+    known = columns_of_run(matrix, (names[0], names[1], names[3]))
+    assert known.names == (names[0], names[1], names[3])
+    assert known.X.tolist() == [[0, 1, 3], [4, 5, 7]]
+    assert known.copies[0].tolist() == [[10, 11, 13], [14, 15, 17]]
+    assert columns_of_run(matrix, names[:3]) is matrix  # a column of another set is no such gain
+    assert columns_of_run(matrix, (*names, "metadata.channels")) is matrix
 
 
 def with_ages(rows, *ages):
