@@ -68,6 +68,8 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             "**transcript:column=NAME**: words, rate, fillers and repetitions of a text of the tables; "
             "**transcript:whisper=MODEL**: of what a Whisper hears, **MODEL@en**: in a language that it is told; "
             "**transcript:describe**: of a description of the sound.  \n"
+            "**reading:MODEL**: how likely a Whisper finds the text of the tables in the clip, **reading:MODEL:column=NAME** "
+            "that of a column.  \n"
             "**table:NAME**: the numeric column NAME of the tables. A clip without its table then has no value there.",
         )
         shown = {"max_seconds": fields.number("extract", usual, "max_seconds", step=5.0, width=180)}
@@ -425,7 +427,7 @@ def _check_sets(dataset: Dataset, names: Sequence[str]) -> None:
     """
     for name in names:
         of = parse_set(name)
-        if of.of_text and of.column not in _columns(dataset):
+        if (of.of_text or of.reads_text) and of.column not in _columns(dataset):
             raise ParameterError(f"{name}: the tables have no column {of.column!r}")
         if not of.of_audio and (error := _why_not_numeric(dataset, name)) is not None:
             raise error

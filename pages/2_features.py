@@ -16,6 +16,7 @@ from core.events import ClipSetAside, Recorded
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import definitions_of, find_cached
 from core.extraction.speed import FEWEST, probe_size
+from core.extraction.texts import texts_of
 from core.settings import build
 
 ws = session.workspace()
@@ -97,9 +98,10 @@ def show_features(files: list[str], sets: list[str]) -> None:
 
 def show_cached(settings: ExtractSettings, unreadable: int) -> None:
     """How much is there already, and how long the rest takes."""
-    paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
+    rows = (*dataset.train, *dataset.test)
+    paths = list(dict.fromkeys(row.path for row in rows))
     with st.spinner("Looking into the cache ..."):
-        cached = len(find_cached(paths, settings, cache_path=ws.cache))
+        cached = len(find_cached(paths, settings, cache_path=ws.cache, texts=texts_of(rows, settings.features)))
     to_do = max(0, len(paths) - cached - unreadable)
     with st.grid(3, min_column_width=140):
         st.metric("Cached", f"{cached:,}", border=True, help="Their features are there; nothing is computed again.")

@@ -12,12 +12,12 @@ from core.cli.commands import COMMANDS, main
 from core.cli.common import read_layout, read_options
 from core.cli.training import read_ensemble
 from core.data.layouts.layout import Layout
+from core.encoders.source import ENCODER_WINDOWS
 from core.ensemble import EnsembleSettings
 from core.ensemble.blend import BLENDS
 from core.ensemble.models import CATALOGUE, PRESETS, SCALINGS
 from core.errors import ParameterError
 from core.extraction.config import FEATURE_SETS, ExtractSettings
-from core.encoders.source import ENCODER_WINDOWS
 from core.jobs.queue import read_job
 from core.multimodal.config import FinetuneSettings
 from core.settings import SECTIONS, build, read_settings, schema

@@ -22,6 +22,7 @@ from core.data.rows import Problem, Row
 from core.errors import JobError
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import find_cached
+from core.extraction.texts import texts_of
 from core.features import Trace, trace as follow
 from core.jobs import RESULT, Job
 from core.multimodal.config import FinetuneSettings
@@ -224,8 +225,9 @@ def without_features(dataset: Dataset, settings: ExtractSettings, cache: Path) -
     DataError
         The cache is damaged.
     """
-    paths = list(dict.fromkeys(row.path for row in (*dataset.train, *dataset.test)))
-    return len(paths) - len(find_cached(paths, settings, cache_path=cache))
+    rows = (*dataset.train, *dataset.test)
+    paths = list(dict.fromkeys(row.path for row in rows))
+    return len(paths) - len(find_cached(paths, settings, cache_path=cache, texts=texts_of(rows, settings.features)))
 
 
 @cached(lambda dataset, max_seconds: (dataset.stamp(), max_seconds), most=8)

@@ -63,7 +63,7 @@ def features(options: argparse.Namespace) -> int:
     settings = read_options(options, ExtractSettings, "max_seconds", "encoder_window")
     name = handcrafted.canonical(options.set)
     of = handcrafted.parse_set(name)
-    if not of.of_audio:
+    if not of.of_audio or of.reads_text:
         raise ParameterError(f"{name!r} is of a table, not of a clip")
     of_clip = OneByOne(name, device=choose("auto" if of.on_device else "cpu"), encoder_window=settings.encoder_window)
     columns = handcrafted.columns(name)

@@ -147,7 +147,7 @@ class OneByOne:
     """
 
     def __init__(self, set_name: str, *, device: Device, encoder_window: str = TO_CLIP):
-        if parse_set(set_name).of_text:
+        if parse_set(set_name).of_text or parse_set(set_name).reads_text:
             raise ParameterError(f"{set_name!r} is of a text of the table, not of a clip")
         check_installed([set_name])
         self.set_name = set_name

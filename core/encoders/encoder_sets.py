@@ -1,7 +1,7 @@
 """The sets of pretrained encoders: ``wav2vec2``, ``hubert``, ``wavlm`` and ``encoder:MODEL``, of the usual layers or of others.
 
-Mean, standard deviation and mean step over frames of every layer are stored, so that choosing layers costs nothing: ``@L7-8`` is the
-mean of layers 7 to 8, ``@L3+4+6`` are layers 3, 4 and 6 side by side.
+Mean, standard deviation and mean step over frames of every layer are stored, so that choosing layers costs nothing: ``@L7-8`` is
+the mean of layers 7 to 8, ``@L3+4+6`` are layers 3, 4 and 6 side by side.
 """
 
 import re
@@ -41,7 +41,10 @@ class EncoderLayers(FeatureSource):
         "hubert": "HuBERT base, layers 7 and 8",
         "wavlm": "WavLM base, layers 7 and 8; of grading speech mostly the best",
     }
-    usage = f"{ENCODER}:MODEL is an encoder by its folder or hub id (wavlm@L7-8: the mean of layers 7 to 8; wavlm@L7+8: both side by side)"
+    usage = (
+        f"{ENCODER}:MODEL is an encoder by its folder or hub id (wavlm@L7-8: the mean of its layers 7 to 8; wavlm@L7+8: both "
+        "side by side)"
+    )
     cuts_windows = True
 
     def parse(self, name: str) -> FeatureSet | None:

@@ -66,16 +66,15 @@ class Pooled(NamedTuple):
 
 def definition(checkpoint: Checkpoint, *, precision: str, to_clip: bool = False) -> dict[str, Any]:
     """Everything besides the audio that the numbers depend on; ``to_clip`` as of ``Extractor``."""
-    cut = {"silence_s": whisper.SILENCE_S, "step_s": whisper.STEP_S}
+    windows = whisper.definition(to_clip=to_clip) if checkpoint.architecture == WHISPER else {"window_s": WINDOW_S}
     return {
         "encoder": VERSION,
         "revision": checkpoint.revision,
         "precision": precision,
-        "window_s": _window_s(checkpoint),
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "normalised": _normalises(checkpoint),
         "libraries": library_versions(),
-    } | ({"cut": cut} if to_clip and checkpoint.architecture == WHISPER else {})
+    } | windows
 
 
 def prepare_clip(clip: Clip, checkpoint: Checkpoint) -> np.ndarray:

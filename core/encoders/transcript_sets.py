@@ -70,7 +70,7 @@ class Transcripts(FeatureSource):
         if value and value == value.strip() and way == "whisper":
             model, language = split_language(value)
             if language and language not in LANGUAGES:
-                raise ParameterError(_unknown_language(name, model, language))
+                raise unknown_language(name, f"{_WHISPER}{model}", language)
             return FeatureSet(name, TRANSCRIPT, model=model, language=language, on_device=True)
         raise ParameterError(
             f"feature set {name!r}: write {TRANSCRIPT}:column=NAME for a text of the table, {_WHISPER}MODEL for a recogniser by "
@@ -82,9 +82,7 @@ class Transcripts(FeatureSource):
         """A folder becomes absolute, and a language is written as its code."""
         if not name.startswith(_WHISPER):
             return name
-        model, language = split_language(name.removeprefix(_WHISPER))
-        code = {known: code for code, known in LANGUAGES.items()}.get(language.lower(), language.lower())
-        return f"{_WHISPER}{absolute_folder(model)}" + (f"@{code}" if code else "")
+        return _WHISPER + canonical_model(name.removeprefix(_WHISPER))
 
     def columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
         return _columns(feature_set.name)
@@ -128,11 +126,19 @@ def split_language(model: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else (model, "")
 
 
-def _unknown_language(name: str, model: str, language: str) -> str:
+def canonical_model(model: str) -> str:
+    """The one spelling of a recogniser and its language: a folder becomes absolute, and a language is written as its code."""
+    model, language = split_language(model)
+    code = {known: code for code, known in LANGUAGES.items()}.get(language.lower(), language.lower())
+    return absolute_folder(model) + (f"@{code}" if code else "")
+
+
+def unknown_language(name: str, without: str, language: str) -> ParameterError:
+    """Why the language in the name of a set is refused; ``without`` is the name up to the language."""
     codes = {known: code for code, known in LANGUAGES.items()} | {code: code for code in LANGUAGES}
     if language.lower() in codes:
-        return f"feature set {name!r}: write {_WHISPER}{model}@{codes[language.lower()]}"
-    return f"feature set {name!r}: Whisper knows no language {language!r}; it knows {', '.join(sorted(LANGUAGES))}"
+        return ParameterError(f"feature set {name!r}: write {without}@{codes[language.lower()]}")
+    return ParameterError(f"feature set {name!r}: Whisper knows no language {language!r}; it knows {', '.join(sorted(LANGUAGES))}")
 
 
 @cache

@@ -78,8 +78,8 @@ def _check_language(model: str, language: str, tokens: Iterable[str]) -> None:
         raise ParameterError(f"language={language!r}: {model} knows {', '.join(known) or 'only the one language it was made for'}")
 
 
-class Recogniser(WindowModel):
-    """A loaded Whisper.
+class SpokenModel(WindowModel):
+    """A loaded Whisper with its tokenizer, and the languages that it knows.
 
     Parameters
     ----------
@@ -123,23 +123,6 @@ class Recogniser(WindowModel):
         self.device, self._dtype = device, dtype
         super().__init__(batch or (_GPU_WINDOWS if device == "cuda" else _CPU_WINDOWS), halved)
 
-    def __call__(self, items: Sequence[np.ndarray]) -> list[list[Word]]:
-        """Timed words of clips.
-
-        Parameters
-        ----------
-        items : of what ``prepare_clip`` gives, each np.ndarray [shape=(n,)]
-
-        Returns
-        -------
-        words : list of list of Word, none after the end of its clip
-        """
-        windows = [(index, start) for index, y in enumerate(items) for start in window_starts(len(y))]
-        by_clip: dict[int, list[Heard]] = {}
-        for (index, _), heard in zip(windows, self.in_batches(lambda some: self._hear(items, some), windows), strict=True):
-            by_clip.setdefault(index, []).append(heard)
-        return [join_words(by_clip[index]) for index in range(len(items))]
-
     def _settle(self, name: str, language: str | None) -> None:
         """What the checkpoint says of its tokens, its languages and its heads."""
         from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
@@ -165,6 +148,43 @@ class Recogniser(WindowModel):
         there = all(layer < config.decoder_layers and head < config.decoder_attention_heads for layer, head in heads)
         self._heads = heads if there else []  # those of another model, of more layers, tell nothing
 
+    def _languages_of(self, windows: int, **heard: Any) -> list[str]:
+        """Language token of each window, by its ``input_features`` or ``encoder_outputs``; none of a model of one language."""
+        if not self._languages:
+            return []
+        if self._language:
+            return [self._language] * windows
+        token_of = {number: token for token, number in self._languages.items()}
+        return [token_of[number] for number in self._model.detect_language(**heard).tolist()]
+
+    def _prefix(self, language: str | None) -> list[int]:
+        """The tokens before a text without times."""
+        prefix = [self._model.generation_config.decoder_start_token_id]
+        prefix += [self._languages[language]] if language else []
+        prefix += [self._task[_TASK]] if _TASK in self._task else []
+        return [*prefix, self._no_times]
+
+
+class Recogniser(SpokenModel):
+    """A loaded Whisper that recognises what is said. Parameters as ``SpokenModel``."""
+
+    def __call__(self, items: Sequence[np.ndarray]) -> list[list[Word]]:
+        """Timed words of clips.
+
+        Parameters
+        ----------
+        items : of what ``prepare_clip`` gives, each np.ndarray [shape=(n,)]
+
+        Returns
+        -------
+        words : list of list of Word, none after the end of its clip
+        """
+        windows = [(index, start) for index, y in enumerate(items) for start in window_starts(len(y))]
+        by_clip: dict[int, list[Heard]] = {}
+        for (index, _), heard in zip(windows, self.in_batches(lambda some: self._hear(items, some), windows), strict=True):
+            by_clip.setdefault(index, []).append(heard)
+        return [join_words(by_clip[index]) for index in range(len(items))]
+
     def _hear(self, items: Sequence[np.ndarray], windows: Sequence[tuple[int, int]]) -> list[Heard]:
         import torch
 
@@ -173,7 +193,7 @@ class Recogniser(WindowModel):
         features = self._features(sounds, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")["input_features"]
         features = features.to(self.device, self._dtype)
         with torch.inference_mode():
-            languages = self._languages_of(features)
+            languages = self._languages_of(len(features), input_features=features)
             said = self._model.generate(
                 features,
                 return_timestamps=True,
@@ -196,15 +216,6 @@ class Recogniser(WindowModel):
             found.append(Heard(start_s, start_s + seconds, here))
         return found
 
-    def _languages_of(self, features: Any) -> list[str]:
-        """Token of the language of each window; empty for a checkpoint of one language."""
-        if not self._languages:
-            return []
-        if self._language:
-            return [self._language] * len(features)
-        token_of = {number: token for token, number in self._languages.items()}
-        return [token_of[number] for number in self._model.detect_language(features).tolist()]
-
     def _words(self, segments: Sequence[dict[str, Any]], features: Any, *, samples: int, language: str | None) -> list[Word]:
         """Words of a window, with times from its beginning; one window at a time, so that its neighbours change none of them."""
         seconds = samples / SAMPLE_RATE_HZ
@@ -214,10 +225,7 @@ class Recogniser(WindowModel):
             start_s, end_s = (float(segment[name]) for name in ("start", "end"))
             if tokens and start_s < seconds:  # behind the end of the clip nothing was said
                 texts.append((tokens, start_s, min(max(start_s, end_s), seconds)))
-        prefix = [self._model.generation_config.decoder_start_token_id]
-        prefix += [self._languages[language]] if language else []
-        prefix += [self._task[_TASK]] if _TASK in self._task else []
-        prefix += [self._no_times]
+        prefix = self._prefix(language)
         tokens = [token for inside, _, _ in texts for token in inside]
         words: list[Word] = []
         if self._heads and tokens and len(prefix) + len(tokens) < self._model.config.max_target_positions:

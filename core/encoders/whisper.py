@@ -33,6 +33,11 @@ def read_samples(samples: int) -> int:
     return round(min(WINDOW_S * SAMPLE_RATE_HZ, math.ceil((samples + SILENCE_S * SAMPLE_RATE_HZ) / step) * step))
 
 
+def definition(*, to_clip: bool) -> dict[str, Any]:
+    """What numbers depend on of the windows that are read."""
+    return {"window_s": WINDOW_S} | ({"cut": {"silence_s": SILENCE_S, "step_s": STEP_S}} if to_clip else {})
+
+
 def load_features(checkpoint: Checkpoint) -> Any:
     """The ``WhisperFeatureExtractor`` of a checkpoint, which makes its spectrograms."""
     from transformers import WhisperFeatureExtractor

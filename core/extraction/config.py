@@ -9,7 +9,7 @@ from core import features
 from core.data.audio import MAX_SECONDS
 from core.encoders.source import ENCODER_WINDOWS, TO_CLIP
 from core.errors import ParameterError
-from core.features.sets import TRANSCRIPT
+from core.features.sets import READING, TRANSCRIPT
 from core.runtime.device import DEVICES, Device, choose
 from core.section import Choices, Flag, Section
 
@@ -29,7 +29,7 @@ class ExtractSettings(Section):
         Field(
             title="Feature sets",
             description="Feature sets: ultra, mfcc, metadata, over windows as in ultra@5s, torch200, voice256, encoders such as "
-            "wavlm or encoder:MODEL, transcript, table:NAME for a column of the table.",
+            "wavlm or encoder:MODEL, transcript, reading:MODEL, table:NAME for a column of the table.",
         ),
     ] = FEATURE_SETS
     max_seconds: Annotated[
@@ -107,7 +107,9 @@ class ExtractSettings(Section):
 
 
 def resolve_features(names: Sequence[str], columns: Collection[str]) -> tuple[str, ...]:
-    """Feature sets, plain ``transcript`` among them as what the data set has: a column of that name, else a description.
+    """Feature sets, those among them that read a text as of the column that the data set has for it.
+
+    Plain ``transcript`` is of a column that is called so, else of a description; ``reading:MODEL`` needs such a column.
 
     Parameters
     ----------
@@ -120,10 +122,29 @@ def resolve_features(names: Sequence[str], columns: Collection[str]) -> tuple[st
     ('ultra', 'transcript:column=Words')
     >>> resolve_features(["transcript"], ["speaker"])
     ('transcript:describe',)
+    >>> resolve_features(["reading:openai/whisper-base"], ["speaker", "text"])
+    ('reading:openai/whisper-base:column=text',)
+
+    Raises
+    ------
+    ParameterError
+        A reading names no column, and none is called as a transcript is.
     """
     column = text_column(columns)
-    source = f"{TRANSCRIPT}:describe" if column is None else f"{TRANSCRIPT}:column={column}"
-    return tuple(source if name == TRANSCRIPT else name for name in names)
+
+    def resolved(name: str) -> str:
+        if name == TRANSCRIPT:
+            return f"{TRANSCRIPT}:describe" if column is None else f"{TRANSCRIPT}:column={column}"
+        if not name.startswith(f"{READING}:") or features.parse_set(features.canonical(name)).column:
+            return name
+        if column is None:
+            raise ParameterError(
+                f"features={name!r}: no column is called {', '.join(TEXT_COLUMNS)}; name the one with the text, as in "
+                f"{name}:column=NAME"
+            )
+        return f"{name}:column={column}"
+
+    return tuple(map(resolved, names))
 
 
 def text_column(columns: Collection[str]) -> str | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,15 @@ from core.data import augment
 from core.data.audio import ANALYSIS_RATE_HZ, Clip, read_clip, to_analysis_rate
 from core.data.fingerprints import LONGEST_S, fingerprint
 from core.encoders.batches import BatchWork, SetWork, check_installed
+from core.encoders.readings import Spoken
 from core.encoders.registry import SOURCES, source_of
 from core.errors import AudioError, DataError, ParameterError
-from core.events import CompilingStarted, DeviceChosen, Notify, ignore
+from core.events import CompilingStarted, DeviceChosen, Notify, Warned, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.contents import hash_files
 from core.extraction.definitions import FINGERPRINT, definition_hash, definitions_of, is_current, stored_name
-from core.extraction.machine import Decoded, Finished, Part, Production, Task, make, read_contents
+from core.extraction.machine import Decoded, Finished, Part, Production, Task, make, read_contents, split_text
+from core.extraction.texts import Texts, content_with
 from core.runtime.cache import VectorCache, content_hash, vector_key
 from core.runtime.device import Device
 
@@ -49,7 +52,8 @@ class Extraction:
 
     Attributes
     ----------
-    vectors : dict of Path to dict of set name to np.ndarray [shape=(d,)], float32, of the sets that are computed from the clip
+    vectors : dict of Path to dict of set name to np.ndarray [shape=(d,)], float32, of the sets that are computed from the clip; a
+        set that reads a text stands under its name and the text, as ``with_text`` joins them
     contents : dict of Path to the hash of the file's bytes, in hexadecimal
     failures : dict of Path to the reason why there is no vector
     computed : int, clips of which vectors were computed this time
@@ -84,6 +88,7 @@ def extract_clips(
     *,
     cache_path: Path,
     copies: int | Mapping[Path, int] = 0,
+    texts: Texts = MappingProxyType({}),
     fingerprints: bool = False,
     notify: Notify = ignore,
     now_ns: Callable[[], int] = time.time_ns,
@@ -101,8 +106,10 @@ def extract_clips(
     settings : ExtractSettings
     cache_path : SQLite file
     copies : int >= 0, copies of each clip, or their number by path: a path that is not in it has none
+    texts : as ``texts_of`` gives them, for sets that read a text of the table
     fingerprints : bool, also the fingerprint of each clip, where clips are decoded
-    notify : called with ExtractionStarted, then ClipExtracted or ClipSetAside for each clip that is not cached with all its copies
+    notify : called with ExtractionStarted, then ClipExtracted or ClipSetAside for each clip that is not cached with all its copies;
+        with Warned where a text was too long to be read
     now_ns : the clock, in nanoseconds since 1970
 
     Returns
@@ -115,12 +122,15 @@ def extract_clips(
     how = Production(settings.choose_device(), settings.max_seconds, settings.workers, settings.batch, settings.rehash, now_ns)
     with VectorCache(cache_path) as store:
         contents = read_contents(paths, store, how)
-        most: dict[bytes, int] = {}  # copies of a content, which two files may share
+        wanted: dict[bytes, _Wanted] = {}  # of a content, which two files may share
         for path in paths:
-            most[contents[path]] = max(most.get(contents[path], 0), count[path])
-        vectors = _Vectors(settings, how.device, most, store, notify, fingerprints=fingerprints)
+            of_content = wanted.setdefault(contents[path], _Wanted())
+            of_content.copies = max(of_content.copies, count[path])
+            of_content.texts |= dict.fromkeys(texts.get(path, ()))
+        vectors = _Vectors(settings, how.device, wanted, store, notify, fingerprints=fingerprints)
         made = make(contents, vectors, store, how, notify)
     whole = [path for path in paths if path not in made.failures]
+    _warn_of_unread({path: vectors.read(contents[path], 0) for path in whole if texts.get(path)}, notify)
     return Extraction(
         {path: vectors.read(contents[path], 0) for path in whole},
         {path: content.hex() for path, content in contents.items()},
@@ -131,14 +141,22 @@ def extract_clips(
     )
 
 
+@dataclass(slots=True)
+class _Wanted:
+    """What is made of a content besides the sets that it is asked for: copies, and in the order of ``texts`` what needs a text."""
+
+    copies: int = 0
+    texts: dict[str, None] = field(default_factory=dict)
+
+
 class _Vectors:
-    """Vectors as a product: kept in the cache, by content and definition.
+    """Vectors as a product: kept in the cache, by content and definition, and where a text is read also by that.
 
     Parameters
     ----------
     settings : ExtractSettings
     device : Device
-    copies : dict of content to the number of copies
+    wanted : dict of content to what is made of it
     store : VectorCache
     notify : called with CompilingStarted and DeviceChosen
     fingerprints : bool
@@ -148,7 +166,7 @@ class _Vectors:
         self,
         settings: ExtractSettings,
         device: Device,
-        copies: Mapping[bytes, int],
+        wanted: Mapping[bytes, _Wanted],
         store: VectorCache,
         notify: Notify,
         *,
@@ -157,19 +175,23 @@ class _Vectors:
         self._settings, self._device, self._store, self._notify = settings, device, store, notify
         self._definitions: dict[Part, bytes] = {
             (copy, name): definition_hash(name, settings.max_seconds, copy, device=device, encoder_window=settings.encoder_window)
-            for copy in range(1 + max(copies.values(), default=0))
+            for copy in range(1 + max((of.copies for of in wanted.values()), default=0))
             for name in (*settings.stored, *((FINGERPRINT,) if fingerprints and settings.stored else ()))
             if copy == 0 or name not in OF_THE_FILE
         }
-        self._keys = {content: self._keys_of(content, number) for content, number in copies.items()}
+        self._keys = {content: self._keys_of(content, of) for content, of in wanted.items()}
         self._stored = store.get(key for content, keys in self._keys.items() if content for key in keys.values())
-        self._takes = [(name, features.parse_set(name).stored, features.chooser(name)) for name in settings.of_audio]
+        self._takes = [
+            (name, features.parse_set(name).stored, features.chooser(name))
+            for name in settings.of_audio
+            if not features.parse_set(name).reads_text
+        ]
 
     def missing(self, content: bytes) -> tuple[Part, ...]:
         return tuple(part for part, key in self._keys[content].items() if key not in self._stored)
 
     def begin(self, tasks: Sequence[Task]) -> Callable[[bool], None] | None:
-        parts = {part for task in tasks for part in task.wanted}
+        parts = {(copy, split_text(name)[0]) for task in tasks for copy, name in task.wanted}
         for copy, name in parts:
             seconds = LONGEST_S if name == FINGERPRINT else self._settings.max_seconds
             self._store.put_definition(self._definitions[copy, name], stored_name(name, copy), seconds)
@@ -196,15 +218,44 @@ class _Vectors:
         self._stored |= fresh
 
     def read(self, content: bytes, copy: int) -> dict[str, np.ndarray]:
-        """Vectors of a clip by the name of their set, or of one of its copies; what describes the file is the clip's own."""
+        """Vectors of a clip or of one of its copies; what describes the file is the clip's own."""
         keys = self._keys[content]
-        return {name: take(self._stored[keys.get((copy, stored), keys[0, stored])]) for name, stored, take in self._takes}
+        vectors = {name: take(self._stored[keys.get((copy, stored), keys[0, stored])]) for name, stored, take in self._takes}
+        return vectors | {name: self._stored[key] for (number, name), key in keys.items() if number == copy and split_text(name)[1]}
 
     def fingerprint(self, content: bytes) -> np.ndarray:
         return self._stored[self._keys[content][0, FINGERPRINT]]
 
-    def _keys_of(self, content: bytes, copies: int) -> dict[Part, bytes]:
-        return {part: vector_key(content, definition) for part, definition in self._definitions.items() if part[0] <= copies}
+    def _keys_of(self, content: bytes, wanted: _Wanted) -> dict[Part, bytes]:
+        keys: dict[Part, bytes] = {}
+        for (copy, name), definition in self._definitions.items():
+            if copy > wanted.copies:
+                continue
+            if name == FINGERPRINT or not features.parse_set(name).reads_text:
+                keys[copy, name] = vector_key(content, definition)
+                continue
+            for made in wanted.texts:
+                stored, text = split_text(made)
+                if stored == name:
+                    keys[copy, made] = vector_key(content_with(content, text), definition)
+        return keys
+
+
+def _warn_of_unread(vectors: Mapping[Path, Mapping[str, np.ndarray]], notify: Notify) -> None:
+    """Tell of clips whose text was not read along: all their values are NaN."""
+    unread: dict[str, list[Path]] = {}
+    for path, by_name in vectors.items():
+        for name, vector in by_name.items():
+            stored, text = split_text(name)
+            if text and np.isnan(vector).all():
+                unread.setdefault(stored, []).append(path)
+    for stored, paths in unread.items():
+        notify(
+            Warned(
+                f"{stored}: {len(paths)} clips have no values, because they last over 30 s or their text has more tokens than the "
+                f"decoder reads (first: {paths[0].name}); cut them into segments to have them read"
+            )
+        )
 
 
 def stored_texts(
@@ -227,7 +278,9 @@ def stored_texts(
     return {path: texts[key] for path, key in keys.items()}
 
 
-def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path: Path) -> set[Path]:
+def find_cached(
+    paths: Sequence[Path], settings: ExtractSettings, *, cache_path: Path, texts: Texts = MappingProxyType({})
+) -> set[Path]:
     """Those of the files that have all their vectors in the cache.
 
     Files are read only where the cache has vectors of these settings, and does not know the file by its size and times.
@@ -237,27 +290,35 @@ def find_cached(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
     paths : of files; what cannot be read has no vectors
     settings : ExtractSettings
     cache_path : SQLite file; nothing is created where it is missing
+    texts : as ``texts_of`` gives them, for sets that read a text of the table
     """
     if not settings.of_audio:
         return {path for path in paths if path.is_file()}
     device = settings.choose_device()
     try:
-        definitions = [
-            definition_hash(name, settings.max_seconds, device=device, encoder_window=settings.encoder_window)
+        definitions = {
+            name: definition_hash(name, settings.max_seconds, device=device, encoder_window=settings.encoder_window)
             for name in settings.stored
-        ]
+        }
     except ParameterError:  # the weights of an encoder are not here yet, or no longer
         return set()
     if not paths or not cache_path.is_file():
         return set()
     with VectorCache(cache_path) as store:
-        if not set(definitions) <= store.definitions():
+        if not set(definitions.values()) <= store.definitions():
             return set()
-        contents = hash_files(paths, store)
-        stored = store.present({vector_key(content, definition) for content in contents.values() for definition in definitions})
-    return {
-        path for path, content in contents.items() if all(vector_key(content, definition) in stored for definition in definitions)
-    }
+        keys = {
+            path: _keys_of_file(content, definitions, texts.get(path, ())) for path, content in hash_files(paths, store).items()
+        }
+        stored = store.present({key for of_file in keys.values() for key in of_file})
+    return {path for path, of_file in keys.items() if of_file <= stored}
+
+
+def _keys_of_file(content: bytes, definitions: Mapping[str, bytes], texts: Sequence[str]) -> set[bytes]:
+    """Keys of all vectors of a file itself."""
+    plain = {vector_key(content, definition) for name, definition in definitions.items() if not features.parse_set(name).reads_text}
+    read = [(name, text) for name, text in map(split_text, texts) if name in definitions]
+    return plain | {vector_key(content_with(content, text), definitions[name]) for name, text in read}
 
 
 def _decode(task: Task) -> Decoded:
@@ -272,14 +333,16 @@ def _decode(task: Task) -> Decoded:
         names = [name for number, name in task.wanted if number == copy and name != FINGERPRINT]
         try:
             sound = _copy(clip, task.content, copy) if copy else clip
-            handcrafted = tuple(name for name in names if features.parse_set(name).base not in SOURCES)
+            handcrafted = tuple(name for name in names if features.parse_set(split_text(name)[0]).base not in SOURCES)
             if handcrafted:
                 vectors |= {(copy, name): vector for name, vector in features.extract(sound, handcrafted).items()}
-            for name in names:
-                if name not in handcrafted:
+            for made in names:
+                if made not in handcrafted:
+                    name, text = split_text(made)
                     feature_set = features.parse_set(name)
-                    parts = prepared if feature_set.on_device else vectors
-                    parts[copy, name] = source_of(name).prepare(sound, feature_set)
+                    parts: dict[Part, Any] = prepared if feature_set.on_device else vectors
+                    value = source_of(name).prepare(sound, feature_set)
+                    parts[copy, made] = Spoken(value, text) if text else value
         except AudioError as error:
             raise AudioError(path, f"copy {copy}: {error.reason}" if copy else error.reason) from None
     if content_hash(path) != task.content:

@@ -22,7 +22,8 @@ from core.runtime.cache import VectorCache
 from core.runtime.device import Device
 from core.runtime.pool import cores, map_batches
 
-Part = tuple[int, str]  # number of the copy, 0 for the clip itself, and what is made of it
+Part = tuple[int, str]  # number of the copy, 0 for the clip itself, and what is made of it, with the text that it needs
+_BREAK = "\n"  # before a text, which has none itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,23 @@ class Finished:
 Decoded = tuple[dict[Part, np.ndarray], dict[Part, Any]]  # what a worker made, and what it prepared for a model
 
 
+def with_text(name: str, text: str) -> str:
+    """What is made of a clip and a text, whose runs of blanks count as one: a clip may have a vector for each of several texts.
+
+    Examples
+    --------
+    >>> split_text(with_text("reading:/models/whisper", "two  words"))
+    ('reading:/models/whisper', 'two words')
+    """
+    return f"{name}{_BREAK}{' '.join(text.split())}"
+
+
+def split_text(name: str) -> tuple[str, str]:
+    """What is made of a clip, and the text that it needs; empty where it needs none."""
+    name, _, text = name.partition(_BREAK)
+    return name, text
+
+
 class Product(Protocol):
     """What is made of clips, and where it is kept."""
 
@@ -78,7 +96,7 @@ class Product(Protocol):
         ...
 
     def works(self, names: set[str]) -> Mapping[str, BatchWork]:
-        """What is computed in batches, among parts of these names."""
+        """What is computed in batches, among these names, which have no texts any more."""
         ...
 
     def keep(self, finished: Sequence[Finished]) -> None:
@@ -172,7 +190,7 @@ def _run(
     tasks: Sequence[Task], product: Product, how: Production, prepare: Callable[[bool], None] | None, notify: Notify
 ) -> Iterator[list[Finished]]:
     """Decode clips side by side, and compute in batches here what a model computes; the models go when the work is done."""
-    line = _Line(product.works({name for task in tasks for _, name in task.wanted}), how, notify)
+    line = _Line(product.works({split_text(name)[0] for task in tasks for _, name in task.wanted}), how, notify)
     try:
         for outcomes in map_batches(product.decode, tasks, workers=how.workers, deadline_s=_deadline_s, prepare=prepare):
             ready = []
@@ -196,7 +214,7 @@ class _Line:
     """The models of a product, each with what waits for its next batch, and clips of which parts wait."""
 
     def __init__(self, works: Mapping[str, BatchWork], how: Production, notify: Notify):
-        self._batches: dict[str, Batches[tuple[Task, int]]] = {
+        self._batches: dict[str, Batches[tuple[Task, Part]]] = {
             name: Batches(work, device=how.device, batch=how.batch, notify=notify) for name, work in works.items()
         }
         self._notify = notify
@@ -210,29 +228,31 @@ class _Line:
 
     def add(self, task: Task, part: Part, item: Any) -> Iterator[list[Finished]]:
         """Take what was prepared of a part; what is computed meanwhile comes back."""
-        copy, name = part
-        self._batches[name].load()
+        batch = self._batches[split_text(part[1])[0]]
+        batch.load()
         began = time.perf_counter()
-        if computed := self._batches[name].add((task, copy), item):
-            yield self._finish(name, computed, time.perf_counter() - began)
+        if computed := batch.add((task, part), item):
+            yield self._finish(batch, computed, time.perf_counter() - began)
 
     def flush(self) -> Iterator[list[Finished]]:
         """Compute what waits."""
-        for name, batch in self._batches.items():
+        for batch in self._batches.values():
             began = time.perf_counter()
             if computed := batch.flush():
-                yield self._finish(name, computed, time.perf_counter() - began)
+                yield self._finish(batch, computed, time.perf_counter() - began)
 
     def close(self) -> None:
         """Let go of the models."""
         for batch in self._batches.values():
             batch.close()
 
-    def _finish(self, name: str, computed: Sequence[Computed[tuple[Task, int]]], took_s: float) -> list[Finished]:
+    def _finish(
+        self, batch: Batches[tuple[Task, Part]], computed: Sequence[Computed[tuple[Task, Part]]], took_s: float
+    ) -> list[Finished]:
         finished = []
-        self._notify(BatchComputed(self._batches[name].work.name, len(computed), took_s))
+        self._notify(BatchComputed(batch.work.name, len(computed), took_s))
         for result in computed:
-            task, copy = result.key
+            task, part = result.key
             if task not in self._open_parts:  # another part of it has failed
                 continue
             self._seconds[task] += took_s / len(computed) * self._side_by_side  # of the time of all processes together
@@ -241,7 +261,7 @@ class _Line:
                 del self._open_parts[task]
                 finished.append(Finished(task, error=result.error))
                 continue
-            texts = {} if result.text is None else {(copy, name): result.text}
+            texts = {} if result.text is None else {part: result.text}
             is_last = self._open_parts[task] == 0
-            finished.append(Finished(task, {(copy, name): result.vector}, texts, seconds=self._seconds[task], is_last=is_last))
+            finished.append(Finished(task, {part: result.vector}, texts, seconds=self._seconds[task], is_last=is_last))
         return finished

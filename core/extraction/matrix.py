@@ -2,18 +2,19 @@
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from core.data.dataset import Dataset, further_columns
+from core.data.dataset import Dataset
 from core.data.ratings import ratings_of
 from core.data.rows import MAX_LABEL, Row
 from core.encoders.words import text_columns
 from core.errors import DataError, ParameterError
 from core.extraction.extract import Extraction, column_names
+from core.extraction.texts import cell, made_with_text
 from core.features import names, parse_set, set_of
 from core.scoring.agreement import Ratings
 from core.workspace import write_whole
@@ -80,8 +81,10 @@ def build_matrix(
         extracted = len(extraction.copies.get(few[0].path, ()))
         raise ParameterError(f"copies={copies}: of {few[0].name} {extracted} were extracted; ask extract_clips for {copies} of it")
 
+    keys = {name: _keys(kept, name, allow_missing_table=allow_missing_table) for name in sets if name not in of_table}
+
     def joined(vectors: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-        parts = [of_table[name] if name in of_table else _stack([by_set[name] for by_set in vectors], name) for name in sets]
+        parts = [of_table[name] if name in of_table else _stack(vectors, keys[name], name) for name in sets]
         return np.concatenate(parts, axis=1)
 
     X = joined([extraction.vectors[row.path] for row in kept])
@@ -138,7 +141,7 @@ def check_table(dataset: Dataset, sets: Sequence[str]) -> None:
     for name in sets:
         feature_set = parse_set(name)
         for rows in (dataset.train, dataset.test) if feature_set.column else ():
-            if not feature_set.of_text:
+            if not feature_set.of_text and not feature_set.reads_text:
                 table_values(rows, name)
             elif rows and feature_set.column not in rows[0].columns:
                 raise ParameterError(
@@ -213,7 +216,7 @@ def table_values(rows: Sequence[Row], set_name: str, *, allow_missing_table: boo
     column = parse_set(set_name).column
     values = np.full(len(rows), np.nan, np.float32)
     for index, row in enumerate(rows):
-        text = _cell(row, column, set_name, allow_missing_table)
+        text = cell(row, column, set_name, allow_missing_table=allow_missing_table)
         if text is not None and text.strip():
             values[index] = _number(text.strip(), column, row)
     return values
@@ -242,27 +245,28 @@ def text_values(rows: Sequence[Row], extraction: Extraction, set_name: str, *, a
     duration = names("metadata").index("duration_s")
     values = np.full((len(rows), len(names(set_name))), np.nan, np.float32)
     for index, row in enumerate(rows):
-        text = _cell(row, column, set_name, allow_missing_table)
+        text = cell(row, column, set_name, allow_missing_table=allow_missing_table)
         if text is not None:
             values[index] = text_columns(text, seconds=float(extraction.vectors[row.path][set_name][duration]))
     return values
 
 
-def _cell(row: Row, column: str, set_name: str, allow_missing_table: bool) -> str | None:
-    """The cell of a row that a set reads; None where the row has no table, if that is allowed."""
-    if column in row.columns:
-        return row.columns[column]
-    if allow_missing_table and not row.columns:
-        return None
-    raise ParameterError(
-        f"features={set_name!r}: the table with {row.name} has no further column {column!r}; there are: "
-        f"{further_columns(row.columns)} (the file name and the label are no features)"
-    )
+def _keys(rows: Sequence[Row], set_name: str, *, allow_missing_table: bool) -> list[str | None]:
+    """Under which name each row has its vector of a set; None where there is no text for it to read."""
+    if not parse_set(set_name).reads_text:
+        return [set_name] * len(rows)
+    return [made_with_text(row, set_name, allow_missing_table=allow_missing_table) for row in rows]
 
 
-def _stack(vectors: Sequence[np.ndarray], set_name: str) -> np.ndarray:
+def _stack(vectors: Sequence[Mapping[str, np.ndarray]], keys: Sequence[str | None], set_name: str) -> np.ndarray:
     """Vectors of a set as rows [shape=(n, d)], also where there are none."""
-    return np.array(vectors, np.float32).reshape(len(vectors), len(column_names((set_name,))))
+    rows = np.full((len(vectors), len(column_names((set_name,)))), np.nan, np.float32)
+    for index, (by_name, key) in enumerate(zip(vectors, keys, strict=True)):
+        if key is not None and key not in by_name:
+            raise ParameterError(f"features={set_name!r}: the texts of the rows were not extracted; give texts_of(rows, sets) too")
+        if key is not None:
+            rows[index] = by_name[key]
+    return rows
 
 
 def _number(text: str, column: str, row: Row) -> float:

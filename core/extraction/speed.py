@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from core.data.audio import header_seconds
@@ -15,6 +16,7 @@ from core.errors import DataError
 from core.events import ClipExtracted, CompilingStarted, Event, ExtractionStarted, JobStarted, Notify, Recorded, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import extract_clips, find_cached
+from core.extraction.texts import Texts
 from core.runtime.pool import cores
 
 FEWEST = 6  # clips that an estimate rests on; fewer are extracted as fast as estimated
@@ -54,7 +56,14 @@ def probe_size(settings: ExtractSettings) -> int:
     return max(FEWEST, 2 * workers(settings))
 
 
-def probe_speed(paths: Sequence[Path], settings: ExtractSettings, *, cache_path: Path, notify: Notify = ignore) -> Speed:
+def probe_speed(
+    paths: Sequence[Path],
+    settings: ExtractSettings,
+    *,
+    cache_path: Path,
+    texts: Texts = MappingProxyType({}),
+    notify: Notify = ignore,
+) -> Speed:
     """Extract a few of the clips that are not cached, and say how fast that went.
 
     The clips stand at evenly spaced ranks of length, so that their mean time is that of the set; what their mean length differs
@@ -65,6 +74,7 @@ def probe_speed(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
     paths : of audio files
     settings : ExtractSettings
     cache_path : SQLite file; the vectors are put there
+    texts : as of ``extract_clips``
     notify : called as by ``extract_clips``
 
     Returns
@@ -76,7 +86,7 @@ def probe_speed(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
     DataError
         None of the clips that were tried can be read.
     """
-    lengths_s = _lengths_to_do(list(dict.fromkeys(paths)), settings, cache_path)
+    lengths_s = _lengths_to_do(list(dict.fromkeys(paths)), settings, cache_path, texts)
     if not lengths_s:
         return Speed(0.0, 0.0, workers(settings), 0)
     chosen = _spread(sorted(lengths_s, key=lambda path: lengths_s[path]), probe_size(settings))
@@ -87,7 +97,7 @@ def probe_speed(paths: Sequence[Path], settings: ExtractSettings, *, cache_path:
         events.append((time.perf_counter() - began, event))
         notify(event)
 
-    done = extract_clips(chosen, settings, cache_path=cache_path, notify=record)
+    done = extract_clips(chosen, settings, cache_path=cache_path, texts=texts, notify=record)
     if not done.vectors:
         path, reason = next(iter(done.failures.items()))
         raise DataError(f"none of the {len(chosen)} clips that were tried can be read (first: {path.name}: {reason})")
@@ -123,13 +133,13 @@ def _speed(events: Sequence[tuple[float, Event]], workers: int) -> Speed:
     return Speed(total_s / len(extracted), started, workers, len(extracted))
 
 
-def _lengths_to_do(paths: Sequence[Path], settings: ExtractSettings, cache_path: Path) -> dict[Path, float]:
+def _lengths_to_do(paths: Sequence[Path], settings: ExtractSettings, cache_path: Path, texts: Texts) -> dict[Path, float]:
     """Clips that are not cached and the seconds of them that are analysed: of a sample, or of all where there are few."""
     order = random.Random(0).sample(paths, len(paths))
     lengths_s: dict[Path, float] = {}
     for start in range(0, len(order), _SAMPLE):
         sample = order[start : start + _SAMPLE]
-        cached = find_cached(sample, settings, cache_path=cache_path)
+        cached = find_cached(sample, settings, cache_path=cache_path, texts=texts)
         for path in sample:
             if path not in cached and path.is_file():
                 lengths_s[path] = min(settings.max_seconds, header_seconds(path) or 0.0)  # 0 for a file that cannot be read

@@ -27,7 +27,7 @@ SET_VERSIONS = {"ultra": 4, "mfcc": 2, "metadata": 2}
 WINDOWED = ("ultra", "mfcc")  # of the sound; ``metadata`` is of the file, which has no windows
 NEVER = "never"
 TABLE, METADATA = "table", "metadata"
-TORCH200, VOICE256, ENCODER, TRANSCRIPT = "torch200", "voice256", "encoder", "transcript"
+TORCH200, VOICE256, ENCODER, TRANSCRIPT, READING = "torch200", "voice256", "encoder", "transcript", "reading"
 MIN_WINDOW_S = 1.0
 MAX_WINDOW_S = 3600.0
 _REGISTRY = (
@@ -69,6 +69,7 @@ class FeatureSet:
     of_audio : bool, computed from the clip
     on_device : bool, PyTorch computes it, in batches
     of_text : bool, computed from a text of the table, beside the length of the clip
+    reads_text : bool, computed from the clip and a text of the table: a clip has a vector for each text
     has_layers : bool, hidden layers of an encoder, which can be chosen
     is_compiled : bool, its code is compiled on the machine before the first clip
     stored : str, name of what is stored; by default its own. An encoder's vector holds all layers, so that choosing others costs
@@ -86,6 +87,7 @@ class FeatureSet:
     of_audio: bool = dataclasses.field(default=True, repr=False)
     on_device: bool = dataclasses.field(default=False, repr=False)
     of_text: bool = dataclasses.field(default=False, repr=False)
+    reads_text: bool = dataclasses.field(default=False, repr=False)
     has_layers: bool = dataclasses.field(default=False, repr=False)
     side_by_side: tuple[int, ...] = dataclasses.field(default=(), repr=False)
     is_compiled: bool = dataclasses.field(default=False, repr=False)

@@ -16,6 +16,7 @@ from core.extraction.config import ExtractSettings
 from core.extraction.export import fingerprint
 from core.extraction.extract import Extraction, extract_clips
 from core.extraction.matrix import Matrix, build_matrices, check_table
+from core.extraction.texts import texts_of
 from core.grouping.leaks import LeakGap, LeakingColumn
 from core.grouping.ties import AUTO, Ties, find_label_leaks, group_labels, measure_leak, recordings_of, tie_rows
 from core.runs.record import TrainingData
@@ -203,8 +204,16 @@ def extract_all(
     copies: Mapping[Path, int] | None = None,
 ) -> Extraction:
     """Vectors and fingerprints of all clips of a data set, of some with augmented copies."""
-    paths = [row.path for row in (*dataset.train, *dataset.test)]
-    return extract_clips(paths, settings, cache_path=workspace.cache, copies=copies or 0, fingerprints=True, notify=notify)
+    rows = (*dataset.train, *dataset.test)
+    return extract_clips(
+        [row.path for row in rows],
+        settings,
+        cache_path=workspace.cache,
+        copies=copies or 0,
+        texts=texts_of(rows, settings.features),
+        fingerprints=True,
+        notify=notify,
+    )
 
 
 def list_set_aside(dataset: Dataset, failures: Mapping[Path, str]) -> list[Problem]:

@@ -6,6 +6,7 @@ from typing import Any
 from core.events import Notify
 from core.extraction.config import ExtractSettings
 from core.extraction.speed import probe_speed
+from core.extraction.texts import texts_of
 from core.tasks.kinds import DatasetRequest, JobKind, Result
 from core.workspace import Workspace
 
@@ -25,8 +26,10 @@ class ProbeResult(Result):
 def run(request: ProbeRequest, folder: Path, workspace: Workspace, notify: Notify) -> dict[str, Any]:
     """Measure the speed of an extraction."""
     dataset = request.read_dataset(workspace)
-    paths = [row.path for row in (*dataset.train, *dataset.test)]
-    return {"speed": probe_speed(paths, request.extract, cache_path=workspace.cache, notify=notify)}
+    rows = (*dataset.train, *dataset.test)
+    texts = texts_of(rows, request.extract.features)
+    paths = [row.path for row in rows]
+    return {"speed": probe_speed(paths, request.extract, cache_path=workspace.cache, texts=texts, notify=notify)}
 
 
 JOB = JobKind(

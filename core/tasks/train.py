@@ -17,6 +17,7 @@ from core.events import Notify, StageStarted, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import Extraction, column_names, extract_clips
 from core.extraction.matrix import Matrix, build_matrix, columns_of_run
+from core.extraction.texts import texts_of
 from core.features import parse_set
 from core.runs import Run
 from core.runs.context import RunContext
@@ -164,9 +165,15 @@ def _scoring_matrix(run: Run, rows: Sequence[Row], options: ScoringOptions) -> t
     copies = run.record.settings.ensemble.tta if options.tta is None else options.tta
     if copies < 0:
         raise ParameterError(f"tta={copies} must be 0 or more")
-    paths = [row.path for row in rows]
-    extraction = extract_clips(paths, settings, cache_path=options.workspace.cache, copies=copies, notify=options.notify)
     missing = options.allow_missing_table
+    extraction = extract_clips(
+        [row.path for row in rows],
+        settings,
+        cache_path=options.workspace.cache,
+        copies=copies,
+        texts=texts_of(rows, settings.features, allow_missing_table=missing),
+        notify=options.notify,
+    )
     return extraction, build_matrix(rows, extraction, settings.features, copies=copies, allow_missing_table=missing)
 
 

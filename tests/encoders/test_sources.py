@@ -102,7 +102,7 @@ def test_a_name_is_parsed_without_a_look_at_any_model(monkeypatch):
     assert features.set_of("encoder:/nowhere/a.b@L3.mean0") == "encoder:/nowhere/a.b@L3"
 
 
-@pytest.mark.parametrize("base", ["ultra", "mfcc", "metadata", "torch200", "voice256", "encoder", "transcript", "table"])
+@pytest.mark.parametrize("base", ["ultra", "mfcc", "metadata", "torch200", "voice256", "encoder", "transcript", "reading", "table"])
 def test_every_kind_says_what_a_kind_has_to_say(base):
     kind = kinds()[base]
     members = [name for name in vars(FeatureSource if base in registry.SOURCES else SetKind) if not name.startswith("_")]

@@ -41,6 +41,8 @@ OF_SETS = {
     ("torch200", "bf16", 1): "8db82375ea98bd6a7731e96776f85986",
     ("encoder:{encoder}", "fp32", 0): "2d275542265e9d50966b329504b0353d",
     ("encoder:{encoder}@L1-2", "bf16", 0): "b6a6c8d9b28f03c6cca9c08991a089b4",
+    ("reading:{whisper}", "fp32", 0): "bf69d245a60f264cf2c1d8dafc8f6b74",
+    ("reading:{whisper}:column=text", "bf16", 0): "16e3e044e9c4df0dcf60baf8369cfbf4",
     ("transcript:whisper={whisper}", "fp32", 0): "769b82ec2994fd559fb63aa870de6379",
     ("transcript:whisper={whisper}", "bf16", 0): "d4c50338b7f8f7188bf3d8b9ca834af4",
 }
