@@ -14,11 +14,25 @@ from app.charts import training
 from app.views.epochs import draw_curves, share_words
 from app.views.errors import clip_by_clip, show_coverage
 from app.views.training import draw_rounds, leak_words
-from app.words import BADGES, SWITCHES, VERDICTS, changed_since, count, duration, errors_in_words, flattered, fold_plan, plain
+from app.words import (
+    BADGES,
+    SWITCHES,
+    VERDICTS,
+    changed_since,
+    count,
+    decimals,
+    duration,
+    errors_in_words,
+    flattered,
+    fold_plan,
+    plain,
+)
 from core.data.dataset import Dataset
 from core.events import RoundsScored, StepDone
 from core.runs import Run
 from core.runs.schema import LeakRecord, Scores
+from core.scoring.figures import interval_text, number_format, text
+from core.scoring.metrics import METRICS
 
 _REPEATS_NAMED = 4
 _NEXT = (
@@ -141,13 +155,14 @@ def _networks(run: Run) -> None:
         alt="RMSE and chosen epoch of each fold",
         column_config={
             "fold": number("Fold", format="%d"),
-            "rmse": number("RMSE", format="%.4f", help="On the fold's own rows"),
+            "rmse": number("RMSE", format=f"%{number_format(scores['constant_rmse'])}", help="On the fold's own rows"),
             "epoch": number(
                 "Best epoch", format="%d", help=f"Of up to {settings['epochs']}; empty: the last, as there were no validation rows"
             ),
         },
     )
-    spread = f"Mean {scores['fold_rmse_mean']:.4f}, standard deviation {scores['fold_rmse_std']:.4f}."
+    mean, std = (text(scores[name], like=scores["constant_rmse"]) for name in ("fold_rmse_mean", "fold_rmse_std"))
+    spread = f"Mean {mean}, standard deviation {std}."
     share, numbers = share_words(scores["trained_share"]), f"{scores['trained_parameters']:,} of {scores['parameters']:,}"
     st.caption(f"{spread} Trained: {share} of the parameters, {numbers}.  \n{plain(network_words(settings))}")
 
@@ -180,12 +195,15 @@ def _warnings(run: Run, repeating: Sequence[str]) -> None:
     leak, proposals = scores.get("leak"), record.get("proposed_groups", [])
     flatters = flattered(run.scores)
     if leak is not None and flatters is not None:
-        name, expect = flatters
+        (name, expect), places = flatters, decimals(scores["oof_rmse"])
+        said, expected, random, grouped = (
+            f"{value:.{places}f}" for value in (scores["oof_rmse"], expect, leak["random_rmse"], leak["grouped_rmse"])
+        )
         st.warning(
             plain(
                 f"These folds are random, but clips share a {name}: this RMSE holds only for a known {name}. "
-                f"For a new {name} expect about {expect:.2f} instead of {scores['oof_rmse']:.2f}: grouped folds raise the RMSE of "
-                f"a quick model from {leak['random_rmse']:.2f} to {leak['grouped_rmse']:.2f}. Choose it under Groups."
+                f"For a new {name} expect about {expected} instead of {said}: grouped folds raise the RMSE of a quick model from "
+                f"{random} to {grouped}. Choose it under Groups."
             ),
             icon=":material/groups:",
         )
@@ -224,9 +242,10 @@ def _scores(scores: Scores) -> None:
     by_repeat = scores.oof_rmse_by_repeat
     spread = ""
     if len(by_repeat) > _REPEATS_NAMED:
-        spread = f"{min(by_repeat):.3f} to {max(by_repeat):.3f} in {len(by_repeat)} repeats"
+        ends = interval_text((min(by_repeat), max(by_repeat)), like=scores.constant_rmse)
+        spread = f"{ends} in {len(by_repeat)} repeats"
     elif len(by_repeat) > 1:
-        spread = "by repeat " + ", ".join(f"{value:.3f}" for value in by_repeat)
+        spread = "by repeat " + ", ".join(text(value, like=scores.constant_rmse) for value in by_repeat)
     interval, ceiling = scores.interval, scores.ceiling
     if ceiling is not None:
         st.info(plain(f"What the raters allow: {ceiling.sentence}."), icon=":material/vertical_align_bottom:")
@@ -243,12 +262,55 @@ def _scores(scores: Scores) -> None:
         _score(scores, "oof_mae", "MAE", "mean absolute error")
         _score(scores, "oof_pearson", "Pearson", "correlation with the label")
         _score(scores, "oof_r2", "R²", "share of the label variance explained")
+    _score_table(scores)
+
+
+def score_frame(scores: Scores) -> pd.DataFrame:
+    """A row for each score: over all clips and, where the folds have groups, over the means of the groups, with intervals."""
+    level, rows = scores.group_level, []
+    for name, metric in METRICS.items():
+        like = scores.constant_rmse if metric.in_label_unit else 1.0
+        row = {"score": metric.label, "value": text(scores.score(name), like=like)}
+        row["interval"] = interval_text(scores.ends(name), like=like)
+        if level is not None:
+            row["group_value"] = text(getattr(level, name), like=like)
+            row["group_interval"] = interval_text(level.confidence.of(name), like=like)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _score_table(scores: Scores) -> None:
+    confidence, level = scores.confidence, scores.group_level
+    if confidence is None:  # a run of an earlier version
+        return
+    column = st.column_config.TextColumn
+    interval = f"{confidence.level:.0%} interval"
+    st.dataframe(
+        score_frame(scores),
+        hide_index=True,
+        key="score_table",
+        alt="Scores with their confidence intervals",
+        column_config={
+            "score": column("Score"),
+            "value": column("All clips", help="Out-of-fold predictions against labels"),
+            "interval": column(interval),
+            "group_value": column(
+                f"Means of {level.groups} groups" if level is not None else "",
+                help="Mean prediction of a group against its mean label",
+            ),
+            "group_interval": column(f"{interval} of the means"),
+        },
+    )
+    units = count(confidence.units, "group" if confidence.by_group else "clip")
+    st.caption(f"Intervals: bootstrap over {units}, {confidence.draws:,} draws.")
 
 
 def _score(scores: Scores, name: str, label: str, *notes: str, percent: bool = False) -> None:
     value, badge = getattr(scores, name), scores.badges.get(name)
     with st.container(border=True, height="stretch"):
-        shown = "undefined" if value is None else f"{value:.1%}" if percent else f"{value:.4f}"
+        metric = METRICS.get(name.removeprefix("oof_"))
+        like = 1.0 if metric is not None and not metric.in_label_unit else scores.constant_rmse
+        shown = f"{value:.1%}" if percent and value is not None else text(value, like=like)
         with st.container(horizontal=True, vertical_alignment="top", horizontal_alignment="distribute"):
             st.metric(label, shown, width="content")
             if badge is not None:
@@ -324,14 +386,14 @@ def _members(run: Run) -> None:
     ]  # fmt: skip
     rows.append([run.kind.whole_noun, 1.0, scores.oof_rmse, scores.fold_rmse_mean, scores.fold_rmse_std, "", *scores.fold_rmse])
     frame = pd.DataFrame(rows, columns=["member", "weight", "RMSE", "mean", "std", "sets", *places])
-    number = st.column_config.NumberColumn
-    formats: dict[str, Any] = {name: number(format="%.4f") for name in places}
+    number, error = st.column_config.NumberColumn, f"%{number_format(scores.constant_rmse)}"
+    formats: dict[str, Any] = {name: number(format=error) for name in places}
     formats |= {
         "member": st.column_config.TextColumn("Member", pinned=True),
         "weight": number("Weight", format="%.2f"),
-        "RMSE": number("RMSE", format="%.4f", help="Out of fold, over all clips; the mean over repeats"),
-        "mean": number("Mean", format="%.4f", help="Over the folds' own RMSE"),
-        "std": number("Std", format="%.4f", help="Over the folds' own RMSE"),
+        "RMSE": number("RMSE", format=error, help="Out of fold, over all clips; the mean over repeats"),
+        "mean": number("Mean", format=error, help="Over the folds' own RMSE"),
+        "std": number("Std", format=error, help="Over the folds' own RMSE"),
         "sets": st.column_config.TextColumn(
             "Feature sets", width="medium", help="Chosen by each fold where none were named, with the number of folds"
         ),

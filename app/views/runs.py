@@ -30,6 +30,8 @@ from core.runs import (
     size_bytes,
 )
 from core.runs.leaderboard import flatten, leaderboard
+from core.scoring.figures import interval_text, number_format, text
+from core.scoring.metrics import METRICS
 from core.tasks.kinds import job_kind
 
 _TALLEST_ROWS = 12
@@ -80,7 +82,7 @@ def table(runs: Sequence[Run], among: Sequence[Run]) -> None:
             frame,
             hide_index=True,
             height=35 * (min(len(frame), _TALLEST_ROWS if len(kinds) == 1 else _TALLEST_ROWS // 2) + 1) + 3,
-            column_config=_COLUMNS,
+            column_config=_columns(frame),
             on_select=_opener([run.id for run in ordered], key),
             selection_mode="single-cell",
             key=key,
@@ -92,24 +94,29 @@ def table(runs: Sequence[Run], among: Sequence[Run]) -> None:
         st.caption("Click a row to open a run, a heading to sort.")
 
 
-_COLUMNS: dict[str, Any] = {
-    "best": st.column_config.TextColumn("", width=40, pinned=True),
-    "run": st.column_config.TextColumn("Run", pinned=True),
-    "rmse": st.column_config.NumberColumn("OOF RMSE", format="%.4f"),
-    "badge": st.column_config.TextColumn("Badge", help="nested, out-of-fold, or in-sample: how the error was computed"),
-    "below": st.column_config.NumberColumn("Below baseline", format="%.0f %%", help="How far below the error of the mean label"),
-    "ceiling": st.column_config.NumberColumn("Ceiling", format="%.3f", help="Lowest RMSE that the raters' disagreement allows"),
-    "leak_gap": st.column_config.NumberColumn(
-        "Leak gap", format="%+.3f", help="What random folds would flatter, for a cheap model"
-    ),
-    "coverage": st.column_config.NumberColumn("Coverage", format="%.1f %%", help="Labels inside their interval"),
-    "members": st.column_config.TextColumn("Members"),
-    "plan": st.column_config.TextColumn("Folds"),
-    "clips": st.column_config.NumberColumn("Clips", format="%d"),
-    "minutes": st.column_config.NumberColumn("Minutes", format="%.1f"),
-    "created": st.column_config.DatetimeColumn("Trained", format="YYYY-MM-DD HH:mm"),
-    "notes": st.column_config.TextColumn("Notes"),
-}
+def _columns(frame: pd.DataFrame) -> dict[str, Any]:
+    """What each column shows; errors in the format of the smallest one."""
+    column, number = st.column_config.TextColumn, st.column_config.NumberColumn
+    error = number_format(float(frame["rmse"].min()))
+    return {
+        "best": column("", width=40, pinned=True),
+        "run": column("Run", pinned=True),
+        "rmse": number("OOF RMSE", format=f"%{error}"),
+        "interval": column("95 % interval", help="Of the RMSE: bootstrap over groups, or over clips where there are none"),
+        "spearman": number("Spearman", format="%.3f"),
+        "ccc": number("CCC", format="%.3f", help="Concordance correlation coefficient"),
+        "badge": column("Badge", help="nested, out-of-fold, or in-sample: how the error was computed"),
+        "below": number("Below baseline", format="%.0f %%", help="How far below the error of the mean label"),
+        "ceiling": number("Ceiling", format=f"%{error}", help="Lowest RMSE that the raters' disagreement allows"),
+        "leak_gap": number("Leak gap", format=f"%+{error}", help="What random folds would flatter, for a cheap model"),
+        "coverage": number("Coverage", format="%.1f %%", help="Labels inside their interval"),
+        "members": column("Members"),
+        "plan": column("Folds"),
+        "clips": number("Clips", format="%d"),
+        "minutes": number("Minutes", format="%.1f"),
+        "created": st.column_config.DatetimeColumn("Trained", format="YYYY-MM-DD HH:mm"),
+        "notes": column("Notes"),
+    }
 
 
 def _row(run: Run, row: dict[str, Any]) -> dict[str, Any]:
@@ -118,6 +125,9 @@ def _row(run: Run, row: dict[str, Any]) -> dict[str, Any]:
         "best": "best" if row["best"] else "",
         "run": run.name,
         "rmse": row["oof_rmse"],
+        "interval": interval_text(run.scores.ends("rmse"), like=row["oof_rmse"]),
+        "spearman": row["oof_spearman"],
+        "ccc": row["oof_ccc"],
         "badge": row["badge"],
         "below": 100 * (1 - row["oof_rmse"] / constant) if constant else None,
         "ceiling": row["ceiling_rmse"],
@@ -221,11 +231,15 @@ def _figures(run: Run) -> None:
     ]
     st.caption(" · ".join([*facts, duration(record.seconds)]))
     shown = {"oof_rmse": "Out-of-fold RMSE", "constant_rmse": "Baseline RMSE", "oof_mae": "MAE", "oof_pearson": "Pearson"}
+    shown |= {"oof_spearman": "Spearman", "oof_ccc": "CCC"} if scores.confidence is not None else {}
     with st.grid(2, min_column_width=180):
         for name, label in shown.items():
             value, badge = getattr(scores, name), scores.badges.get(name)
             with st.container(border=True):
-                st.metric(label, "undefined" if value is None else f"{value:.4f}")
+                metric = METRICS.get(name.removeprefix("oof_"))
+                like = scores.constant_rmse if metric is None or metric.in_label_unit else 1.0
+                ends = interval_text(scores.ends(metric.name), like=like) if metric is not None else ""
+                st.metric(label, text(value, like=like), help=f"95 % interval: {ends}" if ends else None)
                 if badge in BADGES:
                     colour, icon, definition = BADGES[badge]
                     st.badge(badge, icon=icon, color=colour, help=definition)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from core.cli.score_table import confidence_words, score_lines, score_text
 from core.events import (
     BatchHalved,
     ClipSetAside,
@@ -22,6 +23,7 @@ from core.events import (
     ignore,
 )
 from core.progress import Progress as JobProgress, ProgressCounter
+from core.scoring.figures import interval_text, number_format, text
 from core.workspace import to_json
 
 if TYPE_CHECKING:
@@ -91,29 +93,29 @@ def _line(event: Event, progress: JobProgress) -> str | None:
     """What is printed of an event besides the bar, if anything."""
     match event:
         case LeakGapFound(random_rmse=random_rmse, grouped_rmse=grouped_rmse, groups=groups):
-            return f"cheap model: RMSE {random_rmse:.4f} in random folds, {grouped_rmse:.4f} by {groups}"
+            return f"cheap model: RMSE {text(random_rmse)} in random folds, {text(grouped_rmse)} by {groups}"
         case DeviceChosen():
             return f"PyTorch computes on {progress.device}"
         case BatchHalved(set_name=set_name, batch=batch):
             return f"{set_name}: memory ran out; from here on at most {batch} at once"
         case LayerScored(layer=layer, head=head, rmse=rmse):
-            return f"layer {layer}, {head}: RMSE {rmse:.4f}"
+            return f"layer {layer}, {head}: RMSE {text(rmse)}"
         case FinetuneStarted(trained=trained, parameters=parameters):
             return f"{trained:,} of {parameters:,} parameters are trained ({trained / parameters:.2%})"
         case EpochScored(fold=fold, epoch=epoch, rmse=rmse):
-            return f"fold {fold + 1}, epoch {epoch}: RMSE {rmse:.4f} on validation rows"
+            return f"fold {fold + 1}, epoch {epoch}: RMSE {text(rmse)} on validation rows"
         case StageStarted(what=what):
             return f"{what} ..."
-        case Warned(text=text):
-            return f"warning: {text}"
+        case Warned(text=warning):
+            return f"warning: {warning}"
         case CompilingStarted():
             return "compiling the extractor for this machine: once, about half a minute"
         case ClipSetAside(file=file, reason=reason):
             return f"set aside: {file}: {reason}"
         case FoldScored(fold=fold, rmse=rmse) if progress.unit == "epoch":
-            return f"fold {fold + 1}: RMSE {rmse:.4f} on its own rows"
+            return f"fold {fold + 1}: RMSE {text(rmse)} on its own rows"
         case FoldScored(fold=fold, rmse=rmse, repeat=repeat):
-            return f"repeat {repeat + 1}, fold {fold + 1}: ensemble RMSE {rmse:.4f}"
+            return f"repeat {repeat + 1}, fold {fold + 1}: ensemble RMSE {text(rmse)}"
     return None
 
 
@@ -159,7 +161,7 @@ def print_prediction(one: "Prediction") -> None:
     """A clip in a line: the prediction, its interval, and why to doubt it."""
     value, ends = "not scored", ""
     if one.prediction is not None:
-        value, ends = f"{one.prediction:.4f}", f"{one.low:.4f} to {one.high:.4f}"
+        value, ends = text(one.prediction), interval_text(None if one.low is None or one.high is None else (one.low, one.high))
     doubts = list(one.warnings)
     if one.trained_on:
         doubts.append(f"trained on this clip, as {one.trained_on[0]}")
@@ -176,7 +178,7 @@ def print_evaluation(found: "Evaluation | None", why_not: str | None = None) -> 
         return
     print(f"{len(found.rows)} labelled clips that the run was not trained on")
     for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
-        print(f"  {name:14} {value:.4f}")
+        print(f"  {name:14} {score_text(name, value)}")
     print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
     if found.trained_on:
         print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")
@@ -205,10 +207,11 @@ def print_labels(labels: Sequence[str], runs: Sequence["Run"], submission: Any) 
     """Scores of the runs on several labels, a line each, and where their submission is."""
     width = max(8, *map(len, labels))
     print()
-    print(f"  {'label':{width}}{'OOF RMSE':>10}{'constant':>10}{'Pearson':>10}  run")
+    print(f"  {'label':{width}}{'OOF RMSE':>11}{'constant':>11}{'Pearson':>10}  run")
     for label, run in zip(labels, runs, strict=True):
         scores = run.scores
-        print(f"  {label:{width}}{scores.oof_rmse:10.4f}{scores.constant_rmse:10.4f}{_figure(scores.oof_pearson):>10}  {run.id}")
+        errors = "".join(f"{text(value, like=scores.constant_rmse):>11}" for value in (scores.oof_rmse, scores.constant_rmse))
+        print(f"  {label:{width}}{errors}{text(scores.oof_pearson, like=1.0):>10}  {run.id}")
     if submission is not None:
         print(f"  submission  {submission}")
 
@@ -233,25 +236,32 @@ def _score_table(run: "Run") -> Iterator[str]:
     """A line for each member and the whole: RMSE by fold, the mean over repeats, and out of fold."""
     scores, folds, repeats = run.scores, run.record.settings.ensemble.folds, run.record.settings.ensemble.repeats
     width = max(14, *(len(name) for name in scores.models))
-    head = "".join(f"{f'fold {fold + 1}':>9}" for fold in range(folds))
-    yield f"  {'RMSE':{width}}{head}{'mean':>9}{'std':>8}{'OOF':>9}{'weight':>8}"
+    like = scores.constant_rmse
+    cell = len(text(like, like=like)) + 3
+    head = "".join(f"{title:>{cell}}" for title in (*(f"fold {fold + 1}" for fold in range(folds)), "mean", "std", "OOF"))
+    yield f"  {'RMSE':{width}}{head}{'weight':>8}"
     figures: dict[str, MemberScore | Scores] = {**scores.models}
     if run.kind.member_noun:
         figures[run.kind.whole_noun] = scores
     for name, row in figures.items():
-        by_fold = "".join(f"{sum(row.fold_rmse[fold::folds]) / repeats:9.4f}" for fold in range(folds))
+        by_fold = [sum(row.fold_rmse[fold::folds]) / repeats for fold in range(folds)]
+        errors = "".join(
+            f"{text(value, like=like):>{cell}}" for value in (*by_fold, row.fold_rmse_mean, row.fold_rmse_std, row.oof_rmse)
+        )
         weight = f"{scores.blend[name]:8.2f}" if name in scores.blend else ""
-        yield f"  {name:{width}}{by_fold}{row.fold_rmse_mean:9.4f}{row.fold_rmse_std:8.4f}{row.oof_rmse:9.4f}{weight}"
+        yield f"  {name:{width}}{errors}{weight}"
 
 
 def _score_lines(run: "Run") -> Iterator[str]:
     """Figures of the whole, out of fold."""
-    scores = run.scores
-    rmse = f"RMSE {scores.oof_rmse:.4f} [{scores.badges['oof_rmse']}]"
-    yield f"  out-of-fold   {rmse}  MAE {scores.oof_mae:.4f}  Pearson {_figure(scores.oof_pearson)}  R2 {_figure(scores.oof_r2)}"
+    scores, like = run.scores, run.scores.constant_rmse
+    yield from score_lines(scores)
+    yield ""
+    if scores.confidence is not None:
+        yield f"  {confidence_words(scores.confidence)}"
     if run.record.settings.ensemble.repeats > 1:
-        yield "  by repeat     " + "  ".join(f"{value:.4f}" for value in scores.oof_rmse_by_repeat)
-    yield f"  constant      RMSE {scores.constant_rmse:.4f}  (the mean label of the other folds)"
+        yield "  by repeat     RMSE " + "  ".join(text(value, like=like) for value in scores.oof_rmse_by_repeat)
+    yield f"  constant      RMSE {text(like)}  (the mean label of the other folds)"
     if scores.ceiling is not None:
         yield f"  ceiling       {scores.ceiling.sentence}"
     asked = f"{scores.interval.level:.0%} asked for; mean width {scores.interval.mean_width:.3g}"
@@ -265,8 +275,9 @@ def _doubt_lines(run: "Run") -> Iterator[str]:
     """What may flatter the score, and what the switches did."""
     record, scores = run.record, run.scores
     if (leak := scores.leak) is not None:
-        by = f"{leak.random_rmse:.4f} in random folds, {leak.grouped_rmse:.4f} by {leak.groups}"
-        yield f"  leak gap      {leak.gap:+.4f}: a cheap model has RMSE {by}"
+        like = scores.constant_rmse
+        by = f"{text(leak.random_rmse, like=like)} in random folds, {text(leak.grouped_rmse, like=like)} by {leak.groups}"
+        yield f"  leak gap      {leak.gap:+{number_format(like)}}: a cheap model has RMSE {by}"
     for proposal in record.proposed_groups:
         yield f"  not tied      {proposal.tied} clips: {proposal.reason} (--group-by auto ties them)"
     for column in record.label_leaks:
@@ -282,7 +293,7 @@ def _test_lines(run: "Run") -> Iterator[str]:
     """Predictions of the test table."""
     test = run.record.test
     if test is not None and test.count:
-        figures = "  ".join(f"{name} {getattr(test, name):.4f}" for name in ("min", "max", "mean", "median", "std"))
+        figures = "  ".join(f"{name} {text(getattr(test, name))}" for name in ("min", "max", "mean", "median", "std"))
         yield f"  {test.count} test clips  {figures}"
     if test is not None and (filled := test.filled_with_training_median):
         yield f"  {len(filled)} test clips cannot be read and got the training median: {', '.join(filled[:_SHOWN])}"
@@ -359,10 +370,6 @@ def explanation_record(run: "Run", explanation: "Explanation", clips: Sequence[s
     }
 
 
-def _figure(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
-
-
 def print_layers(done: dict[str, Any]) -> None:
     """Scores of an encoder's layers as a table, and the band that is proposed."""
     scores, band = done["scores"], done["band"]
@@ -371,6 +378,6 @@ def print_layers(done: dict[str, Any]) -> None:
     print("  layer  " + "".join(f"{head:>10}" for head in scores["heads"]))
     for layer, row in enumerate(scores["oof_rmse"]):
         mark = "  *" if band["first"] is not None and band["first"] <= layer <= band["last"] else ""
-        print(f"  {layer:5d}  " + "".join(f"{value:10.4f}" for value in row) + mark)
-    print(f"  the constant predictor: {scores['constant_rmse']:.4f}")
+        print(f"  {layer:5d}  " + "".join(f"{text(value, like=scores['constant_rmse']):>10}" for value in row) + mark)
+    print(f"  the constant predictor: {text(scores['constant_rmse'])}")
     print(f"proposed (*): {done['set']}; {band['reason']}" if done["set"] else band["reason"])

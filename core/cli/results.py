@@ -14,7 +14,9 @@ from core.cli.console import (
     print_prediction,
     print_problems,
 )
+from core.cli.score_table import score_text
 from core.errors import ParameterError, RunError
+from core.scoring.figures import text
 
 
 def runs(options: argparse.Namespace) -> int:
@@ -76,8 +78,8 @@ def evaluate(options: argparse.Namespace) -> int:
         return 0
     print(f"run {run.id} on {len(found.rows)} labelled clips of {dataset.name} that it was not trained on")
     for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
-        print(f"  {name:14} {value:.4f}")
-    print(f"  {'oof_rmse':14} {run.scores.oof_rmse:.4f}  (what training said)")
+        print(f"  {name:14} {score_text(name, value)}")
+    print(f"  {'oof_rmse':14} {text(run.scores.oof_rmse)}  (what training said)")
     print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
     if found.trained_on:
         print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")

@@ -14,6 +14,8 @@ import numpy as np
 
 from core.errors import RunError
 from core.runs.store import OOF, Run, ranked_with
+from core.scoring.figures import interval_text, text
+from core.scoring.metrics import METRICS
 
 _NAMED = 3  # members that a row names; the others are counted
 _COLUMNS = (  # title, name in the row
@@ -26,6 +28,9 @@ _COLUMNS = (  # title, name in the row
     ("members", "members"),
     ("folds", "plan"),
     ("OOF RMSE", "oof_rmse"),
+    ("95 % interval", "oof_rmse_ends"),
+    ("Spearman", "oof_spearman"),
+    ("CCC", "oof_ccc"),
     ("badge", "badge"),
     ("constant", "constant_rmse"),
     ("ceiling", "ceiling_rmse"),
@@ -33,7 +38,8 @@ _COLUMNS = (  # title, name in the row
     ("seconds", "seconds"),
 )
 _PLAN = {"folds": "folds", "stratified": "stratified", "groups": "group_by", "seed": "seed"}  # settings that make the folds
-_DIGITS = {"oof_rmse": 4, "constant_rmse": 4, "ceiling_rmse": 4, "leak_gap": 4, "seconds": 1}
+_ERRORS = ("oof_rmse", "constant_rmse", "ceiling_rmse", "leak_gap")  # in units of the label
+_DIGITS = {"oof_spearman": 3, "oof_ccc": 3, "seconds": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +74,9 @@ def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
     Returns
     -------
     rows : list of dict, fit for JSON: run_id, name, notes, created, dataset,
-        clips, members (text), plan (text), oof_rmse and its badge,
-        constant_rmse, ceiling_rmse (what raters allow), leak_gap, seconds,
+        clips, members (text), plan (text), oof_rmse with its badge and the other
+        scores by name, confidence (both ends of each), group_level (the same of
+        the groups' means), constant_rmse, ceiling_rmse (what raters allow), leak_gap, seconds,
         best (no run on the same data and grouping has a lower OOF RMSE)
     """
     best: dict[tuple[str, str], Run] = {}
@@ -87,7 +94,9 @@ def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "clips": run.record.dataset.train_clips,
             "members": _members(run),
             "plan": _plan(run),
-            "oof_rmse": run.scores.oof_rmse,
+            **{f"oof_{metric}": run.scores.score(metric) for metric in METRICS},
+            "confidence": None if run.scores.confidence is None else run.scores.confidence.ends,
+            "group_level": None if run.scores.group_level is None else run.scores.group_level.model_dump(),
             "badge": run.scores.badges.get("oof_rmse"),
             "constant_rmse": run.scores.constant_rmse,
             "ceiling_rmse": None if run.scores.ceiling is None else run.scores.ceiling.rmse,
@@ -106,11 +115,11 @@ def table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     --------
     >>> rows = [{"run_id": "a", "oof_rmse": 0.5, "best": True}, {"run_id": "b", "oof_rmse": 12.25, "best": False}]
     >>> [line.split() for line in table_lines(rows)][1]
-    ['*', 'a', '-', '-', '-', '-', '-', '-', '0.5000', '-', '-', '-', '-', '-']
+    ['*', 'a', '-', '-', '-', '-', '-', '-', '0.5000', '-', '-', '-', '-', '-', '-', '-', '-']
     """
-    lines = [[title for title, _ in _COLUMNS], *([_cell(name, row.get(name)) for _, name in _COLUMNS] for row in rows)]
+    lines = [[title for title, _ in _COLUMNS], *([_cell(name, row) for _, name in _COLUMNS] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    right = [name in (*_DIGITS, "clips") for _, name in _COLUMNS]
+    right = [name in (*_ERRORS, *_DIGITS, "clips") for _, name in _COLUMNS]
     cells = [[text.rjust(w) if r else text.ljust(w) for text, w, r in zip(line, widths, right, strict=True)] for line in lines]
     return ["  ".join(line).rstrip() for line in cells]
 
@@ -247,11 +256,16 @@ def _plan(run: Run) -> str:
     )
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, row: Mapping[str, Any]) -> str:
+    value = row.get(name)
     if name == "best":
         return "*" if value else ""
+    if name == "oof_rmse_ends":
+        return interval_text((row.get("confidence") or {}).get("rmse"), like=row.get("oof_rmse")) or "-"
     if value is None:
         return "-"
+    if name in _ERRORS:
+        return text(value, like=row.get("oof_rmse"))
     if name in _DIGITS:
         return f"{value:.{_DIGITS[name]}f}"
     return str(value)[:16].replace("T", " ") if name == "created" else _text(value)

@@ -84,6 +84,44 @@ class IntervalRecord(_Record):
     mean_width: float
 
 
+class ConfidenceRecord(_Record):
+    """The confidence interval of each score by name: a bootstrap of so many clips or groups; null where a score is undefined."""
+
+    level: float
+    draws: int
+    units: int
+    by_group: bool
+    ends: dict[str, tuple[float | None, float | None]]
+
+    @field_validator("ends", mode="before")
+    @classmethod
+    def _are_pairs(cls, value: Any) -> Any:
+        return (
+            {name: tuple(ends) if isinstance(ends, list) else ends for name, ends in value.items()}
+            if isinstance(value, dict)
+            else value
+        )
+
+    def of(self, metric: str) -> tuple[float, float] | None:
+        """Both ends of a score's interval; None where it has none."""
+        low, high = self.ends.get(metric, (None, None))
+        return None if low is None or high is None else (low, high)
+
+
+class GroupLevelRecord(_Record):
+    """Scores of the groups' means: mean label against mean out-of-fold prediction."""
+
+    groups: int
+    rmse: float
+    mae: float
+    pearson: float | None
+    r2: float | None
+    spearman: float | None
+    kendall: float | None
+    ccc: float | None
+    confidence: ConfidenceRecord
+
+
 class LeakRecord(_Record):
     """RMSE of a cheap model where clips of one group stand on both sides, and where none do."""
 
@@ -139,6 +177,11 @@ class Scores(_Record):
     oof_mae: float
     oof_pearson: float | None
     oof_r2: float | None
+    oof_spearman: float | None = None
+    oof_kendall: float | None = None
+    oof_ccc: float | None = None
+    confidence: ConfidenceRecord | None = None
+    group_level: GroupLevelRecord | None = None
     constant_rmse: float
     fold_rmse: list[float]
     fold_rmse_mean: float
@@ -157,6 +200,15 @@ class Scores(_Record):
     trained_share: float | None = None
     trained_parameters: int | None = None
     parameters: int | None = None
+
+    def score(self, metric: str) -> float | None:
+        """The out-of-fold score of a metric; None where it is undefined, or the run is older than the metric."""
+        value: float | None = getattr(self, f"oof_{metric}")
+        return value
+
+    def ends(self, metric: str) -> tuple[float, float] | None:
+        """The confidence interval of a metric; None where there is none."""
+        return None if self.confidence is None else self.confidence.of(metric)
 
 
 class GroupsRecord(_Record):

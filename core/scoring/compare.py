@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import DataError, ParameterError
+from core.scoring.bootstrap import expanded_tail
 
 HELPS, HURTS, CANNOT_TELL = "helps", "hurts", "cannot tell"
 _AT_ONCE = 2_000_000  # numbers drawn in one piece
@@ -74,8 +75,7 @@ def paired_verdict(
     """Compare two settings on the same repeated folds.
 
     Percentiles of the bootstrap are too near to each other where there are few clips or groups; they are taken further out, as
-    much as Student's t is wider than a normal distribution (the expanded percentile interval of Hesterberg: "What teachers should
-    know about the bootstrap", The American Statistician 69, 2015).
+    ``bootstrap.expanded_tail`` says.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def paired_verdict(
     sums = np.array([np.bincount(unit_of, row) for row in squares])  # (2r, units)
     difference = float(_difference(sums.sum(axis=1), len(labels)))
     drawn = _bootstrap(sums, sizes, draws=draws, rng=np.random.default_rng(seed))
-    tail = _expanded_tail((1 - level) / 2, len(sizes))
+    tail = expanded_tail((1 - level) / 2, len(sizes))
     low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
     verdict = HELPS if high < 0 else HURTS if low > 0 else CANNOT_TELL
     return Verdict(difference, low, high, level, len(labels), None if groups is None else len(sizes), verdict, minutes)
@@ -151,10 +151,3 @@ def _bootstrap(sums: np.ndarray, sizes: np.ndarray, *, draws: int, rng: np.rando
         times = rng.multinomial(units, np.full(units, 1 / units), size=min(step, draws - start))  # (draws, units)
         parts.append(_difference(sums @ times.T, times @ sizes))
     return np.concatenate(parts)
-
-
-def _expanded_tail(tail: float, units: int) -> float:
-    """Share of the bootstrap to leave out at each end."""
-    from scipy import stats
-
-    return float(stats.norm.cdf(np.sqrt(units / (units - 1)) * stats.t.ppf(tail, units - 1)))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.scoring import intervals, metrics
+from core.scoring import bootstrap, intervals, metrics
 from core.scoring.folds import Fold
 
+FEWEST_GROUPS = 3  # whose means are worth a score
 # How a figure was computed: on rows that neither a fit nor a choice has seen, on rows that no fit has seen, on rows that were seen.
 NESTED, OUT_OF_FOLD, IN_SAMPLE = "nested", "out-of-fold", "in-sample"
 
@@ -67,15 +68,31 @@ class OofResult:
             **self._by_fold(self.predictions),
             "oof_rmse": float(np.mean([scores["rmse"] for scores in by_repeat])),
             "oof_rmse_by_repeat": [scores["rmse"] for scores in by_repeat],
-            "oof_mae": float(np.mean([scores["mae"] for scores in by_repeat])),
-            "oof_pearson": float(np.mean([scores["pearson"] for scores in by_repeat])),
-            "oof_r2": float(np.mean([scores["r2"] for scores in by_repeat])),
+            **{f"oof_{name}": float(np.mean([scores[name] for scores in by_repeat])) for name in metrics.METRICS if name != "rmse"},
+            "group_level": self.group_level(),
             "constant_rmse": float(np.mean(self.rmse_by_repeat(self.baseline))),
         }
         return figures | {
             "interval_coverage": float(np.mean(covered)),
             "interval": {"level": self.level, "mean_width": float(np.mean(self.high - self.low))},
-            "badges": dict.fromkeys([*figures, "models"], NESTED) | {"interval_coverage": OUT_OF_FOLD},
+            "confidence": confidence_record(self.labels, self.predictions, groups=self.groups),
+            "badges": dict.fromkeys([name for name, value in figures.items() if value is not None] + ["models"], NESTED)
+            | {"interval_coverage": OUT_OF_FOLD},
+        }
+
+    def group_level(self) -> dict[str, object] | None:
+        """The scores of the groups' means, mean label against mean prediction, as for systems or speakers; None without groups."""
+        if self.groups is None:
+            return None
+        names, index, clips = np.unique(np.asarray(self.groups, str), return_inverse=True, return_counts=True)
+        if len(names) < FEWEST_GROUPS or len(names) == len(self.labels):
+            return None
+        labels, *repeats = (np.bincount(index, row) / clips for row in (self.labels, *self.predictions))
+        by_repeat = [metrics.evaluate(labels, row) for row in repeats]
+        return {
+            "groups": len(names),
+            **{name: float(np.mean([scores[name] for scores in by_repeat])) for name in metrics.METRICS},
+            "confidence": confidence_record(labels, np.array(repeats), groups=None),
         }
 
     def member_scores(self, predictions: np.ndarray, *, sets: Sequence[Sequence[str]] | None = None) -> dict[str, object]:
@@ -120,6 +137,17 @@ def measure(
         high=np.clip([high for _, high in ends], least, most),
         level=level,
     )
+
+
+def confidence_record(labels: np.ndarray, predictions: np.ndarray, *, groups: Sequence[str] | None) -> dict[str, object]:
+    """The confidence interval of each score, as a record has it; ``units`` is how many clips or groups were drawn from."""
+    return {
+        "level": bootstrap.LEVEL,
+        "draws": bootstrap.DRAWS,
+        "units": len(labels) if groups is None else len(set(groups)),
+        "by_group": groups is not None,
+        "ends": {name: list(ends) for name, ends in bootstrap.confidence(labels, predictions, groups=groups).items()},
+    }
 
 
 def baseline(plans: Sequence[Sequence[Fold]], labels: np.ndarray) -> np.ndarray:

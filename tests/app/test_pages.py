@@ -515,7 +515,7 @@ def test_repeats_stand_beside_each_other_in_the_table(finished):
     assert table.columns[-6:].tolist() == ["fold 1.1", "fold 1.2", "fold 1.3", "fold 2.1", "fold 2.2", "fold 2.3"]
     assert table["member"].tolist() == ["lightgbm", "extra_trees", "ensemble"]
     assert table["weight"].iloc[:2].sum() == pytest.approx(1)
-    assert "by repeat 1.125, 1.250" in text(at)
+    assert "by repeat 1.1250, 1.2500" in text(at)
 
 
 def test_the_rounds_of_a_finished_run_are_drawn(finished):

@@ -302,13 +302,17 @@ NESTED = {
     "oof_mae",
     "oof_pearson",
     "oof_r2",
+    "oof_spearman",
+    "oof_kendall",
+    "oof_ccc",
+    "group_level",
     "constant_rmse",
     "models",
     "self_test",
     "verdicts",
 }
 # Weights and parts of other figures: no scores of their own.
-WITHOUT_BADGE = {"blend", "blend_rules", "interval", "leak", "badges"}
+WITHOUT_BADGE = {"blend", "blend_rules", "interval", "confidence", "leak", "badges"}
 
 
 def has_number(value):

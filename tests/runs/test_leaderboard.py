@@ -33,6 +33,14 @@ def test_a_row_says_what_was_trained_and_how_well_it_scored(tmp_path):
             "members": "svr, svr:mfcc, ridge and 2 more",
             "plan": "2 x 3 stratified folds by speaker",
             "oof_rmse": 0.5,
+            "oof_mae": 0.375,
+            "oof_pearson": 0.875,
+            "oof_r2": 0.75,
+            "oof_spearman": None,
+            "oof_kendall": None,
+            "oof_ccc": None,
+            "confidence": None,
+            "group_level": None,
             "badge": "nested",
             "constant_rmse": 1.5,
             "ceiling_rmse": None,
@@ -60,7 +68,7 @@ def test_what_was_not_computed_is_a_dash(tmp_path):
     (row,) = leaderboard([run])
     assert [row[name] for name in ("name", "badge", "leak_gap")] == [None] * 3
     assert " ".join(table_lines([row])[1].split()) == (
-        "* old - 2026-11-23 10:00 loudness 6 svr, ridge:mfcc:seed=7 3 folds 0.5000 - 1.5000 - - 5.0"
+        "* old - 2026-11-23 10:00 loudness 6 svr, ridge:mfcc:seed=7 3 folds 0.5000 - - - - 1.5000 - - 5.0"
     )
 
 
@@ -73,6 +81,18 @@ def test_the_table_is_aligned_figures_to_the_right_and_texts_to_the_left(tmp_pat
     assert first.startswith("*")
     assert second.startswith(" ")
     assert len(title) == len(first) == len(second)
+
+
+@pytest.mark.parametrize(("scale", "shown"), [(1, "0.5000"), (4e6, "2.000e+06"), (4e-6, "2.000e-06")])
+def test_errors_of_any_size_are_legible_and_aligned(scale, shown, tmp_path):
+    ends = {"level": 0.95, "draws": 1000, "units": 6, "by_group": False, "ends": {"rmse": [0.25 * scale, 0.75 * scale]}}
+    figures = {"oof_rmse": 0.5 * scale, "constant_rmse": 1.5 * scale, "leak_gap": 0.25 * scale, "confidence": ends}
+    lines = table_lines(
+        leaderboard([write_run(tmp_path / "one", scores=figures), write_run(tmp_path / "longer-id", scores=figures)])
+    )
+    assert len({len(line) for line in lines}) == 1
+    assert all(line.index(f"  {shown}  ") == lines[0].index("OOF RMSE") + len("OOF RMSE") - len(shown) - 2 for line in lines[1:])
+    assert all(" to " in line and "0.0000" not in line and "000000" not in line for line in lines[1:])
 
 
 def test_only_settings_that_differ_are_named(tmp_path):
