@@ -363,7 +363,7 @@ def _more_settings(usual: EnsembleSettings) -> dict[str, Any]:
     with st.expander("Folds, scaling and blend", icon=":material/tune:"):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             shown: dict[str, Any] = {name: fields.toggle("train", usual, name) for name in ("stratified", "round_labels")}
-            shown |= {name: fields.choice("train", usual, name) for name in ("scaling", "blend")}
+            shown |= {name: fields.choice("train", usual, name) for name in ("scaling", "blend", "metric")}
             shown |= {"level": fields.percent("train", usual, "level"), "seed": fields.number("train", usual, "seed", width=120)}
         with st.container(horizontal=True, vertical_alignment="bottom"):
             shown["trials"] = fields.number("train", usual, "trials")

@@ -20,6 +20,7 @@ from core.errors import ParameterError
 from core.extraction.config import FEATURE_SETS, ExtractSettings
 from core.jobs.queue import read_job
 from core.multimodal.config import FinetuneSettings
+from core.scoring.losses import CHOICES
 from core.settings import SECTIONS, build, read_settings, schema
 from core.workspace import to_json
 from tests.conftest import write_run
@@ -50,6 +51,7 @@ ensembles = st.builds(
     group_by=st.none() | words,
     scaling=st.sampled_from(SCALINGS),
     blend=st.sampled_from(BLENDS),
+    metric=st.sampled_from(CHOICES),
     round_labels=st.booleans(),
     augment=st.integers(0, 9),
     tta=st.integers(0, 9),

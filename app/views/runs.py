@@ -26,6 +26,7 @@ from core.runs import (
     blends_of,
     delete_run,
     describe_run,
+    ranked,
     ranked_with,
     size_bytes,
 )
@@ -59,7 +60,7 @@ def matching(runs: Sequence[Run], words: str) -> list[Run]:
 
 
 def table(runs: Sequence[Run], among: Sequence[Run]) -> None:
-    """Runs of each kind in a table of its own, the lowest error first, the best of all marked; a click on a row opens the run.
+    """Runs of each kind in a table of its own, the best score first, the best of all marked; a click on a row opens the run.
 
     Parameters
     ----------
@@ -72,11 +73,22 @@ def table(runs: Sequence[Run], among: Sequence[Run]) -> None:
         kinds.setdefault(ranked_with(run), []).append(run)
     for number, (kind, some) in enumerate(kinds.items()):
         newest, key = some[0], f"runs_{number}_{kind[0][:8]}_{kind[1]}"
-        ordered = sorted(some, key=lambda run: run.scores.oof_rmse)
+        metric = METRICS[rows[newest.id]["metric"]]
+        ordered = ranked(some, metric)
         groups = newest.record.grouped_by
         folds = f"folds grouped by {groups}" if groups else "folds without groups"
         data = newest.record.dataset
-        st.markdown(" · ".join([f"**{plain(data.name)}**", count(data.train_clips, "clip"), plain(folds), count(len(some), "run")]))
+        st.markdown(
+            " · ".join(
+                [
+                    f"**{plain(data.name)}**",
+                    count(data.train_clips, "clip"),
+                    plain(folds),
+                    count(len(some), "run"),
+                    f"by {metric.label}",
+                ]
+            )
+        )
         frame = pd.DataFrame([_row(run, rows[run.id]) for run in ordered])
         st.dataframe(
             frame,
@@ -86,7 +98,7 @@ def table(runs: Sequence[Run], among: Sequence[Run]) -> None:
             on_select=_opener([run.id for run in ordered], key),
             selection_mode="single-cell",
             key=key,
-            alt="Finished runs, the lowest error first",
+            alt=f"Finished runs, the best {metric.label} first",
         )
     if len(kinds) > 1:
         st.caption("Errors on other data, or with other groups, are not comparable; so each kind has a table of its own.")
@@ -103,6 +115,7 @@ def _columns(frame: pd.DataFrame) -> dict[str, Any]:
         "run": column("Run", pinned=True),
         "rmse": number("OOF RMSE", format=f"%{error}"),
         "interval": column("95 % interval", help="Of the RMSE: bootstrap over groups, or over clips where there are none"),
+        "mae": number("MAE", format=f"%{error}"),
         "spearman": number("Spearman", format="%.3f"),
         "ccc": number("CCC", format="%.3f", help="Concordance correlation coefficient"),
         "badge": column("Badge", help="nested, out-of-fold, or in-sample: how the error was computed"),
@@ -126,6 +139,7 @@ def _row(run: Run, row: dict[str, Any]) -> dict[str, Any]:
         "run": run.name,
         "rmse": row["oof_rmse"],
         "interval": interval_text(run.scores.ends("rmse"), like=row["oof_rmse"]),
+        "mae": row["oof_mae"],
         "spearman": row["oof_spearman"],
         "ccc": row["oof_ccc"],
         "badge": row["badge"],

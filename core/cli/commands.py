@@ -18,6 +18,9 @@ from core.jobs.runner import Cancelled
 _RUN = Argument("run", metavar="RUN", help="id of a run, latest, best, or a run's folder")
 _SETTINGS = Argument("--settings", metavar="FILE", help="settings as JSON, or the run.json of a run; flags override it")
 _WORKSPACE = Argument("--workspace", metavar="DIR", help="where results are kept (default: $EARMARK_WORKSPACE or ./workspace)")
+_RANKED_BY = Argument(
+    "--metric", metavar="NAME", help="score that runs are ranked by: rmse, mae, ccc, spearman (default: of the newest run)"
+)
 _JSON = Argument("--json", action="store_true", help="print one JSON object")
 _JSON_LINE = Argument("--json", action="store_true", help="print one JSON object as the last line")
 _JSON_CLIPS = Argument("--json", action="store_true", help="print one JSON object a clip")
@@ -120,7 +123,7 @@ COMMANDS = {
             _JSON,
         ),
     ),
-    "runs": Command("results:runs", "list the finished runs", (_WORKSPACE, _JSON)),
+    "runs": Command("results:runs", "list the finished runs", (_RANKED_BY, _WORKSPACE, _JSON)),
     "compare": Command(
         "results:compare",
         "compare two runs on the same clips and folds: better, worse, or cannot tell",

@@ -21,11 +21,18 @@ from core.scoring.figures import text
 
 def runs(options: argparse.Namespace) -> int:
     """List the finished runs."""
-    from core.runs import list_runs, unreadable_runs
+    from core.runs import list_runs, ranked, unreadable_runs
     from core.runs.leaderboard import leaderboard, table_lines
+    from core.scoring.metrics import METRICS
 
     jobs_folder = read_workspace(options).jobs
-    rows = leaderboard(list_runs(jobs_folder))
+    if options.metric not in (None, *METRICS):
+        raise ParameterError(f"metric={options.metric!r} not among {', '.join(METRICS)}")
+    found = list_runs(jobs_folder)
+    rows = leaderboard(found, metric=options.metric)
+    if options.metric is not None:
+        order = {run.id: place for place, run in enumerate(ranked(found, METRICS[options.metric]))}
+        rows.sort(key=lambda row: order[row["run_id"]])
     for _, reason in unreadable_runs(jobs_folder):
         print(f"warning: {reason}", file=sys.stderr)
     if options.json:

@@ -2,7 +2,7 @@
 
 Choices are made on an inner split of the fold's training rows. All sets together unless others are clearly better, and on them the
 member's own parameters unless others are clearly better: a few hundred rows tell settings apart so badly that the best of many is
-mostly the luckiest. Errors are squared, in the unit of the label.
+mostly the luckiest. What is better, says the metric that the user named.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ from core.ensemble.fit_tasks import FitTask, Sets
 from core.ensemble.kernels import GAIN, MOST_ROWS, KernelPart, choose_widths, distances, unit
 from core.ensemble.models import CATALOGUE, KernelModel, make_model
 from core.ensemble.regressor import Parameters
-from core.ensemble.search import Budget, Space, Study, search
+from core.ensemble.search import Budget, Space, Study, rmse_of, search
+from core.scoring.losses import loss, row_losses
 
 EVIDENCE = 2.0  # standard errors by which sets must be better than all sets together, and parameters of a search than others
 
@@ -111,6 +112,7 @@ class _InnerSplit:
         self._model = CATALOGUE[task.member.model]
         self._fixed = {name for name, _ in task.member.parameters}
         self._groups = None if task.data.groups is None else [task.data.groups[row] for row in task.fold.train_rows]
+        self._labels = task.data.labels[task.fold.train_rows]
         self._prepared: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._prepared_for: tuple[Sets, str] | None = None
 
@@ -124,11 +126,11 @@ class _InnerSplit:
         return choices[best] if gains[best] >= EVIDENCE else choices[-1]
 
     def choose_parameters(self, choice: Choice) -> Choice:
-        """Those among the model's own choices that lower the squared error by ``GAIN``."""
+        """Those among the model's own choices that lower the loss as much as ``GAIN`` lowers a squared error."""
         for parameters in self._model.choices:
             if parameters and not self._fixed & set(parameters):
                 other = Choice(choice.sets, parameters, self._predict(choice.sets, parameters))
-                if self._errors(other).sum() < (1 - GAIN) * self._errors(choice).sum():
+                if self._loss(other) < np.sqrt(1 - GAIN) * self._loss(choice):
                     choice = other
         return choice
 
@@ -159,6 +161,10 @@ class _InnerSplit:
             rows = task.inner[part].test_rows
             return self._predict_part(sets, choice.parameters | parameters, part) - task.data.labels[rows]
 
+        def whole(parts: Sequence[np.ndarray]) -> float:
+            labels = np.concatenate([task.data.labels[inner.test_rows] for inner in task.inner[: len(parts)]])
+            return loss(task.metric, labels, labels + np.concatenate(parts))
+
         found = search(
             errors,
             Space(task.member.model, own, sorted(fixed)),
@@ -166,6 +172,7 @@ class _InnerSplit:
             parts=len(task.inner),
             seed=task.fit_seed,
             study=Study(task.studies, task.study) if task.studies else None,
+            loss=rmse_of if task.metric == "rmse" else whole,
         ).parameters
         if not found:
             return choice
@@ -174,7 +181,10 @@ class _InnerSplit:
         return tuned if is_better else choice
 
     def _errors(self, choice: Choice) -> np.ndarray:
-        return np.square(choice.inner - self._task.data.labels[self._task.fold.train_rows])
+        return row_losses(self._task.metric, self._labels, choice.inner)
+
+    def _loss(self, choice: Choice) -> float:
+        return loss(self._task.metric, self._labels, choice.inner)
 
     def _predict(self, sets: Sets, parameters: Parameters) -> np.ndarray:
         """Predictions of the training rows, each by a rough model of the others' parts."""

@@ -8,6 +8,8 @@ from core.ensemble.blend import BLENDS
 from core.ensemble.members import parse_members
 from core.ensemble.models import CATALOGUE, PRESETS, SCALINGS
 from core.scoring.folds import FoldSettings
+from core.scoring.losses import CHOICES
+from core.scoring.metrics import METRICS
 from core.section import Choices, Flag
 
 
@@ -62,6 +64,15 @@ class EnsembleSettings(FoldSettings):
             "best member of an inner split. Auto: whichever of these does best there, with bad members left out of the mean.",
         ),
     ] = "auto"
+    metric: Annotated[
+        str,
+        Choices(CHOICES, tuple(METRICS[name].label for name in CHOICES)),
+        Field(
+            title="Metric",
+            description="Score that choices inside the folds follow, and by which runs are ranked. Feature sets, searched settings "
+            "and the blend are chosen by it on an inner split; the models themselves are fitted to the squared error.",
+        ),
+    ] = "rmse"
     round_labels: Annotated[
         bool,
         Field(

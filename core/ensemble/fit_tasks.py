@@ -71,6 +71,7 @@ class FitTask:
     folder : where the model is written
     checkpoint : file for the result, or None
     events : file to which rounds are told, or None
+    metric : str, of ``losses.CHOICES``, by which sets and settings are chosen
     trials : int, settings that are tried on ``inner``; with 0 only the sets are chosen
     seconds : float or None, time for the trials
     studies : SQLite file for the trials, or None
@@ -92,6 +93,7 @@ class FitTask:
     folder: Path
     checkpoint: Path | None
     events: Path | None
+    metric: str = "rmse"
     trials: int = 0
     seconds: float | None = None
     studies: Path | None = None
@@ -134,6 +136,7 @@ class FitTask:
             "settings": [self.preset, self.scaling, self.fit_seed, self.augment, self.tta, self.pseudo_labels],
             "groups": self.data.groups,
             "versions": [__version__, *(version(name) for name in _FITTED_BY)],
+            **({} if self.metric == "rmse" else {"metric": self.metric}),
             **more,
         }
         rows = [rows.tobytes() for fold in (self.fold, *self.inner) for rows in (fold.train_rows, fold.test_rows)]

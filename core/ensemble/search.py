@@ -1,8 +1,8 @@
 """A way to score settings in, the best ones found out: Optuna's tree-structured Parzen estimator (TPE) over the space of a model.
 
-Scores are RMSE in the unit of the label. Settings are tried on one part of an inner split after the other and given up where they
-are worse than the median of those that were tried on all parts. The first trial is what the member has without a search, so what
-is found is never worse than that on the inner split.
+Scores are RMSE in the unit of the label, or another loss. Settings are tried on one part of an inner split after the other and
+given up where they are worse than the median of those that were tried on all parts. The first trial is what the member has without
+a search, so what is found is never worse than that on the inner split.
 
 Finished trials stand in a SQLite file, which `optuna-dashboard` can read: a search that was killed goes on with those that are
 missing, and as every trial has a seed of its own, it finds what it would have found.
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 # Errors (prediction - label) of the rows of one part of an inner split, by parameters and the number of the part.
 Evaluate = Callable[[Parameters, int], np.ndarray]
+# What is to be small, of the errors of the parts so far.
+Loss = Callable[[Sequence[np.ndarray]], float]
 
 RANDOM_TRIALS = 10  # before the estimator has enough to go by
 COMPARED_WITH = 5  # trials on all parts that there must be before another is given up
@@ -178,16 +181,16 @@ class SearchResult:
     ----------
     parameters : dict, over those that the member has anyway; empty where these were the best
     number : int, of the best trial, from 0
-    rmse : float, of the best trial on the inner split
-    first_rmse : float or None, of the member as it is; None where that failed
+    loss : float, of the best trial on the inner split
+    first_loss : float or None, of the member as it is; None where that failed
     trials : int, finished ones, earlier attempts at the same search included
     pruned, failed : int, how many of them were given up early or raised an error
     """
 
     parameters: Parameters
     number: int
-    rmse: float
-    first_rmse: float | None
+    loss: float
+    first_loss: float | None
     trials: int
     pruned: int
     failed: int
@@ -216,6 +219,14 @@ def describe_space(model: str) -> list[list[Any]]:
     return [[part.name, part.low, part.high, part.log, part.whole] for part in SPACES.get(model, ())]
 
 
+def rmse_of(parts: Sequence[np.ndarray]) -> float:
+    """RMSE of errors that come in parts."""
+    squares = 0.0
+    for errors in parts:
+        squares += float(errors @ errors)
+    return float(np.sqrt(squares / sum(map(len, parts))))
+
+
 def search(
     evaluate: Evaluate,
     space: Space,
@@ -224,6 +235,7 @@ def search(
     parts: int,
     seed: int,
     study: Study | None = None,
+    loss: Loss = rmse_of,
     clock: Callable[[], float] = time.monotonic,
 ) -> SearchResult:
     """Try parameters on an inner split.
@@ -239,6 +251,7 @@ def search(
     parts : int >= 1, of the inner split
     seed : int >= 0
     study : Study; None keeps the trials in memory
+    loss : Loss, which the search makes small
     clock : seconds
 
     Returns
@@ -264,9 +277,9 @@ def search(
         while not budget.is_spent(done := trials.get_trials(deepcopy=False)):
             begun = clock()
             trial, parameters = _ask(trials, space, seed=seed, number=len(done))
-            state, rmse = _run(trial, evaluate, parameters, parts)
+            state, value = _run(trial, partial(evaluate, parameters), loss, parts)
             trial.set_user_attr("seconds", clock() - begun)
-            trials.tell(trial, rmse if state == TrialState.COMPLETE else None, state=state)
+            trials.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
             stored.add(trials.get_trials(deepcopy=False)[-1])
     return _best(done, space)
 
@@ -297,36 +310,38 @@ def _best(done: Sequence["optuna.trial.FrozenTrial"], space: Space) -> SearchRes
     return SearchResult(
         parameters={parameter.name: best.params[parameter.name] for parameter in space.ranges} if best.number else {},
         number=best.number,
-        rmse=best.values[0],
-        first_rmse=done[0].values[0] if done[0].state == TrialState.COMPLETE else None,
+        loss=best.values[0],
+        first_loss=done[0].values[0] if done[0].state == TrialState.COMPLETE else None,
         trials=len(done),
         pruned=sum(trial.state == TrialState.PRUNED for trial in done),
         failed=sum(trial.state == TrialState.FAIL for trial in done),
     )
 
 
-def _run(trial: "optuna.Trial", evaluate: Evaluate, parameters: Parameters, parts: int) -> tuple["optuna.trial.TrialState", float]:
-    """How a trial ends, and its RMSE over the parts that it was tried on."""
+def _run(
+    trial: "optuna.Trial", evaluate: Callable[[int], np.ndarray], loss: Loss, parts: int
+) -> tuple["optuna.trial.TrialState", float]:
+    """How a trial ends, and its loss over the parts that it was tried on."""
     from optuna.trial import TrialState
 
-    squares, rows, rmse = 0.0, 0, np.inf
+    errors: list[np.ndarray] = []
+    value = np.inf
     for part in range(parts):
         try:
-            errors = evaluate(parameters, part)
+            errors.append(evaluate(part))
         except OSError:
             raise
         except Exception as error:
             trial.set_user_attr("error", f"{type(error).__name__}: {error}")
-            return TrialState.FAIL, rmse
-        squares, rows = squares + float(errors @ errors), rows + len(errors)
-        rmse = float(np.sqrt(squares / rows))
-        if not np.isfinite(rmse):
+            return TrialState.FAIL, value
+        if not np.isfinite(errors[-1]).all():
             trial.set_user_attr("error", "predictions that are not finite")
-            return TrialState.FAIL, rmse
-        trial.report(rmse, part)
+            return TrialState.FAIL, value
+        value = loss(errors)
+        trial.report(value, part)
         if part + 1 < parts and trial.should_prune():
-            return TrialState.PRUNED, rmse
-    return TrialState.COMPLETE, rmse
+            return TrialState.PRUNED, value
+    return TrialState.COMPLETE, value
 
 
 class _Trials:

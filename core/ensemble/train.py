@@ -215,6 +215,7 @@ def _tasks(
                     folder=folder / place,
                     checkpoint=files.checkpoints / place / f"{stem}.npz" if files.checkpoints else None,
                     events=files.events,
+                    metric=settings.metric,
                     trials=settings.trials,
                     seconds=seconds,
                     studies=files.studies,

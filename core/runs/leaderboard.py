@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import RunError
-from core.runs.store import OOF, Run, ranked_with
+from core.runs.store import OOF, Run, ranked, ranked_with, ranking_metric
 from core.scoring.figures import interval_text, text
 from core.scoring.metrics import METRICS
 
@@ -29,6 +29,7 @@ _COLUMNS = (  # title, name in the row
     ("folds", "plan"),
     ("OOF RMSE", "oof_rmse"),
     ("95 % interval", "oof_rmse_ends"),
+    ("MAE", "oof_mae"),
     ("Spearman", "oof_spearman"),
     ("CCC", "oof_ccc"),
     ("badge", "badge"),
@@ -38,7 +39,7 @@ _COLUMNS = (  # title, name in the row
     ("seconds", "seconds"),
 )
 _PLAN = {"folds": "folds", "stratified": "stratified", "groups": "group_by", "seed": "seed"}  # settings that make the folds
-_ERRORS = ("oof_rmse", "constant_rmse", "ceiling_rmse", "leak_gap")  # in units of the label
+_ERRORS = ("oof_rmse", "oof_mae", "constant_rmse", "ceiling_rmse", "leak_gap")  # in units of the label
 _DIGITS = {"oof_spearman": 3, "oof_ccc": 3, "seconds": 1}
 
 
@@ -64,12 +65,13 @@ class Oof:
     predictions: np.ndarray
 
 
-def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def leaderboard(runs: Sequence[Run], *, metric: str | None = None) -> list[dict[str, Any]]:
     """A row for each run, in the order given.
 
     Parameters
     ----------
-    runs : sequence of Run
+    runs : sequence of Run, oldest first
+    metric : str, of ``metrics.METRICS``, by which runs are ranked; None takes that of the newest run on the same data and grouping
 
     Returns
     -------
@@ -77,13 +79,13 @@ def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
         clips, members (text), plan (text), oof_rmse with its badge and the other
         scores by name, confidence (both ends of each), group_level (the same of
         the groups' means), constant_rmse, ceiling_rmse (what raters allow), leak_gap, seconds,
-        best (no run on the same data and grouping has a lower OOF RMSE)
+        metric (by which it is ranked), best (no run on the same data and grouping ranks higher)
     """
-    best: dict[tuple[str, str], Run] = {}
+    kinds: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        other = best.setdefault(ranked_with(run), run)
-        if run.scores.oof_rmse < other.scores.oof_rmse:
-            best[ranked_with(run)] = run
+        kinds.setdefault(ranked_with(run), []).append(run)
+    metrics = {kind: METRICS[metric] if metric else ranking_metric(some) for kind, some in kinds.items()}
+    best = {kind: ranked(some, metrics[kind])[0] for kind, some in kinds.items()}
     return [
         {
             "run_id": run.id,
@@ -102,6 +104,7 @@ def leaderboard(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "ceiling_rmse": None if run.scores.ceiling is None else run.scores.ceiling.rmse,
             "leak_gap": run.scores.leak_gap,
             "seconds": run.record.seconds,
+            "metric": metrics[ranked_with(run)].name,
             "best": best[ranked_with(run)] is run,
         }
         for run in runs
@@ -115,7 +118,7 @@ def table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     --------
     >>> rows = [{"run_id": "a", "oof_rmse": 0.5, "best": True}, {"run_id": "b", "oof_rmse": 12.25, "best": False}]
     >>> [line.split() for line in table_lines(rows)][1]
-    ['*', 'a', '-', '-', '-', '-', '-', '-', '0.5000', '-', '-', '-', '-', '-', '-', '-', '-']
+    ['*', 'a', '-', '-', '-', '-', '-', '-', '0.5000', '-', '-', '-', '-', '-', '-', '-', '-', '-']
     """
     lines = [[title for title, _ in _COLUMNS], *([_cell(name, row) for _, name in _COLUMNS] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

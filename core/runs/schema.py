@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from core.runs.kinds import ENSEMBLE, RUN_KINDS
+from core.scoring.metrics import METRICS
 
 
 class _Record(BaseModel):
@@ -55,6 +56,14 @@ class EnsembleRecord(_Record):
     seed: int | None = None
     preset: str | None = None
     tta: int = 0
+    metric: str = "rmse"
+
+    @field_validator("metric")
+    @classmethod
+    def _is_a_metric(cls, value: str) -> str:
+        if value not in METRICS:
+            raise PydanticCustomError("metric", "one of {metrics}", {"metrics": ", ".join(METRICS)})
+        return value
 
 
 class SettingsRecord(_Record):

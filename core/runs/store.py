@@ -31,6 +31,7 @@ from core.renamed import rename_sections
 from core.runs.kinds import RunKind, run_kind
 from core.runs.schema import AboutRecord, RunRecord, Scores, expected
 from core.runtime.cache import content_hash
+from core.scoring.metrics import METRICS, Metric
 from core.workspace import read_json, to_json, write_json
 
 if TYPE_CHECKING:
@@ -295,14 +296,29 @@ def ranked_with(run: Run) -> tuple[str, str]:
     return run.record.dataset.fingerprint, str(run.record.settings.ensemble.group_by)
 
 
-def best_run(runs: Sequence[Run]) -> Run:
-    """The lowest OOF RMSE among the runs that can be compared with the latest: same data, same grouping.
+def ranking_metric(runs: Sequence[Run]) -> Metric:
+    """The metric by which runs are ranked: the one that the newest of them was trained for.
 
     Parameters
     ----------
     runs : sequence of Run, at least one, oldest first
     """
-    return min((run for run in runs if ranked_with(run) == ranked_with(runs[-1])), key=lambda run: run.scores.oof_rmse)
+    return METRICS[runs[-1].record.settings.ensemble.metric]
+
+
+def ranked(runs: Sequence[Run], metric: Metric) -> list[Run]:
+    """Runs by an out-of-fold score, the best first; where it is equal or undefined, by the RMSE."""
+    return sorted(runs, key=lambda run: (metric.order(run.scores.score(metric.name)), run.scores.oof_rmse))
+
+
+def best_run(runs: Sequence[Run]) -> Run:
+    """The best out-of-fold score among the runs that can be compared with the latest: same data, same grouping.
+
+    Parameters
+    ----------
+    runs : sequence of Run, at least one, oldest first
+    """
+    return ranked([run for run in runs if ranked_with(run) == ranked_with(runs[-1])], ranking_metric(runs))[0]
 
 
 def find_run(name: str, jobs: Path) -> Run:

@@ -112,6 +112,7 @@ def _average(runs: Sequence[Run], known: Sequence[Oof]) -> Outcome:
         cheated=not honest,
     )
     folds = {name: record["settings"]["ensemble"].get(name) for name in ("folds", "group_by", "stratified", "seed")}
+    folds["metric"] = record["settings"]["ensemble"].get("metric", "rmse")
     settings = {
         "layout": record["settings"]["layout"],
         "extract": record["settings"]["extract"],

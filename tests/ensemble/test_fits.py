@@ -61,6 +61,15 @@ def test_what_a_search_finds_is_kept_in_the_checkpoint(task):
     assert finished(replace(task, seconds=5.0)) is not None
 
 
+def test_a_fit_for_another_metric_is_another_fit_and_searches_by_it(task):
+    fit(task)
+    by_rank = replace(task, metric="spearman")
+    assert finished(by_rank) is None
+    assert by_rank.study != task.study
+    assert fit(by_rank).parameters["alpha"] < 10
+    assert replace(task, metric="rmse").key == task.key
+
+
 def test_the_scored_rows_have_no_say_in_a_search(task):
     labels = task.data.labels.copy()
     labels[task.fold.test_rows] = 1000.0

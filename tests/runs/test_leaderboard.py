@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from core.errors import RunError
-from core.runs import OOF
+from core.runs import OOF, best_run, ranked
 from core.runs.leaderboard import comparable, leaderboard, load_oof, settings_difference, table_lines
+from core.scoring.metrics import METRICS
 from tests.conftest import write_run
 
 
@@ -46,6 +47,7 @@ def test_a_row_says_what_was_trained_and_how_well_it_scored(tmp_path):
             "ceiling_rmse": None,
             "leak_gap": 0.25,
             "seconds": 90.0,
+            "metric": "rmse",
             "best": True,
         }
     ]
@@ -63,12 +65,24 @@ def test_the_best_run_of_each_kind_is_marked(tmp_path):
     assert leaderboard([]) == []
 
 
+def test_the_best_run_is_that_of_the_metric_which_the_newest_was_trained_for(tmp_path):
+    close = write_run(tmp_path / "close", scores={"oof_rmse": 0.5, "oof_mae": 0.4, "oof_ccc": 0.7})
+    ordered = write_run(tmp_path / "ordered", scores={"oof_rmse": 0.8, "oof_mae": 0.6, "oof_ccc": 0.9}, ensemble={"metric": "ccc"})
+    old = write_run(tmp_path / "old", scores={"oof_rmse": 0.3})  # of an earlier version, which had no CCC
+    assert best_run([close, old, ordered]) is ordered
+    assert [row["run_id"] for row in leaderboard([close, old, ordered]) if row["best"]] == ["ordered"]
+    assert best_run([ordered, close]) is close
+    assert [row["run_id"] for row in leaderboard([close, ordered], metric="mae") if row["best"]] == ["close"]
+    assert ranked([close, old, ordered], METRICS["ccc"]) == [ordered, close, old]
+    assert ranked([ordered, close, old], METRICS["rmse"]) == [old, close, ordered]
+
+
 def test_what_was_not_computed_is_a_dash(tmp_path):
     run = write_run(tmp_path / "old", ensemble={"repeats": 1}, scores={"leak_gap": None, "badges": {}}, seconds=5)
     (row,) = leaderboard([run])
     assert [row[name] for name in ("name", "badge", "leak_gap")] == [None] * 3
     assert " ".join(table_lines([row])[1].split()) == (
-        "* old - 2026-11-23 10:00 loudness 6 svr, ridge:mfcc:seed=7 3 folds 0.5000 - - - - 1.5000 - - 5.0"
+        "* old - 2026-11-23 10:00 loudness 6 svr, ridge:mfcc:seed=7 3 folds 0.5000 - 0.3750 - - - 1.5000 - - 5.0"
     )
 
 
