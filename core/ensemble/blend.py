@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.scoring import metrics
+from core.scoring.losses import loss
 
 BLENDS = ("auto", "mean", "weights", "best")
 BEST, MEAN, WEIGHTS, NEAR_BEST = "best", "mean", "weights", "weights near the best"
@@ -36,7 +37,9 @@ class Blend:
     rule: str
 
 
-def learn_blend(predictions: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray], *, rule: str = "auto") -> Blend:
+def learn_blend(
+    predictions: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray], *, rule: str = "auto", metric: str = "rmse"
+) -> Blend:
     """Weights of members.
 
     Parameters
@@ -44,15 +47,16 @@ def learn_blend(predictions: np.ndarray, labels: np.ndarray, parts: Sequence[np.
     predictions : np.ndarray [shape=(n, m)], each made without its row
     labels : np.ndarray [shape=(n,)]
     parts : sequence of np.ndarray of row numbers: a rule is judged on each by what it learns from the others
-    rule : "mean", "weights", "best", or "auto" for the rule of ``RULES`` with the lowest RMSE, the first of equal ones
+    rule : "mean", "weights", "best", or "auto" for the rule of ``RULES`` with the lowest loss, the first of equal ones
+    metric : str, of ``losses.CHOICES``
 
     Returns
     -------
     blend : Blend
     """
     if rule == "auto":
-        rmse = {name: _judge(learn, predictions, labels, parts) for name, learn in RULES.items()}
-        rule = next(name for name in RULES if rmse[name] <= (1 + _EQUAL) * min(rmse.values()))
+        losses = {name: loss(metric, labels, _nested(learn, predictions, labels, parts)) for name, learn in RULES.items()}
+        rule = next(name for name in RULES if losses[name] <= min(losses.values()) + _EQUAL * abs(min(losses.values())))
     return Blend(RULES[rule](predictions, labels), rule)
 
 
@@ -147,12 +151,13 @@ def clip_and_round(predictions: np.ndarray, low: float, high: float, step: float
     return np.clip(predictions, low, high)
 
 
-def _judge(
+def _nested(
     learn: Callable[[np.ndarray, np.ndarray], np.ndarray], predictions: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray]
-) -> float:
+) -> np.ndarray:
+    """Blended predictions of each part by what a rule learns from the others."""
     blended = np.empty(len(labels))
     for part in parts:
         others = np.ones(len(labels), bool)
         others[part] = False
         blended[part] = predictions[part] @ learn(predictions[others], labels[others])
-    return metrics.rmse(labels, blended)
+    return blended

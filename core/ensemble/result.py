@@ -144,7 +144,7 @@ class Collector:
         else:
             inner = np.column_stack([fits[name].inner for name in self._names])
             parts = [np.flatnonzero(np.isin(train, part.test_rows)) for part in task.inner]
-            blend = learn_blend(inner, task.data.labels[train], parts, rule=self._settings.blend)
+            blend = learn_blend(inner, task.data.labels[train], parts, rule=self._settings.blend, metric=self._settings.metric)
         self._blends[task.repeat, task.number] = blend
         low, high = label_range(y[train])
         step = label_step(y[train]) if self._settings.round_labels else None
