@@ -257,6 +257,7 @@ def _scores(scores: Scores) -> None:
             "interval_coverage",
             "Interval coverage",
             f"{interval.level:.0%} asked for; mean width {interval.mean_width:.3g}",
+            interval.words(),
             percent=True,
         )
         _score(scores, "oof_mae", "MAE", "mean absolute error")

@@ -265,7 +265,10 @@ def _score_lines(run: "Run") -> Iterator[str]:
     if scores.ceiling is not None:
         yield f"  ceiling       {scores.ceiling.sentence}"
     asked = f"{scores.interval.level:.0%} asked for; mean width {scores.interval.mean_width:.3g}"
-    yield f"  intervals     {scores.interval_coverage:.1%} of labels inside, {asked}"
+    widths = "fitted to the clip" if scores.interval.fitted_widths else "the same for all clips"
+    yield f"  intervals     {scores.interval_coverage:.1%} of labels inside, {asked}, {widths}"
+    if words := scores.interval.words():
+        yield f"                {words}"
     if scores.trained_share is not None:
         share = f"{scores.trained_parameters:,} of {scores.parameters:,}"
         yield f"  trained       {scores.trained_share:.2%} of the parameters ({share})"

@@ -15,6 +15,7 @@ from core.ensemble.regressor import Regressor
 from core.ensemble.storage import load_skops
 from core.errors import DataError, FileError, RunError
 from core.scoring import intervals
+from core.scoring.spread import Spread
 from core.workspace import read_json
 
 LAYOUT = "ensemble.json"
@@ -29,12 +30,14 @@ class FoldModel:
     members : dict of name to (preprocessor, regressor, numbers of its columns)
     weights : np.ndarray [shape=(m,)]
     low, high : float, range of the labels that they were trained on
+    spread : Spread, in whose units the fold's errors are; None where intervals have one width
     """
 
     members: dict[str, tuple[object, Regressor, np.ndarray]]
     weights: np.ndarray
     low: float
     high: float
+    spread: Spread | None = None
 
     def predict_members(self, X: np.ndarray) -> np.ndarray:
         """Predictions of each member [shape=(n, m)] inside the range of the labels, from rows [shape=(n, d)]."""
@@ -71,7 +74,7 @@ class Ensemble:
     folds : tuple of FoldModel
     names : tuple of str, columns that a matrix must have
     level : float, share of labels that an interval is to cover
-    residuals : np.ndarray [shape=(k,)], absolute out-of-fold errors
+    residuals : np.ndarray [shape=(k,)], absolute out-of-fold errors, in units of the fold's spread where it has one
     model_of : np.ndarray [shape=(k,)], int, the fold's model that made the error
     rows : int, clips that were trained on; each has made an error in every repeat
     step : float or None, the grid that predictions are brought to
@@ -133,7 +136,9 @@ class Ensemble:
             [np.clip(one @ fold.weights, fold.low, fold.high) for one, fold in zip(by_fold, self.folds, strict=True)]
         )  # (folds, n)
         least, most = min(fold.low for fold in self.folds), max(fold.high for fold in self.folds)
-        low, high = intervals.cv_plus(blended, self.residuals, self.model_of, level=self.level, rows=self.rows)
+        spreads = [fold.spread for fold in self.folds if fold.spread is not None]
+        sides = np.array([spread.sides(one) for spread, one in zip(spreads, blended, strict=True)]) if spreads else None
+        low, high = intervals.cv_plus(blended, self.residuals, self.model_of, level=self.level, rows=self.rows, sides=sides)
         return Predicted(
             clip_and_round(blended.mean(axis=0), least, most, self.step),
             np.clip(low, least, most),
@@ -170,7 +175,8 @@ def load_fold(folder: Path, layout: dict[str, object], width: int) -> FoldModel:
             raise RunError(f"{folder / LAYOUT}: {one['name']} takes columns that are not there; train again")
         members[one["name"]] = (load_skops(preprocessor, Pipeline), _load_model(one["model"], model), columns)
         weights.append(float(one["weight"]))
-    return FoldModel(members, np.array(weights), float(layout["low"]), float(layout["high"]))  # type: ignore[arg-type]
+    spread = Spread.from_record(layout["spread"]) if "spread" in layout else None  # type: ignore[arg-type]
+    return FoldModel(members, np.array(weights), float(layout["low"]), float(layout["high"]), spread)  # type: ignore[arg-type]
 
 
 def _load_model(name: str, path: Path) -> Regressor:

@@ -18,6 +18,7 @@ from core.extraction.matrix import Matrix
 from core.scoring import metrics
 from core.scoring.folds import Fold
 from core.scoring.oof import OofResult, baseline, label_range, measure
+from core.scoring.spread import Spread, conformity, learn_spread
 from core.workspace import write_json
 
 
@@ -34,6 +35,7 @@ class EnsembleResult:
     sets : dict of member name to the sets that were chosen, one a repeat and fold
     parameters : dict of member name to the parameters that a search chose, one a repeat and fold
     seconds : float, what all fits took, one after the other
+    spreads : tuple of Spread, one a repeat and fold, learned on the fold's training rows; empty where intervals have one width
     """
 
     oof: OofResult
@@ -43,6 +45,7 @@ class EnsembleResult:
     sets: dict[str, list[tuple[str, ...]]]
     parameters: dict[str, list[Parameters]]
     seconds: float
+    spreads: tuple[Spread, ...] = ()
 
     def weights(self) -> dict[str, float]:
         """Weight of each member, the mean over all folds."""
@@ -85,6 +88,8 @@ class Collector:
         self._tasks: dict[tuple[int, int], FitTask] = {}
         self._fits: dict[tuple[int, int], dict[str, FitResult]] = {}
         self._blends: dict[tuple[int, int], Blend] = {}
+        self._spreads: dict[tuple[int, int], Spread | None] = {}
+        self._sides = np.full((len(plans), 2, len(matrix.y)), np.nan)
 
     def add(self, task: FitTask, result: FitResult) -> None:
         y, rows, place = self._matrix.y, task.fold.test_rows, (task.repeat, task.number)
@@ -151,14 +156,34 @@ class Collector:
         for target, of in ((self._ensemble, self._oof), (self._ensemble_plain, self._plain)):
             blended = np.column_stack([of[name][task.repeat, rows] for name in self._names]) @ blend.weights
             target[task.repeat, rows] = clip_and_round(blended, low, high, step)
+        spread = self._learn_spread(task, blend)
+        self._spreads[task.repeat, task.number] = spread
+        if spread is not None:
+            self._sides[task.repeat][:, rows] = spread.sides(self._ensemble[task.repeat, rows])
+
+    def _learn_spread(self, task: FitTask, blend: Blend) -> Spread | None:
+        """How labels spread around the blend's predictions of the fold's training rows; None without an inner split."""
+        inner = [self._fits[task.repeat, task.number][name].inner for name in self._names]
+        train = task.fold.train_rows
+        if any(len(predictions) != len(train) for predictions in inner):
+            return None
+        labels = self._matrix.y[train]
+        return learn_spread(
+            np.clip(np.column_stack(inner) @ blend.weights, *label_range(labels)), labels, level=self._settings.level
+        )
 
     def result(self) -> EnsembleResult:
         """What was found, once every fold of every member is there."""
         places = [(repeat, number) for repeat, plan in enumerate(self._plans) for number in range(len(plan))]
         blends = (tuple(self._blends[repeat, number] for number in range(len(plan))) for repeat, plan in enumerate(self._plans))
         groups, level = self._matrix.groups, self._settings.level
+        spreads = tuple(spread for place in places if (spread := self._spreads[place]) is not None)
+        if len(spreads) < len(places):  # one unit for all errors: the spread of all folds, or none
+            spreads = ()
+        sides = self._sides if spreads else None
         return EnsembleResult(
-            oof=measure(self._plans, self._ensemble, self._matrix.y, groups=groups, level=level),
+            oof=measure(self._plans, self._ensemble, self._matrix.y, groups=groups, level=level, sides=sides),
+            spreads=spreads,
             members=self._oof,
             plain=self._ensemble_plain,
             blends=tuple(blends),
@@ -192,9 +217,14 @@ def write_layout(
                 columns = [column for one in chosen for column in sets[one]]
                 files = [path.relative_to(folder).as_posix() for path in (task.preprocessor_path, task.model_path)]
                 members.append({"name": name, "model": task.member.model, "files": files, "weight": weight, "columns": columns})
-            folds.append({"members": members, "low": low, "high": high})
-            errors = np.abs(oof.labels - oof.predictions[repeat])[fold.test_rows]
-            residuals += errors.tolist()
+            entry: dict[str, object] = {"members": members, "low": low, "high": high}
+            errors = (oof.labels - oof.predictions[repeat])[fold.test_rows]
+            if result.spreads:
+                spread = result.spreads[place]
+                entry["spread"] = spread.to_record()
+                errors = conformity(errors, spread.sides(oof.predictions[repeat][fold.test_rows]))
+            folds.append(entry)
+            residuals += np.abs(errors).tolist()
             model_of += [place] * len(errors)
     step = label_step(oof.labels) if settings.round_labels else None
     layout = {"names": list(names), "folds": folds, "level": settings.level, "rows": len(oof.labels), "step": step}

@@ -23,6 +23,8 @@ from pydantic_core import PydanticCustomError
 from core.runs.kinds import ENSEMBLE, RUN_KINDS
 from core.scoring.metrics import METRICS
 
+_POINTS = 0.05  # that the coverage of a bin may be off
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
@@ -86,11 +88,40 @@ class MemberScore(_Record):
     settings: list[dict[str, Any]] = []
 
 
+class CoverageRecord(_Record):
+    """The share of labels inside their interval, of clips with predictions between two values."""
+
+    low: float
+    high: float
+    share: float
+
+
 class IntervalRecord(_Record):
-    """The share of labels that intervals are to cover, and how wide they are."""
+    """The share of labels that intervals are to cover, how wide they are, and the coverage where predictions are alike."""
 
     level: float
     mean_width: float
+    fitted_widths: bool = False
+    by_prediction: list[CoverageRecord] = []
+
+    def words(self) -> str:
+        """Where predictions are alike and the coverage is not what was asked for; empty where that is not known.
+
+        Examples
+        --------
+        >>> bins = [{"low": 1.0, "high": 2.5, "share": 0.8}, {"low": 2.5, "high": 4.0, "share": 0.92}]
+        >>> IntervalRecord(level=0.9, mean_width=1.0, by_prediction=bins).words()
+        'predictions of 1 to 2.5 hold 80% of labels; the others are within 5 points of 90%'
+        """
+        if not self.by_prediction:
+            return ""
+        off = [one for one in self.by_prediction if abs(one.share - self.level) > _POINTS + 1e-9]
+        within = f"within {100 * _POINTS:.0f} points of {self.level:.0%}"
+        if not off:
+            return f"low and high predictions alike are {within}"
+        named = ", ".join(f"{one.low:.3g} to {one.high:.3g} hold {one.share:.0%}" for one in off)
+        rest = f"; the others are {within}" if len(off) < len(self.by_prediction) else ""
+        return f"predictions of {named} of labels{rest}"
 
 
 class ConfidenceRecord(_Record):

@@ -2,7 +2,8 @@
 
 CV+ of Barber, Candes, Ramdas, Tibshirani: "Predictive inference with the jackknife+", Annals of Statistics 49 (2021), section 3.
 Nothing is fitted: the models of a cross-validation and their out-of-fold errors are there already. Where the folds kept groups
-whole, the errors are those on new groups, and so are the intervals.
+whole, the errors are those on new groups, and so are the intervals. Errors may be given in units of a spread that each fold's
+training rows have told (``spread``); the intervals are then as wide as the spread is.
 """
 
 from collections.abc import Sequence
@@ -10,12 +11,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.errors import DataError, ParameterError
+from core.scoring.spread import conformity
 
 _ROUNDING = 1e-9  # a rank that is a whole number but for rounding is that number
 
 
 def cv_plus(
-    fold_predictions: np.ndarray, residuals: np.ndarray, model_of: np.ndarray, *, level: float = 0.9, rows: int | None = None
+    fold_predictions: np.ndarray,
+    residuals: np.ndarray,
+    model_of: np.ndarray,
+    *,
+    level: float = 0.9,
+    rows: int | None = None,
+    sides: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Intervals of new clips.
 
@@ -26,10 +34,11 @@ def cv_plus(
     Parameters
     ----------
     fold_predictions : np.ndarray [shape=(m, q)], of q new clips by the m fold models of all repeats
-    residuals : np.ndarray [shape=(k,)], absolute out-of-fold errors, one a row and repeat
+    residuals : np.ndarray [shape=(k,)], absolute out-of-fold errors, one a row and repeat; with ``sides``, as ``spread.conformity``
     model_of : np.ndarray [shape=(k,)], int in [0, m), the model that made the error
     level : float in (0, 1)
     rows : int, optional: different rows behind the k residuals, which repeats hold several times; k where it is not given
+    sides : np.ndarray [shape=(m, 2, q)], optional: the spread below and above each prediction, by the fold that made it
 
     Returns
     -------
@@ -50,16 +59,8 @@ def cv_plus(
     """
     _check_level(level)
     fold_predictions, residuals, model_of = np.asarray(fold_predictions, float), np.asarray(residuals, float), np.asarray(model_of)
-    if fold_predictions.ndim != 2 or residuals.ndim != 1 or residuals.shape != model_of.shape:
-        raise DataError(
-            "expected predictions [m, q], residuals [k] and model_of [k], received shapes "
-            f"{fold_predictions.shape}, {residuals.shape} and {model_of.shape}"
-        )
-    if not (np.isfinite(residuals).all() and (residuals >= 0).all()):
-        raise DataError("residuals must be finite numbers, 0 or more")
-    m, q = fold_predictions.shape
-    if len(model_of) and (model_of.min() < 0 or model_of.max() >= m):
-        raise DataError(f"model_of names models {model_of.min()} to {model_of.max()}, but there are predictions of {m}")
+    _check_residuals(fold_predictions, residuals, model_of)
+    q = fold_predictions.shape[1]
     k = len(residuals)
     rows = k if rows is None else rows
     place = rank(rows, level=level)
@@ -69,13 +70,19 @@ def cv_plus(
     low, high = np.empty(q), np.empty(q)
     for clip in range(q):  # one at a time: k x q would be large
         by_its_model = fold_predictions[model_of, clip]
-        high[clip] = np.partition(by_its_model + residuals, place - 1)[place - 1]
-        low[clip] = np.partition(by_its_model - residuals, k - place)[k - place]
+        below, above = (residuals, residuals) if sides is None else (sides[model_of, :, clip] * residuals[:, None]).T
+        high[clip] = np.partition(by_its_model + above, place - 1)[place - 1]
+        low[clip] = np.partition(by_its_model - below, k - place)[k - place]
     return low, high
 
 
 def oof_intervals(
-    oof_predictions: np.ndarray, labels: np.ndarray, *, groups: Sequence[str] | None = None, level: float = 0.9
+    oof_predictions: np.ndarray,
+    labels: np.ndarray,
+    *,
+    groups: Sequence[str] | None = None,
+    level: float = 0.9,
+    sides: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Intervals of the labelled clips themselves: each from the absolute errors of the others, so that their coverage is honest.
 
@@ -85,6 +92,7 @@ def oof_intervals(
     labels : np.ndarray [shape=(n,)]
     groups : sequence of str [n], optional: a row's interval leaves out the errors of its whole group
     level : float in (0, 1)
+    sides : np.ndarray [shape=(2, n)], optional: the spread below and above each prediction, learned without its fold
 
     Returns
     -------
@@ -115,13 +123,14 @@ def oof_intervals(
     if groups is not None and len(groups) != n:
         raise DataError(f"expected a group for each of {n} rows, received {len(groups)}")
     of = np.arange(n) if groups is None else np.unique(np.asarray(groups, str), return_inverse=True)[1]
-    residuals = np.abs(labels - oof_predictions)
+    residuals = np.abs(labels - oof_predictions) if sides is None else conformity(labels - oof_predictions, sides)
     width = np.empty(n)
     for rows in np.split(np.argsort(of, kind="stable"), np.cumsum(np.bincount(of))[:-1]):
         others = np.delete(residuals, rows)
         place = rank(len(others), level=level)
         width[rows] = np.inf if place is None else np.partition(others, place - 1)[place - 1]
-    return oof_predictions - width, oof_predictions + width
+    below, above = (width, width) if sides is None else sides * width
+    return oof_predictions - below, oof_predictions + above
 
 
 def half_width(residuals: np.ndarray, *, level: float, rows: int) -> float:
@@ -183,3 +192,17 @@ def rank(n: int, *, level: float) -> int | None:
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ParameterError(f"level={level} must be above 0 and below 1")
+
+
+def _check_residuals(fold_predictions: np.ndarray, residuals: np.ndarray, model_of: np.ndarray) -> None:
+    """Refuse shapes that do not fit, negative residuals, and residuals of models that are not there."""
+    if fold_predictions.ndim != 2 or residuals.ndim != 1 or residuals.shape != model_of.shape:
+        raise DataError(
+            "expected predictions [m, q], residuals [k] and model_of [k], received shapes "
+            f"{fold_predictions.shape}, {residuals.shape} and {model_of.shape}"
+        )
+    if not (np.isfinite(residuals).all() and (residuals >= 0).all()):
+        raise DataError("residuals must be finite numbers, 0 or more")
+    m = len(fold_predictions)
+    if len(model_of) and (model_of.min() < 0 or model_of.max() >= m):
+        raise DataError(f"model_of names models {model_of.min()} to {model_of.max()}, but there are predictions of {m}")

@@ -10,7 +10,9 @@ import numpy as np
 
 from core.scoring import bootstrap, intervals, metrics
 from core.scoring.folds import Fold
+from core.scoring.residuals import coverage_bins
 
+PREDICTION_BINS = 5  # in which the coverage of intervals is looked at
 FEWEST_GROUPS = 3  # whose means are worth a score
 # How a figure was computed: on rows that neither a fit nor a choice has seen, on rows that no fit has seen, on rows that were seen.
 NESTED, OUT_OF_FOLD, IN_SAMPLE = "nested", "out-of-fold", "in-sample"
@@ -29,6 +31,7 @@ class OofResult:
     groups : tuple of str [n] or None
     low, high : np.ndarray [shape=(repeats, n)], ends of the interval of each row, inside the range of the labels
     level : float, share of the labels that the intervals are to cover
+    fitted_widths : bool, intervals are as wide as a spread that each fold has learned, and not all of one width
     """
 
     plans: tuple[tuple[Fold, ...], ...]
@@ -39,6 +42,7 @@ class OofResult:
     low: np.ndarray
     high: np.ndarray
     level: float
+    fitted_widths: bool = False
 
     def fold_rmse(self, predictions: np.ndarray) -> list[float]:
         """RMSE of out-of-fold predictions [shape=(repeats, n)] in each fold, repeat after repeat."""
@@ -74,7 +78,7 @@ class OofResult:
         }
         return figures | {
             "interval_coverage": float(np.mean(covered)),
-            "interval": {"level": self.level, "mean_width": float(np.mean(self.high - self.low))},
+            "interval": self._interval(),
             "confidence": confidence_record(self.labels, self.predictions, groups=self.groups),
             "badges": dict.fromkeys([name for name, value in figures.items() if value is not None] + ["models"], NESTED)
             | {"interval_coverage": OUT_OF_FOLD},
@@ -95,6 +99,17 @@ class OofResult:
             "confidence": confidence_record(labels, np.array(repeats), groups=None),
         }
 
+    def _interval(self) -> dict[str, object]:
+        repeats = len(self.predictions)
+        low, high, by = (values.ravel() for values in (self.low, self.high, self.predictions))
+        bins = coverage_bins(np.tile(self.labels, repeats), low, high, by=by, bins=PREDICTION_BINS)
+        return {
+            "level": self.level,
+            "mean_width": float(np.mean(self.high - self.low)),
+            "fitted_widths": self.fitted_widths,
+            "by_prediction": [{"low": one.low, "high": one.high, "share": one.share} for one in bins],
+        }
+
     def member_scores(self, predictions: np.ndarray, *, sets: Sequence[Sequence[str]] | None = None) -> dict[str, object]:
         """Figures of one of several predictors on the same folds.
 
@@ -113,7 +128,13 @@ class OofResult:
 
 
 def measure(
-    plans: Sequence[Sequence[Fold]], predictions: np.ndarray, labels: np.ndarray, *, groups: Sequence[str] | None, level: float
+    plans: Sequence[Sequence[Fold]],
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    *,
+    groups: Sequence[str] | None,
+    level: float,
+    sides: np.ndarray | None = None,
 ) -> OofResult:
     """Out-of-fold predictions with their baseline and their intervals.
 
@@ -124,8 +145,14 @@ def measure(
     labels : np.ndarray [shape=(n,)]
     groups : sequence of str [n] or None, as the folds were made with
     level : float between 0 and 1, share of the labels that an interval is to cover
+    sides : np.ndarray [shape=(repeats, 2, n)], the spread below and above each prediction, learned without its fold; None makes
+        intervals of one width
     """
-    ends = [intervals.oof_intervals(row, labels, groups=groups, level=level) for row in predictions]
+    by_repeat = [None] * len(predictions) if sides is None else sides
+    ends = [
+        intervals.oof_intervals(row, labels, groups=groups, level=level, sides=spread)
+        for row, spread in zip(predictions, by_repeat, strict=True)
+    ]
     least, most = label_range(labels)
     return OofResult(
         plans=tuple(tuple(plan) for plan in plans),
@@ -136,6 +163,7 @@ def measure(
         low=np.clip([low for low, _ in ends], least, most),
         high=np.clip([high for _, high in ends], least, most),
         level=level,
+        fitted_widths=sides is not None,
     )
 
 

@@ -27,11 +27,11 @@ class LabelBin:
 
 @dataclass(frozen=True, slots=True)
 class CoverageBin:
-    """How often the intervals of clips with similar labels cover the label.
+    """How often the intervals of clips with similar labels, or predictions, cover the label.
 
     Attributes
     ----------
-    low, high : float, smallest and largest label of the bin
+    low, high : float, smallest and largest label or prediction of the bin
     share : float in [0, 1], of the labels inside their interval
     clips : int >= 1
     """
@@ -84,17 +84,20 @@ def error_bins(labels: np.ndarray, predictions: np.ndarray, *, bins: int = 10) -
     ]
 
 
-def coverage_bins(labels: np.ndarray, low: np.ndarray, high: np.ndarray, *, bins: int = 8) -> list[CoverageBin]:
-    """Interval coverage by label, in bins of about as many clips each; equal labels share a bin.
+def coverage_bins(
+    labels: np.ndarray, low: np.ndarray, high: np.ndarray, *, by: np.ndarray | None = None, bins: int = 8
+) -> list[CoverageBin]:
+    """Interval coverage by label, or by prediction, in bins of about as many clips each; equal values share a bin.
 
     Parameters
     ----------
     labels, low, high : np.ndarray [shape=(n,)]; a label on an end of its interval is inside
+    by : np.ndarray [shape=(n,)], what the bins are of; None takes the labels
     bins : int >= 1, at most
 
     Returns
     -------
-    table : list of CoverageBin, lowest label first
+    table : list of CoverageBin, lowest first
 
     Examples
     --------
@@ -103,9 +106,10 @@ def coverage_bins(labels: np.ndarray, low: np.ndarray, high: np.ndarray, *, bins
     """
     labels = np.asarray(labels, float)
     inside = (np.asarray(low, float) <= labels) & (labels <= np.asarray(high, float))
+    values = labels if by is None else np.asarray(by, float)
     return [
-        CoverageBin(float(labels[members].min()), float(labels[members].max()), float(inside[members].mean()), len(members))
-        for members in _members_by_bin(labels, bins)
+        CoverageBin(float(values[members].min()), float(values[members].max()), float(inside[members].mean()), len(members))
+        for members in _members_by_bin(values, bins)
     ]
 
 

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from core.ensemble import EnsembleSettings, train as module, train_ensemble
-from core.ensemble.fitted import Ensemble
+from core.ensemble.fitted import LAYOUT, Ensemble
 from core.ensemble.models import CATALOGUE
 from core.ensemble.train import WorkFiles
 from core.errors import DataError, ParameterError, RunError
 from core.events import FitFinished, FoldScored, TrainingStarted, Warned, read_events
 from core.extraction.matrix import Matrix
 from core.scoring.agreement import Ratings
+from core.scoring.intervals import cv_plus
+from core.workspace import read_json, write_json
 
 QUICK = EnsembleSettings(members=("lightgbm", "extra_trees"), folds=3, blend="mean", workers=0)
 
@@ -51,6 +53,7 @@ def test_nothing_is_fitted_on_the_rows_that_are_scored(tmp_path, rng):
     assert np.array_equal(one.predict_members(probe), other.predict_members(probe))
     assert np.array_equal(one.weights, other.weights)
     assert (one.low, one.high) == (other.low, other.high)
+    assert np.array_equal(one.spread.sides(probe[:, 0]), other.spread.sides(probe[:, 0]))
     assert all(first.sets[name][0] == second.sets[name][0] for name in settings.members)
 
 
@@ -173,6 +176,52 @@ def test_an_interval_holds_the_share_of_labels_that_was_asked_for(tmp_path, rng)
         assert np.mean((found.low <= new.y) & (new.y <= found.high)) > level - 0.06
         assert (found.low <= found.value).all()
         assert (found.value <= found.high).all()
+
+
+def test_intervals_of_new_clips_hold_as_many_labels_where_noise_is_small_as_where_it_is_large(tmp_path, rng):
+    X = rng.uniform(size=(1400, 2))
+    y = 3 * X[:, 0] + (0.1 + X[:, 0]) * rng.normal(size=1400)
+    names = ("set.a", "set.b")
+    matrix = Matrix(X[:400], y[:400], names, tuple(map(str, range(400))))
+    settings = EnsembleSettings(members=("ridge", "ridge::alpha=1"), folds=4, workers=0)
+    result = train_ensemble(matrix, settings, folder=tmp_path)
+    assert result.oof.scores()["interval"]["fitted_widths"]
+    found = Ensemble.load(tmp_path).score(X[400:], names)
+    inside = (found.low <= y[400:]) & (y[400:] <= found.high)
+    quiet = X[400:, 0] < 0.5
+    assert inside[quiet].mean() == pytest.approx(0.9, abs=0.05)  # 500 new clips, and a width that 400 clips tell
+    assert inside[~quiet].mean() == pytest.approx(0.9, abs=0.05)
+
+
+def test_models_that_were_stored_without_a_spread_have_intervals_of_one_width_as_before(tmp_path, rng):
+    matrix = make_matrix(rng)
+    settings = EnsembleSettings(members=("ridge", "ridge::alpha=1"), folds=3, workers=0)
+    result = train_ensemble(matrix, settings, folder=tmp_path)
+    layout = read_json(tmp_path / LAYOUT)
+    for fold in layout["folds"]:
+        del fold["spread"]
+    rows = [fold.test_rows for fold in result.oof.plans[0]]
+    errors = np.abs(matrix.y - result.oof.predictions[0])
+    layout["residuals"] = np.concatenate([errors[some] for some in rows]).tolist()
+    write_json(tmp_path / LAYOUT, layout)
+    earlier = Ensemble.load(tmp_path)
+    found = earlier.score(matrix.X, matrix.names)
+    by_fold = np.array([np.clip(fold.predict_members(matrix.X) @ fold.weights, fold.low, fold.high) for fold in earlier.folds])
+    low, high = cv_plus(by_fold, np.array(layout["residuals"]), np.array(layout["model_of"]), level=0.9)
+    least, most = min(fold.low for fold in earlier.folds), max(fold.high for fold in earlier.folds)
+    assert np.array_equal(found.low, np.clip(low, least, most))
+    assert np.array_equal(found.high, np.clip(high, least, most))
+    layout["folds"][0]["spread"] = {"knots": [1.0], "below": [0.0], "above": [1.0]}
+    write_json(tmp_path / LAYOUT, layout)
+    with pytest.raises(RunError, match="as many knots as positive widths"):
+        Ensemble.load(tmp_path)
+
+
+def test_a_member_by_itself_has_no_inner_split_and_its_intervals_one_width(tmp_path, rng):
+    settings = EnsembleSettings(members=("ridge",), folds=3, workers=0)
+    result = train_ensemble(make_matrix(rng), settings, folder=tmp_path)
+    assert result.spreads == ()
+    assert not result.oof.scores()["interval"]["fitted_widths"]
 
 
 def test_copies_are_fitted_on_with_their_clip_only_and_averaged_where_they_are_scored(tmp_path, rng):
