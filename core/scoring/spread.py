@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-FEWEST_ROWS = 30  # that a spread can be learned from
+FEWEST_ROWS = 200  # that a spread can be learned from: fewer leave one or two errors beyond each tail of the kernel
 KNOTS = 21
 BANDWIDTH = 0.15  # of the ranks of the predictions, from 0 to 1: standard deviation of the kernel
 _LEAST = 0.05  # of the quantile of all errors; a side without errors is not one of no width

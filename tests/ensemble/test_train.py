@@ -37,8 +37,9 @@ def test_each_row_is_scored_by_models_that_have_not_seen_it(tmp_path, rng):
     assert np.allclose(result.oof.predictions, np.mean([result.members[name] for name in QUICK.members], axis=0))
 
 
-def test_nothing_is_fitted_on_the_rows_that_are_scored(tmp_path, rng):
+def test_nothing_is_fitted_on_the_rows_that_are_scored(tmp_path, rng, monkeypatch):
     """Absurd values in the scored rows of fold 0 change neither a model, nor a choice of sets, nor a weight of fold 0."""
+    monkeypatch.setattr("core.scoring.spread.FEWEST_ROWS", 30)
     matrix = make_matrix(rng)
     sets = {"a": matrix.names[:3], "b": matrix.names[3:]}
     settings = EnsembleSettings(folds=3, workers=0)
@@ -193,7 +194,8 @@ def test_intervals_of_new_clips_hold_as_many_labels_where_noise_is_small_as_wher
     assert inside[~quiet].mean() == pytest.approx(0.9, abs=0.05)
 
 
-def test_models_that_were_stored_without_a_spread_have_intervals_of_one_width_as_before(tmp_path, rng):
+def test_models_that_were_stored_without_a_spread_have_intervals_of_one_width_as_before(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr("core.scoring.spread.FEWEST_ROWS", 30)
     matrix = make_matrix(rng)
     settings = EnsembleSettings(members=("ridge", "ridge::alpha=1"), folds=3, workers=0)
     result = train_ensemble(matrix, settings, folder=tmp_path)

@@ -75,7 +75,7 @@ def test_too_few_rows_or_no_error_tell_no_spread(rng):
 
 
 def test_a_spread_reads_back_as_it_was_written_and_a_damaged_one_is_refused(rng):
-    spread = learn_spread(*two_halves(rng, 100), level=0.8)
+    spread = learn_spread(*two_halves(rng, FEWEST_ROWS), level=0.8)
     again = Spread.from_record(spread.to_record())
     assert np.array_equal(again.sides(np.linspace(-1, 2, 9)), spread.sides(np.linspace(-1, 2, 9)))
     with pytest.raises(ValueError, match="as many knots as positive widths"):
