@@ -15,7 +15,7 @@ from core.ensemble.models import CATALOGUE
 from core.ensemble.regressor import PRESETS, Parameters
 from core.errors import ParameterError
 from core.features import canonical
-from core.features.sets import TRANSCRIPT
+from core.features.sets import READING, TRANSCRIPT
 
 _FORM = "expected MODEL[:SETS][:KEY=VALUE,...], such as svr, svr:mfcc or lightgbm:ultra,mfcc:seed=7"
 
@@ -70,7 +70,9 @@ def parse_member(text: str) -> Member:
     if model not in CATALOGUE:
         raise ParameterError(f"member {text!r}: model {model!r} not among {', '.join(CATALOGUE)}; {_FORM}")
     sets, _, settings = rest.rpartition(":") if "=" in rest else (rest, "", "")
-    if sets.rpartition(",")[2].strip() == TRANSCRIPT:  # transcript:column=NAME is the name of a set
+    last = sets.rpartition(",")[2].strip()
+    names_column = last.startswith(f"{READING}:") and settings.startswith("column=")
+    if last == TRANSCRIPT or names_column:  # transcript:column=NAME and reading:MODEL:column=NAME are names of sets
         sets, settings = rest, ""
     names = tuple(canonical(part.strip()) for part in sets.split(",") if part.strip())
     if len(set(names)) < len(names):

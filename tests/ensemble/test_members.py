@@ -24,6 +24,8 @@ def test_a_member_is_read_back_from_its_name(text):
 
 def test_sets_and_settings_are_told_apart_by_the_equals_sign():
     assert parse_member("svr:C=10") == parse_member("svr::C=10") == Member("svr", parameters=(("C", 10),))
+    assert parse_member("svr:ultra,reading:a/b:column=said").sets == ("ultra", "reading:a/b:column=said")
+    assert parse_member("svr:reading:a/b:column=said:C=2") == Member("svr", ("reading:a/b:column=said",), parameters=(("C", 2),))
     assert parse_member("svr:table:midi").sets == ("table:midi",)
     assert parse_member("svr:ultra,table:midi:C=0.5,seed=3") == Member(
         "svr", ("ultra", "table:midi"), seed=3, parameters=(("C", 0.5),)
