@@ -125,7 +125,7 @@ def test_the_seed_is_given_as_everywhere_in_scikit_learn(problem):
     [
         ({"members": ["svm"]}, ParameterError, "model 'svm' not among xgboost"),
         ({"members": ["ridge:ultra"]}, ParameterError, "feature sets ultra are not among those of this training"),
-        ({"blend": "best"}, ParameterError, "blend='best' not among auto, mean, weights"),
+        ({"blend": "median"}, ParameterError, "blend='median' not among auto, mean, weights"),
         ({"random_state": -1}, ParameterError, "seed=-1 must be 0 or more"),
         ({"folds": 7}, ValueError, "6 sample.* a minimum of 7 is required"),
     ],

@@ -106,6 +106,10 @@ SPACES: dict[str, tuple[Range, ...]] = {
         Range("epsilon", 0.01, 0.5, 0.1),
         Range("gamma", 0.02, 4, 1),
     ),
+    "kernel_ridge": (
+        Range("alpha", 0.003, 3, 1),
+        Range("gamma", 0.02, 4, 1),
+    ),
     "ridge": (Range("alpha", 0.1, 1e5, 1),),
 }
 

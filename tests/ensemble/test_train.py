@@ -324,7 +324,7 @@ def test_a_failed_fit_names_model_and_fold(tmp_path, rng, monkeypatch):
         ({"folds": 1}, "folds=1 must be 2 or more"),
         ({"repeats": 0}, "repeats=0 must be 1 or more"),
         ({"scaling": "minmax"}, "scaling='minmax' not among standard, robust"),
-        ({"blend": "best"}, "blend='best' not among auto, mean, weights"),
+        ({"blend": "median"}, "blend='median' not among auto, mean, weights"),
         ({"augment": -1}, "augment=-1 must be 0 or more"),
         ({"level": 1.0}, r"level=1\.0 must be above 0 and below 1"),
         ({"seed": -1}, "seed=-1"),
