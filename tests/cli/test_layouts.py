@@ -7,18 +7,9 @@ import pytest
 
 from core.runs import read_run
 from tests.conftest import write_table
-from tests.data.layouts.made import MADE
+from tests.data.layouts.made import MADE, grade
 
 FAST = ["--features", "metadata", "--models", "ridge", "--folds", "2", "--workers", "0", "--json"]
-
-
-def grade(submission, columns, names):
-    """What a grader looks at before it scores: the columns, each name once and in order, and numbers."""
-    with open(submission, newline="") as file:
-        header, *rows = csv.reader(file)
-    assert tuple(header) == columns
-    assert [row[0] for row in rows] == list(names)
-    assert all(len(row) == 2 and 0 <= float(row[1]) <= 10 for row in rows)
 
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)

@@ -1,5 +1,6 @@
 """A small data set in each layout: twelve labelled clips whose label is their loudness, and three without a label."""
 
+import csv
 import json
 import re
 import zipfile
@@ -34,6 +35,15 @@ class MadeSet:
     columns: tuple[str, str]
     names: tuple[str, ...]
     settings: dict[str, str]
+
+
+def grade(submission: str | Path, columns: tuple[str, str], names: Sequence[str]) -> None:
+    """What a grader looks at before it scores: the columns, each name once and in order, and numbers."""
+    with open(submission, newline="") as file:
+        header, *rows = csv.reader(file)
+    assert tuple(header) == columns
+    assert [row[0] for row in rows] == list(names)
+    assert all(len(row) == 2 and 0 <= float(row[1]) <= 10 for row in rows)
 
 
 def clips(train: Path, test: Path) -> None:
