@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import fields, session
 from app.words import SWITCHES, about, count, plain, run_label
+from core.cli.arguments import split_names
 from core.data.dataset import Dataset
 from core.data.layouts.layout import Layout
 from core.ensemble import EnsembleSettings
@@ -223,6 +224,24 @@ def refuse(why: str) -> None:
     st.caption(f":orange[{plain(why)}]")
 
 
+def choose_labels(dataset: Dataset) -> tuple[str, ...]:
+    """The labels to train on, at first all; a data set with one label has nothing to choose. Empty where none is chosen."""
+    if len(dataset.labels) < 2 or dataset.layout.rating_columns:
+        return dataset.labels[:1]
+    chosen = st.pills(
+        "Labels",
+        dataset.labels,
+        selection_mode="multi",
+        default=list(dataset.labels),
+        key="train_labels",
+        persist_state="session",
+        help="Each is trained in turn, on the same folds; none of them is a feature or a group of another.",
+    )
+    if not chosen:
+        refuse("Choose at least one label.")
+    return tuple(name for name in dataset.labels if name in chosen)
+
+
 def choose_run(runs: Sequence[Run], best: Run | None, *, first: Run | None = None) -> Run:
     """One of the runs, at first the one that the address names or that was looked at last, else ``first``, else the best one."""
     by_id = {run.id: run for run in [*([best] if best else []), *reversed(runs)]}
@@ -289,8 +308,13 @@ def layout_values(layout: Layout) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else "" if value is None else value for name, value in values.items()}
 
 
-def typed_layout(usual: Layout) -> Layout:
-    """What the boxes of ``layout_fields`` hold, and what has no box as it was.
+def typed_layout(usual: Layout, columns: Sequence[str]) -> Layout:
+    """What the boxes of ``layout_fields`` hold, and what has no box as it was; several labels between commas are other labels too.
+
+    Parameters
+    ----------
+    usual : Layout
+    columns : of the training table; the name of one may hold a comma
 
     Raises
     ------
@@ -300,6 +324,9 @@ def typed_layout(usual: Layout) -> Layout:
     typed: dict[str, Any] = {name: st.session_state.get(f"dataset_{name}", value) for name, value in layout_values(usual).items()}
     typed = {name: value.strip() if isinstance(value, str) else value for name, value in typed.items()}
     typed = {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items() if value not in ("", None)}
+    label, *others = split_names(typed["label_column"]) if typed.get("label_column", "") not in ("", *columns) else [""]
+    if others:
+        typed |= {"label_column": label, "other_labels": tuple(dict.fromkeys([*others, *typed.get("other_labels", ())]))}
     return Layout(**typed)
 
 

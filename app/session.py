@@ -4,21 +4,24 @@ import hashlib
 import os
 import re
 from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from pydantic import ValidationError
 
 from app import resources
 from app.words import plain
 from core.data.dataset import Dataset
 from core.data.layouts.layout import Layout
 from core.errors import DataError, EarmarkError, JobError
+from core.events import LabelStarted
 from core.extraction.config import ExtractSettings
 from core.extraction.speed import Speed, speed_of_job
-from core.jobs import DONE, Job, is_job, read_job, status
+from core.jobs import DONE, Job, by_request, is_job, read_job, status
 from core.multimodal.config import COLUMN as COLUMN_TEXT
 from core.runs import Run
 from core.settings import Settings, build
@@ -33,6 +36,7 @@ PAGES = {name: str(ROOT / "pages" / file) for name, file in {
     "finetune": "4_finetune.py", "explain": "5_explain.py", "predict": "6_predict.py", "runs": "7_runs.py",
 }.items()}  # fmt: skip
 COLUMN, EXPLAINED_CLIP, COMPARED = "column", "clip", "compare"  # in the address too
+LABELS = "labels"  # the kind of job that trains on several
 _RECENT = 8
 
 
@@ -67,6 +71,20 @@ def choice() -> Choice:
     return st.session_state["choice"]
 
 
+def with_named_labels(chosen: Choice) -> Choice:
+    """A data set with several labels by the names that its table gives them, so that each of them is found from the others.
+
+    Raises
+    ------
+    DataError
+        The data set cannot be read.
+    """
+    if not chosen.layout.other_labels:
+        return chosen
+    labels = resources.dataset(chosen.path, chosen.layout).labels
+    return Choice(chosen.path, chosen.layout.with_label(labels[0], labels)) if labels else chosen
+
+
 def keep_in_address() -> None:
     """Put the data set into the page's address: a refresh shows it again, whatever others have opened in between."""
     mark = choice().mark
@@ -88,7 +106,7 @@ def choose(chosen: Choice) -> None:
     if chosen == choice():
         return
     st.session_state["choice"] = chosen
-    for key in [key for key in st.session_state if str(key).startswith(("extract_", "train_", "finetune_"))]:
+    for key in [key for key in st.session_state if str(key).startswith(("extract_", "train_", "finetune_", "newest_result_"))]:
         del st.session_state[key]  # the forms begin with what was last done on this data set
 
 
@@ -147,6 +165,39 @@ def jobs_here(kind: str, **settings: Any) -> Iterator[Job]:
 def _complete(name: str, asked: Any) -> Any:
     """A part of a request; a layout that was written before a setting of it was there has its default."""
     return to_json(Layout()) | asked if name == "layout" and isinstance(asked, dict) else asked
+
+
+def newest_labels() -> Job | None:
+    """The last training on several labels of the chosen data set, whichever of them is looked at."""
+    chosen = choice()
+    for job in resources.jobs(workspace().jobs):
+        if job.kind == LABELS and job.request.get("dataset") == chosen.path:
+            try:
+                asked = job_kind(LABELS).request.model_validate(job.request)
+            except (EarmarkError, ValidationError):  # of another version
+                continue
+            if asked.layout_of(chosen.layout.label_column) == chosen.layout:  # type: ignore[attr-defined]
+                return job
+    return None
+
+
+def newest_training() -> Job | None:
+    """The last training on the chosen data set; of one that is a part of a training on several labels, that one."""
+    from core.tasks.labels import finished_runs
+
+    job, several = newest_job("train"), newest_labels()
+    if job is None or several is None:
+        return several or job
+    parts = {one.event.job for one in resources.events(several.events) if isinstance(one.event, LabelStarted)}
+    with suppress(EarmarkError):  # where it is damaged, the table of the labels says so
+        parts |= set(finished_runs(several.folder).values())
+    return several if job.id in parts else by_request([job, several])[0]
+
+
+def choose_label(label: str) -> None:
+    """Work on another label of the chosen data set from here on."""
+    chosen = choice()
+    choose(Choice(chosen.path, chosen.layout.with_label(label, (chosen.layout.label_column, *chosen.layout.other_labels))))
 
 
 def newest_of_run(kind: str, run: Run) -> Job | None:

@@ -256,6 +256,16 @@ class StageStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelStarted:
+    """The training on one of several labels begins; ``number`` counts from 1, ``job`` is its id, whose events tell the rest."""
+
+    label: str
+    number: int
+    labels: int
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that whoever reads the result should know; the work goes on."""
 
@@ -264,31 +274,11 @@ class Warned:
 
 JobEvent = JobQueued | JobStarted | Heartbeat | JobDone | JobFailed | JobCancelled
 WorkEvent = (
-    CheckStarted
-    | ClipChecked
-    | ExtractionStarted
-    | CompilingStarted
-    | ClipExtracted
-    | ClipSetAside
-    | TrainingStarted
-    | LeakGapFound
-    | RoundsScored
-    | FitFinished
-    | FoldScored
-    | ExplainStarted
-    | PartExplained
-    | LayersStarted
-    | LayerScored
-    | DeviceChosen
-    | BatchComputed
-    | BatchHalved
-    | BegunAnew
-    | FinetuneStarted
-    | StepDone
-    | EpochScored
-    | StageStarted
-    | Warned
-)
+    CheckStarted | ClipChecked | ExtractionStarted | CompilingStarted | ClipExtracted | ClipSetAside | TrainingStarted
+    | LeakGapFound | RoundsScored | FitFinished | FoldScored | ExplainStarted | PartExplained | LayersStarted | LayerScored
+    | DeviceChosen | BatchComputed | BatchHalved | BegunAnew | FinetuneStarted | StepDone | EpochScored | StageStarted
+    | LabelStarted | Warned
+)  # fmt: skip
 Event = JobEvent | WorkEvent
 Notify = Callable[[Event], None]
 

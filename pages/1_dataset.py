@@ -29,7 +29,8 @@ def open_typed() -> None:
     try:
         if not (path := st.session_state["dataset_path"].strip()):
             raise ParameterError("the path is empty; name the folder of a data set, or a table beside its clips")
-        open_choice(session.Choice(session.absolute(path), forms.typed_layout(session.choice().layout)))
+        layout = forms.typed_layout(session.choice().layout, columns_of_path())
+        open_choice(session.with_named_labels(session.Choice(session.absolute(path), layout)))
     except EarmarkError as error:
         session.say("dataset", str(error))
 

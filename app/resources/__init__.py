@@ -40,6 +40,7 @@ from app.resources.records import (
     known_fits as known_fits,
     known_paces as known_paces,
     oof as oof,
+    rmse_interval as rmse_interval,
     runs as runs,
     training_labels as training_labels,
     unreadable as unreadable,

@@ -15,7 +15,7 @@ from core.jobs import Job
 from core.multimodal.config import FinetuneSettings
 from core.runs import ABOUT, OOF, Run, list_runs, unreadable_runs
 from core.runs.leaderboard import comparable, load_oof
-from core.scoring.compare import Verdict, paired_verdict
+from core.scoring.compare import Verdict, paired_verdict, rmse_interval as rmse_interval_of
 from core.settings import build
 from core.tasks import forecast
 
@@ -101,6 +101,19 @@ def judged(run: Run, other: Run) -> tuple[Verdict | None, str | None]:
     minutes = (other.record.seconds - run.record.seconds) / 60
     groups = first.groups if any(first.groups) else None
     return paired_verdict(first.labels, first.predictions, second.predictions, groups=groups, minutes=minutes), None
+
+
+@cached(lambda run: (run.id, version(run.folder / OOF)), most=64)
+def rmse_interval(run: Run) -> tuple[float, float]:
+    """The 95 % interval of a run's out-of-fold RMSE over clips, or over groups where its folds keep them together.
+
+    Raises
+    ------
+    RunError
+        The out-of-fold predictions are missing or damaged.
+    """
+    oof = load_oof(run)
+    return rmse_interval_of(oof.labels, oof.predictions, groups=oof.groups if any(oof.groups) else None)
 
 
 def training_labels(run: Run) -> np.ndarray:

@@ -21,12 +21,13 @@ from core.events import (
     ExtractionStarted,
     FitFinished,
     JobStarted,
+    LabelStarted,
     LayerScored,
     PartExplained,
     Recorded,
     StageStarted,
 )
-from core.jobs import ACTIVE, CANCELLED, FAILED, LOST, QUEUED, Job
+from core.jobs import ACTIVE, CANCELLED, EVENTS, FAILED, LOST, QUEUED, Job
 from core.progress import Progress, measure_progress
 from core.settings import build
 from core.tasks.forecast import all_fits, epoch_seconds
@@ -63,7 +64,7 @@ def show_job(job: Job, draw: Callable[[list[Recorded]], None] | None = None, *, 
                 recorded = resources.events(job.events)
                 _show_progress(job, state, recorded, then_s)
                 if draw is not None:
-                    draw(recorded)
+                    draw(of_label(job, recorded))
             elif active:
                 st.rerun()
 
@@ -119,6 +120,17 @@ def rate_per_s(recorded: Sequence[Recorded], kinds: type | tuple[type, ...], *, 
     return (len(recent) - 1) / (recent[-1] - recent[0])
 
 
+def label_of(recorded: Sequence[Recorded]) -> LabelStarted | None:
+    """The label that a training on several labels is at; None of any other job."""
+    return next((one.event for one in reversed(recorded) if isinstance(one.event, LabelStarted)), None)
+
+
+def of_label(job: Job, recorded: list[Recorded]) -> list[Recorded]:
+    """What the training on the label tells that a training on several labels is at; of any other job all that it tells."""
+    label = label_of(recorded)
+    return recorded if label is None else resources.events(job.folder.parent / label.job / EVENTS)
+
+
 def progress_of(recorded: Sequence[Recorded]) -> Progress:
     """How far a job is."""
     return measure_progress(one.event for one in recorded)
@@ -150,8 +162,9 @@ def fits_beside(job: Job, recorded: Sequence[Recorded]) -> int:
 
 
 def _show_progress(job: Job, state: str, recorded: list[Recorded], then_s: float) -> None:
-    progress = progress_of(recorded)
     spent_s = time.time() - next((one.at for one in recorded if isinstance(one.event, JobStarted)), time.time())
+    label, recorded = label_of(recorded), of_label(job, recorded)
+    progress = progress_of(recorded)
     kind, stage = job_kind(job.kind), progress.stage
     verb = kind.verb
     if stage is not None:
@@ -168,6 +181,8 @@ def _show_progress(job: Job, state: str, recorded: list[Recorded], then_s: float
         text = _epochs_in_words(verb, recorded, progress, spent_s)
     else:
         text = _steps_in_words(job, verb, recorded, progress, spent_s, then_s)
+    if label is not None:
+        text = f"Label {label.number} of {label.labels}, {plain(label.label)} · {text}"
     asked = job.cancel.exists()
     if asked:
         jobs.escalate_cancel(job)

@@ -23,9 +23,25 @@ def extract_command(dataset: str | Path, layout: Layout, extract: ExtractSetting
 
 
 def train_command(
-    dataset: str | Path, layout: Layout, extract: ExtractSettings, ensemble: EnsembleSettings, workspace: Path
+    dataset: str | Path,
+    layout: Layout,
+    extract: ExtractSettings,
+    ensemble: EnsembleSettings,
+    workspace: Path,
+    *,
+    labels: Sequence[str] = (),
 ) -> str:
-    """``earmark train DATASET ...``."""
+    """``earmark train DATASET ...``; on several labels where they are given.
+
+    Examples
+    --------
+    >>> layout = Layout(label_column="a", other_labels=("b", "c"))
+    >>> train_command("clips", layout, ExtractSettings(), EnsembleSettings(), Path("w"), labels=("a", "b"))
+    'earmark train clips --label-column a,b --other-labels c --workspace w'
+    """
+    if labels:
+        others = tuple(name for name in layout.other_labels if name not in labels)
+        layout = layout.replace(label_column=",".join(labels), other_labels=others)
     return _line(["train", str(dataset)], [layout, extract, ensemble], workspace)
 
 

@@ -88,7 +88,9 @@ def label_names(options: argparse.Namespace) -> tuple[str, ...]:
 
 def take_label(options: argparse.Namespace, label: str, labels: Sequence[str]) -> None:
     """Go on with one of several labels; the others are neither features nor groups of it."""
-    options.label_column, options.other_labels = label, tuple(other for other in labels if other != label)
+    layout = read_layout(options)
+    layout = layout.with_label(label, (*labels, *layout.other_labels))
+    options.label_column, options.other_labels = layout.label_column, layout.other_labels
 
 
 def read_data(options: argparse.Namespace) -> tuple["Dataset", "Layout"]:

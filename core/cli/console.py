@@ -16,6 +16,7 @@ from core.events import (
     ExtractionStarted,
     FinetuneStarted,
     FoldScored,
+    LabelStarted,
     LayerScored,
     LeakGapFound,
     StageStarted,
@@ -70,7 +71,7 @@ class Progress:
         if (line := _line(event, progress)) is not None:
             if self._bar is not None:
                 self._bar.write(line, file=sys.stderr)
-            elif isinstance(event, LeakGapFound | StageStarted | Warned):
+            elif isinstance(event, LabelStarted | LeakGapFound | StageStarted | Warned):
                 print(line, file=sys.stderr)
         if self._bar is not None and int(progress.done) > self._bar.n:
             self._bar.update(int(progress.done) - self._bar.n)
@@ -104,6 +105,8 @@ def _line(event: Event, progress: JobProgress) -> str | None:
             return f"{trained:,} of {parameters:,} parameters are trained ({trained / parameters:.2%})"
         case EpochScored(fold=fold, epoch=epoch, rmse=rmse):
             return f"fold {fold + 1}, epoch {epoch}: RMSE {text(rmse)} on validation rows"
+        case LabelStarted(label=label, number=number, labels=labels):
+            return f"label {number} of {labels}: {label}"
         case StageStarted(what=what):
             return f"{what} ..."
         case Warned(text=warning):

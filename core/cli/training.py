@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.cli import common
@@ -15,44 +15,50 @@ if TYPE_CHECKING:
     from core.ensemble.config import EnsembleSettings
     from core.runs import Run
 
-ALL_LABELS = "all_labels_submission.csv"
 TRIALS = 30  # of ``earmark tune``, a member and fold
 
 
 def train(options: argparse.Namespace) -> int:
     """Train an ensemble on a data set, or one for each of several labels."""
     labels = common.label_names(options)
-    if len(labels) < 2:
-        _train_one(options)
-        return 0
-    from core.runs.submission import join_submissions
-
-    runs = []
-    for label in labels:
-        common.take_label(options, label, labels)
-        runs.append(_train_one(options))
-    written = [Path(run.record.submission) for run in runs if run.record.submission is not None]
-    submissions = read_workspace(options).submissions
-    joined = join_submissions(written, submissions / ALL_LABELS) if len(written) == len(runs) else None
-    if options.json:
-        print_json({"runs": {label: run.id for label, run in zip(labels, runs, strict=True)}, "submission": joined})
-    else:
-        print_labels(labels, runs, joined)
+    if len(labels) > 1:
+        return _train_labels(options, labels)
+    request = _train_request(options)
+    _print_trained(_trained("train", request, options), options)
     return 0
 
 
-def _train_one(options: argparse.Namespace) -> "Run":
+def _train_labels(options: argparse.Namespace, labels: Sequence[str]) -> int:
+    from core.runs import find_run
+
+    workspace = read_workspace(options)
+    common.take_label(options, labels[0], labels)
+    done = common.do("labels", _train_request(options) | {"labels": labels}, workspace)
+    runs = [find_run(done["runs"][label], workspace.jobs) for label in labels]
+    for run in runs:
+        print_run(run, out=sys.stderr if options.json else sys.stdout)
+        _print_trained(run, options)
+    if options.json:
+        print_json({"runs": done["runs"], "submission": done["submission"]})
+    else:
+        print_labels(labels, runs, done["submission"])
+    return 0
+
+
+def _train_request(options: argparse.Namespace) -> dict[str, Any]:
     from core.cli.datasets import read_features
     from core.extraction.config import ExtractSettings
 
     dataset, layout = read_data(options)
     extract = read_options(options, ExtractSettings, features=read_features(options, dataset))
     request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": extract}
-    run = _trained("train", request | {"ensemble": read_ensemble(options)}, options)
+    return request | {"ensemble": read_ensemble(options)}
+
+
+def _print_trained(run: "Run", options: argparse.Namespace) -> None:
     if options.json:
         models = {name: {"oof_rmse": model.oof_rmse} for name, model in run.scores.models.items()}
         print_json(run_line(run) | {"models": models, "submission": run.record.submission, "seconds": run.record.seconds})
-    return run
 
 
 def tune(options: argparse.Namespace) -> int:

@@ -18,7 +18,17 @@ from core.data.layouts import beside
 from core.data.layouts.clips import ClipIndex, audio_folder, stem as stem_of, walk
 from core.data.layouts.layout import Layout
 from core.data.layouts.recognise import recognise, recognise_folder
-from core.data.layouts.roles import Roles, filename_column, known_labels, row_names, test_roles, time_columns, train_roles
+from core.data.layouts.roles import (
+    LABEL,
+    OTHER_LABEL,
+    Roles,
+    filename_column,
+    known_labels,
+    row_names,
+    test_roles,
+    time_columns,
+    train_roles,
+)
 from core.data.layouts.source import Source
 from core.data.layouts.submission import Submission, SubmissionForm, make_submission
 from core.data.layouts.table import Table
@@ -81,6 +91,12 @@ class Dataset:
             told = (str(row.path), row.name, row.label, sorted(row.columns.items()), size, time_ns, *row.ratings)
             digest.update(repr(told).encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The columns of labels, that of ``layout`` first; none of it where the labels are means of ratings side by side."""
+        named = [column.name for role in (LABEL, OTHER_LABEL) for column in self.columns if column.role == role]
+        return tuple(dict.fromkeys(named))
 
     @property
     def ratings(self) -> Ratings | None:

@@ -55,7 +55,7 @@ _SIGTERM_AFTER_S, _SIGKILL_AFTER_S = 2.5, 5.0
 SPEC, RESULT, EVENTS = "spec.json", "result.json", "events.jsonl"
 _REQUESTED: tuple[tuple[type, str, tuple[str, ...]], ...] = (  # in the request of any kind of job, where it is there
     (str, "a text", ("dataset", "run", "table", "encoder")),
-    (list, "a list", ("clips", "runs")),
+    (list, "a list", ("clips", "runs", "labels")),
     (dict, "an object", ("layout", "extract", "ensemble", "finetune")),
 )
 _ROOT = Path(__file__).resolve().parents[2]

@@ -114,6 +114,35 @@ def paired_verdict(
     return Verdict(difference, low, high, level, len(labels), None if groups is None else len(sizes), verdict, minutes)
 
 
+def rmse_interval(
+    labels: np.ndarray, predictions: np.ndarray, *, groups: Sequence[str] | None = None, level: float = 0.95
+) -> tuple[float, float]:
+    """The interval of an RMSE: how much it would change with other clips, or other groups, of the same kind.
+
+    It is that of ``paired_verdict`` against predictions without an error.
+
+    Parameters
+    ----------
+    labels : np.ndarray [shape=(n,)], n >= 2
+    predictions : np.ndarray [shape=(r, n)], or [shape=(n,)] for one repeat
+    groups : sequence of str [n], optional; two different ones at least
+    level : float in (0, 1)
+
+    Returns
+    -------
+    low, high : float
+
+    Raises
+    ------
+    ParameterError, DataError
+        As ``paired_verdict``.
+    """
+    predictions = np.atleast_2d(predictions)
+    exact = np.broadcast_to(np.asarray(labels, float), predictions.shape)
+    verdict = paired_verdict(labels, exact, predictions, groups=groups, level=level)
+    return verdict.low, verdict.high
+
+
 def _units(
     labels: np.ndarray, before: np.ndarray, after: np.ndarray, groups: Sequence[str] | None
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ JOB_KINDS = {
     "extract": "core.tasks.extract",
     "layers": "core.tasks.layers",
     "train": "core.tasks.train",
+    "labels": "core.tasks.labels",
     "finetune": "core.tasks.finetune",
     "blend": "core.tasks.blend",
     "predict": "core.tasks.predict",

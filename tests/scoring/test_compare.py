@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.errors import DataError, ParameterError
-from core.scoring.compare import CANNOT_TELL, HELPS, HURTS, Verdict, paired_verdict
+from core.scoring.compare import CANNOT_TELL, HELPS, HURTS, Verdict, paired_verdict, rmse_interval
 
 QUICK = 300  # draws, where the ends need not be exact
 
@@ -117,3 +117,25 @@ def test_what_cannot_be_compared_is_refused():
 def test_a_difference_of_rounding_is_not_told_digit_by_digit():
     verdict = Verdict(1e-17, -8e-16, 0.0, 0.95, 150, 30, "cannot tell", 0.0)
     assert verdict.sentence() == "cannot tell with 150 clips of 30 groups: RMSE +0.000000 (-0.000000 to +0.000000)"
+
+
+def test_the_interval_of_an_rmse_holds_the_true_one_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(200):
+        labels = rng.normal(size=60)
+        low, high = rmse_interval(labels, labels + 2.0 * rng.normal(size=60))
+        held += low <= 2.0 <= high
+    assert 180 <= held <= 199  # 190 expected; a share of 0.95 in 200 has a standard deviation of 3
+
+
+def test_the_interval_of_an_rmse_is_wider_where_whole_groups_share_their_error():
+    rng = np.random.default_rng(4)
+    labels, groups = rng.normal(size=200), [str(row // 20) for row in range(200)]
+    predictions = labels + np.repeat(rng.normal(size=10), 20)
+    widths = [np.diff(rmse_interval(labels, predictions, groups=of))[0] for of in (None, groups)]
+    assert widths[1] > 2 * widths[0]
+
+
+def test_errors_that_are_all_alike_leave_nothing_to_be_unsure_of():
+    assert rmse_interval(np.arange(5.0), np.arange(5.0) - 3.0) == (3.0, 3.0)

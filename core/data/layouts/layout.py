@@ -1,5 +1,6 @@
 """Settings of how a data set is read."""
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, Strict, model_validator
@@ -29,8 +30,8 @@ class Layout(Section):
         Flag(metavar="NAME"),
         Field(
             title="Column of the labels",
-            description="Column with the labels. Where there is none called label, the only one with numbers. earmark train takes "
-            "several between commas, and trains a run for each.",
+            description="Column with the labels. Where there is none called label, the only one with numbers. Several between "
+            "commas are several labels, and earmark train trains a run for each.",
         ),
     ] = "label"
     other_labels: Annotated[
@@ -39,7 +40,8 @@ class Layout(Section):
         Flag(metavar="A,B"),
         Field(
             title="Columns of other labels",
-            description="Columns that are labels too, between commas, and so neither features nor groups of this one.",
+            description="Columns that are labels too, between commas, and so neither features nor groups of this one. The Train "
+            "page trains all of them.",
         ),
     ] = ()
     audio: Annotated[
@@ -136,6 +138,17 @@ class Layout(Section):
             "it is.",
         ),
     ] = None
+
+    def with_label(self, label: str, labels: Iterable[str]) -> Self:
+        """The same for one of several labels; the others are neither features nor groups of it.
+
+        Examples
+        --------
+        >>> layout = Layout().with_label("accuracy", ["fluency", "accuracy"])
+        >>> layout.label_column, layout.other_labels
+        ('accuracy', ('fluency',))
+        """
+        return self.replace(label_column=label, other_labels=tuple(sorted({*labels} - {label})))
 
     @model_validator(mode="after")
     def _has_two_columns(self) -> Self:

@@ -23,6 +23,7 @@ _RATER = re.compile(
     r"(^|_)(rater|annotator|listener|judge|grader|expert|evaluator|assessor|reviewer|participant|subject|coder|observer|scorer|"
     r"labell?er|examiner|worker|user|voter|marker|teacher|respondent|panell?ist|tester)s?(_|\d|$)"
 )
+LABEL, OTHER_LABEL = "label", "another label"
 _MOSTLY = 0.9  # of the cells of a column are numbers
 
 
@@ -53,8 +54,8 @@ class Roles:
         """Each column of a table, and what it is for."""
         roles = {self.filename: "names the clips"}
         roles |= self.times.roles() if self.times is not None else {}
-        roles |= dict.fromkeys(self.other_labels, "another label")
-        roles |= dict.fromkeys(self.labels, "label" if len(self.labels) == 1 else "rating")
+        roles |= dict.fromkeys(self.other_labels, OTHER_LABEL)
+        roles |= dict.fromkeys(self.labels, LABEL if len(self.labels) == 1 else "rating")
         if ids not in ("", self.filename):
             roles[ids] = "names the rows of the submission"
         return [(column, roles.get(column, "further column")) for column in table.columns]
