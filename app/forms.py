@@ -16,7 +16,7 @@ from core.ensemble.members import parse_member, parse_members
 from core.ensemble.models import CATALOGUE
 from core.errors import DataError, ParameterError
 from core.extraction.config import ExtractSettings, resolve_features
-from core.extraction.matrix import table_values
+from core.extraction.matrix import check_table
 from core.extraction.speed import Speed
 from core.features import named_sets, parse_set, width
 from core.grouping import ties
@@ -55,7 +55,7 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
         further = [name for name in usual.features if name not in choices]
         more = st.multiselect(
             "Further sets",
-            list(dict.fromkeys([*_SCALES, *numeric_columns(dataset), *text_columns(dataset), *further])),
+            list(dict.fromkeys([*_SCALES, *table_columns(dataset), *text_columns(dataset), *further])),
             default=further,
             accept_new_options=True,
             select_all=False,
@@ -71,7 +71,8 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             "**transcript:describe**: of a description of the sound.  \n"
             "**reading:MODEL**: how likely a Whisper finds the text of the tables in the clip, **reading:MODEL:column=NAME** "
             "that of a column.  \n"
-            "**table:NAME**: the numeric column NAME of the tables. A clip without its table then has no value there.",
+            "**table:NAME**: the column NAME of the tables, of numbers or of up to 20 different words, a feature each. A clip "
+            "without its table then has no value there.",
         )
         shown = {"max_seconds": fields.number("extract", usual, "max_seconds", step=5.0, width=180)}
         shown["encoder_window"] = fields.choice("extract", usual, "encoder_window")
@@ -157,10 +158,10 @@ def repeating_columns(dataset: Dataset) -> list[str]:
     return ties.repeating_columns(dataset.train)
 
 
-def numeric_columns(dataset: Dataset) -> list[str]:
-    """Columns that hold numbers in both tables, and not one alone, as names of feature sets."""
+def table_columns(dataset: Dataset) -> list[str]:
+    """Columns that hold numbers or a few words, and not one value alone, as names of feature sets."""
     named = [f"table:{name}" for name in _columns(dataset) if _different(dataset, name) > 1]
-    return [name for name in named if _why_not_numeric(dataset, name) is None]
+    return [name for name in named if _why_no_feature(dataset, name) is None]
 
 
 def text_columns(dataset: Dataset) -> list[str]:
@@ -456,14 +457,13 @@ def _check_sets(dataset: Dataset, names: Sequence[str]) -> None:
         of = parse_set(name)
         if (of.of_text or of.reads_text) and of.column not in _columns(dataset):
             raise ParameterError(f"{name}: the tables have no column {of.column!r}")
-        if not of.of_audio and (error := _why_not_numeric(dataset, name)) is not None:
+        if not of.of_audio and (error := _why_no_feature(dataset, name)) is not None:
             raise error
 
 
-def _why_not_numeric(dataset: Dataset, name: str) -> ParameterError | DataError | None:
+def _why_no_feature(dataset: Dataset, name: str) -> ParameterError | DataError | None:
     try:
-        for rows in (dataset.train, dataset.test):
-            table_values(rows, name)
+        check_table(dataset, (name,))
     except (ParameterError, DataError) as error:
         return error
     return None

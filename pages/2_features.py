@@ -132,7 +132,7 @@ def show_finished(job: jobs.Job, done: dict[str, Any], unchanged: bool) -> None:
     )
     if st.button("Train", type="primary", icon=":material/arrow_forward:", key="next_step"):
         st.switch_page(session.PAGES["train"])
-    show_features(done["files"], of["features"])
+    show_features(done["files"], done.get("features", of["features"]))
 
 
 st.title("Features")

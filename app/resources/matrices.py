@@ -13,7 +13,6 @@ from core.data.duplicates import NEAR_AUDIO, Twins, near_pairs
 from core.errors import DataError
 from core.extraction.export import as_npz, as_parquet, definitions, read_exported
 from core.extraction.matrix import Matrix
-from core.features import set_of
 from core.scoring import associations
 from core.scoring.associations import Usual, usual
 
@@ -121,7 +120,8 @@ class Map:
 def clip_map(features: Features, feature_set: str | None = None) -> Map:
     """A map of the clips by their columns, or by those of one feature set."""
     tables = _tables_of(features)
-    take = [index for index, name in enumerate(features.whole.names) if feature_set is None or set_of(name) == feature_set]
+    of_set = None if feature_set is None else definitions((feature_set,))
+    take = [index for index, name in enumerate(features.whole.names) if of_set is None or name in of_set]
     axes = associations.principal_axes(_stacked(features)[:, take])
     points = pd.concat([pd.DataFrame({"table": split, "clip": matrix.filenames, "label": matrix.y}) for split, matrix in tables])
     points["x"], points["y"] = axes.points.T.round(4)

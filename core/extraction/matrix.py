@@ -14,6 +14,7 @@ from core.data.rows import MAX_LABEL, Row
 from core.encoders.words import text_columns
 from core.errors import DataError, ParameterError
 from core.extraction.extract import Extraction, column_names
+from core.extraction.levels import is_words, level_values, levels_of
 from core.extraction.texts import cell, made_with_text
 from core.features import names, parse_set, set_of
 from core.scoring.agreement import Ratings
@@ -129,19 +130,23 @@ def columns_of_run(matrix: Matrix, names: Sequence[str]) -> Matrix:
 
 
 def check_table(dataset: Dataset, sets: Sequence[str]) -> None:
-    """Refuse sets whose columns a table does not have, or whose cells are no numbers; nothing is extracted for it.
+    """Refuse sets whose columns a table does not have, or whose cells are neither numbers nor a few words; nothing is extracted.
 
     Raises
     ------
     ParameterError
         A table has no such column.
     DataError
-        A cell of a numeric column is neither empty nor a finite number.
+        A cell of a numeric column is neither empty nor a finite number, or a column has too many different words.
     """
     for name in sets:
         feature_set = parse_set(name)
         for rows in (dataset.train, dataset.test) if feature_set.column else ():
-            if not feature_set.of_text and not feature_set.reads_text:
+            if is_words(name, dataset.train):
+                level_values(
+                    [cell(row, feature_set.column, name, allow_missing_table=False) for row in rows], levels_of(name, dataset.train)
+                )
+            elif not feature_set.of_text and not feature_set.reads_text:
                 table_values(rows, name)
             elif rows and feature_set.column not in rows[0].columns:
                 raise ParameterError(
@@ -158,6 +163,9 @@ def _values_of_table(
         feature_set = parse_set(name)
         if feature_set.of_text:
             values[name] = text_values(rows, extraction, name, allow_missing_table=allow_missing_table)
+        elif feature_set.levels:
+            cells = [cell(row, feature_set.column, name, allow_missing_table=allow_missing_table) for row in rows]
+            values[name] = level_values(cells, feature_set.levels)
         elif not feature_set.of_audio:
             values[name] = table_values(rows, name, allow_missing_table=allow_missing_table)[:, None]
     return values

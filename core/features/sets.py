@@ -8,9 +8,10 @@ parsed from its text alone: only the columns of an encoder depend on weights.
 
 import csv
 import dataclasses
+import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -35,6 +36,7 @@ _REGISTRY = (
 )
 
 _WINDOWED = re.compile(r"([a-z]+)@([0-9]+(?:\.[0-9]+)?)s")
+_LEVELS = re.compile(r'(.+?)=(\[".*"\])', re.DOTALL)
 _WINDOWED_PREFIX = re.compile(r"([a-z]+)_([0-9]+)(?:_([0-9]+))?s")
 
 
@@ -65,6 +67,7 @@ class FeatureSet:
     model : str, folder or hub id of an encoder, or of a recogniser
     layers : (int, int), first and last of an encoder, whose mean the columns are; None for the usual ones
     side_by_side : tuple of int, layers of an encoder whose columns stand side by side; empty where the mean is taken
+    levels : tuple of str, the words that a column of words has in the training table; empty where it holds numbers
     language : str, code of the language that a recogniser is told; empty where it finds out by itself
     of_audio : bool, computed from the clip
     on_device : bool, PyTorch computes it, in batches
@@ -84,6 +87,7 @@ class FeatureSet:
     model: str = ""
     layers: tuple[int, int] | None = None
     language: str = ""
+    levels: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     of_audio: bool = dataclasses.field(default=True, repr=False)
     on_device: bool = dataclasses.field(default=False, repr=False)
     of_text: bool = dataclasses.field(default=False, repr=False)
@@ -182,9 +186,9 @@ class Handcrafted(SetKind):
 
 
 class OfTable(SetKind):
-    """A numeric column of the table: ``table:age``."""
+    """A column of the table: ``table:age`` of numbers, ``table:sex=["f","m"]`` of words with their levels, one feature each."""
 
-    usage = f"{TABLE}:NAME is the numeric column NAME of the table"
+    usage = f"{TABLE}:NAME is the column NAME of the table, of numbers or of a few words"
 
     def parse(self, name: str) -> FeatureSet | None:
         kind, _, column = name.partition(":")
@@ -194,11 +198,38 @@ class OfTable(SetKind):
             raise ParameterError(
                 f"feature set {name!r}: columns are named without blanks around them; write '{TABLE}:{column.strip()}'"
             )
-        return FeatureSet(name, TABLE, column=column, of_audio=False, prefix=TABLE)
+        if not (match := _LEVELS.fullmatch(column)):
+            return FeatureSet(name, TABLE, column=column, of_audio=False, prefix=TABLE)
+        try:
+            levels = tuple(json.loads(match[2]))
+        except ValueError:
+            levels = ()
+        if not levels or with_levels(f"{TABLE}:{match[1]}", levels) != name:
+            raise ParameterError(f'feature set {name!r}: levels are a list of texts, as in {TABLE}:sex=["f","m"]')
+        return FeatureSet(name, TABLE, column=match[1], levels=levels, of_audio=False, prefix=TABLE)
 
     def columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
         column = feature_set.column
-        return (Column(feature_set.name, 0, TABLE, column, "1", f"column {column!r} of the table", "empty cell", ""),)
+        if not feature_set.levels:
+            return (Column(feature_set.name, 0, TABLE, column, "1", f"column {column!r} of the table", "empty cell", ""),)
+        words = [
+            (f"{column}={level}", f"1 where column {column!r} of the table is {level!r}, else 0") for level in feature_set.levels
+        ]
+        return tuple(
+            Column(feature_set.name, index, TABLE, name, "1", definition, "empty cell", "")
+            for index, (name, definition) in enumerate(words)
+        )
+
+
+def with_levels(set_name: str, levels: Sequence[str]) -> str:
+    """The set of a column of words with its levels.
+
+    Examples
+    --------
+    >>> with_levels("table:sex", ["f", "m"])
+    'table:sex=["f","m"]'
+    """
+    return f"{set_name}={json.dumps(list(levels), ensure_ascii=False, separators=(',', ':'))}"
 
 
 _HANDCRAFTED: dict[str, SetKind] = dict.fromkeys(SET_VERSIONS, Handcrafted())

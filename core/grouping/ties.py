@@ -10,8 +10,9 @@ from core.data.rows import Row
 from core.errors import DataError, ParameterError
 from core.events import LeakGapFound, Notify, ignore
 from core.extraction.extract import Extraction, column_names
+from core.extraction.levels import plain_set
 from core.extraction.matrix import Matrix
-from core.features import parse_set
+from core.features import FeatureSet, parse_set
 from core.features.sets import VOICE256
 from core.grouping import leaks
 from core.grouping.leaks import LeakGap, LeakingColumn, Proposal
@@ -161,10 +162,28 @@ def measure_leak(
 def find_label_leaks(rows: Sequence[Row], matrix: Matrix, sets: Sequence[str]) -> list[LeakingColumn]:
     """Columns of the table that are used as features and hold the label, or the mean label of a group."""
     names = [name for name in sets if not parse_set(name).of_audio]
-    columns = {name: matrix.X[:, matrix.names.index(column)] for name in names for column in column_names((name,))}
+    words = {name: _mean_by_level(parse_set(name), matrix) for name in names if parse_set(name).levels}
+    found = leaks.label_leaks({plain_set(name): means for name, means in words.items() if means is not None}, matrix.y, {})
+    columns = {
+        name: matrix.X[:, matrix.names.index(column)] for name in names if name not in words for column in column_names((name,))
+    }
     if not columns:
-        return []
-    return leaks.label_leaks(columns, matrix.y, {name: group_labels(rows, name) for name in repeating_columns(rows)})
+        return found
+    return found + leaks.label_leaks(columns, matrix.y, {name: group_labels(rows, name) for name in repeating_columns(rows)})
+
+
+def _mean_by_level(feature_set: FeatureSet, matrix: Matrix) -> np.ndarray | None:
+    """The mean label of the rows with the same word [shape=(n,)], which is the label only where the words give it away.
+
+    None where there are more levels than half of the rows: a mean of one row is its label, whatever the word.
+    """
+    levels = [matrix.X[:, matrix.names.index(column)] == 1 for column in column_names((feature_set.name,))]
+    if len(levels) > len(matrix.y) / 2:
+        return None
+    means = np.full(len(matrix.y), np.nan)
+    for rows in levels:
+        means[rows] = matrix.y[rows].mean() if rows.any() else np.nan
+    return means
 
 
 def _partition(groups: Sequence[str]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from core.events import Notify, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.export import export_matrices, fingerprint
 from core.extraction.extract import Extraction, definitions_of
+from core.extraction.levels import bind_levels
 from core.tasks.kinds import DatasetRequest, JobKind, Result
 from core.tasks.prepare import extract_all, list_set_aside
 from core.workspace import Workspace
@@ -47,6 +48,7 @@ def extract_dataset(dataset: Dataset, settings: ExtractSettings, workspace: Work
     if not extraction.vectors:
         first = f" (first: {set_aside[0].file}: {set_aside[0].reason})" if set_aside else ""
         raise DataError(f"{dataset.root}: none of its clips can be read{first}")
+    settings = settings.replace(features=bind_levels(settings.features, dataset.train))
     folder = workspace.features / f"{dataset.name}-{fingerprint(dataset, extraction, settings=settings)}"
     files = export_matrices(dataset, extraction, settings.features, folder)
     return Exported(folder, files, extraction, set_aside)
@@ -76,6 +78,7 @@ def run(request: ExtractRequest, folder: Path, workspace: Workspace, notify: Not
     exported = extract_dataset(dataset, request.extract, workspace, notify=notify)
     return {
         "definitions": definitions_of(request.extract),
+        "features": bind_levels(request.extract.features, dataset.train),
         "ready": len(exported.extraction.vectors),
         "computed": exported.extraction.computed,
         "unreadable": len(exported.extraction.failures),

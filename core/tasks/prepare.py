@@ -15,6 +15,7 @@ from core.events import Notify, Warned, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.export import fingerprint
 from core.extraction.extract import Extraction, extract_clips
+from core.extraction.levels import warn_of_unseen
 from core.extraction.matrix import Matrix, build_matrices, check_table
 from core.extraction.texts import texts_of
 from core.grouping.leaks import LeakGap, LeakingColumn
@@ -171,6 +172,8 @@ def prepare(
         )
     leak = measure_leak(rows, matrix, ties, folds=settings.folds, seed=settings.seed, notify=notify)
     leaking = find_label_leaks(rows, matrix, sets)
+    for text in warn_of_unseen(dataset.test, sets):
+        notify(Warned(text))
     for column in leaking:
         notify(Warned(f"{column.name}: {column.reason}"))
     plans = settings.plans(matrix.y, matrix.groups)

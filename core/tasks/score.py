@@ -12,6 +12,7 @@ from core.errors import AudioError, DataError, RunError
 from core.events import Notify, StageStarted, Warned, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import Extraction
+from core.extraction.levels import unseen_words
 from core.extraction.matrix import Matrix
 from core.insight.neighbours import Neighbourhood, TrainingReference
 from core.runs import Run
@@ -140,7 +141,7 @@ def describe_rows(
     notify(StageStarted("comparing with the training clips"))
     seen, surroundings = _compare(run, matrix, notify)
     places = {row.path: place for place, row in enumerate(row for row in rows if row.path in extraction.vectors)}
-    seconds = extract_settings(run).max_seconds
+    settings = extract_settings(run)
     unknown = f"{', '.join(of_table)} is not known of a clip without its table"
     predictions = []
     for row in rows:
@@ -150,7 +151,8 @@ def describe_rows(
             predictions.append(Prediction(row.name, None, failure, path=str(row.path), label=label))
             continue
         value, low, high = ends[row.path]
-        doubts = (*_doubts(row.path, seconds), *((unknown,) if of_table and not row.columns else ()))
+        doubts = (*_doubts(row.path, settings.max_seconds), *unseen_words(row, settings.features))
+        doubts += (unknown,) if of_table and not row.columns else ()
         same = seen.get(extraction.contents[row.path], ())
         around = surroundings[places[row.path]] if surroundings is not None else None
         predictions.append(Prediction(row.name, value, doubts, low, high, str(row.path), label, same, around))

@@ -16,6 +16,7 @@ from core.errors import ParameterError
 from core.events import Notify, StageStarted, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import Extraction, column_names, extract_clips
+from core.extraction.levels import bind_levels, plain_set
 from core.extraction.matrix import Matrix, build_matrix, columns_of_run
 from core.extraction.texts import texts_of
 from core.features import parse_set
@@ -60,6 +61,7 @@ def train_dataset(
     if (finished := context.finished()) is not None:
         return finished
     extract = with_sets_of(extract, ensemble)
+    extract = extract.replace(features=bind_levels(extract.features, dataset.train))
     check_early(dataset, extract.features, ensemble, workspace)
     if ensemble.pseudo_labels and not dataset.test:
         raise ParameterError("--pseudo-labels needs clips without labels: this data set has no test table with readable clips")
@@ -124,7 +126,7 @@ class _Training:
             settings,
             folder=folder,
             plans=self.prepared.plans[: settings.repeats] if matrix is self.prepared.matrix else None,  # not of permuted labels
-            sets={name: column_names((name,)) for name in self.extract.features},
+            sets={plain_set(name): column_names((name,)) for name in self.extract.features},
             unlabelled=self.prepared.test.X,
             files=files,
             notify=self.context.notify,
@@ -156,7 +158,7 @@ def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Pred
     if scored:
         found = ensemble.score(matrix.X, matrix.names, copies=matrix.copies)
         ends = by_path(scored, found.value, found.low, found.high)
-    of_table = [name for name in extract_settings(run).features if parse_set(name).column]
+    of_table = [plain_set(name) for name in extract_settings(run).features if parse_set(name).column]
     return describe_rows(run, rows, ends, extraction, matrix, of_table, options.notify)
 
 

@@ -6,7 +6,9 @@ from core import jobs
 from core.ensemble import EnsembleSettings
 from core.events import JobCancelled
 from core.extraction.config import ExtractSettings
+from core.jobs.runner import perform
 from core.settings import build
+from core.tasks.kinds import work
 from tests.app.conftest import render, text
 
 EXTRACT = ExtractSettings(features=("mfcc", "metadata"), max_seconds=10.0, workers=0, rehash=True, batch=3)
@@ -56,3 +58,19 @@ def test_a_form_takes_label_help_and_range_from_the_settings(train):
 def test_plain_transcript_means_in_the_form_what_it_means_in_the_command_line(train):
     train.multiselect(key="extract_more").set_value(["transcript"]).run()
     assert "transcript:describe" in text(train)
+
+
+def test_a_column_of_few_words_is_offered_and_extracted_as_a_feature_for_each_word(place, no_workers):
+    at = render("features")
+    box = at.multiselect(key="extract_more")
+    assert "table:speaker" in box.options
+    at.session_state["extract_features"] = ["metadata"]
+    box.set_value(["table:speaker"]).run()
+    at.button(key="extract").click().run()
+    [job] = [job for job in no_workers if job.kind == "extract"]
+    perform(job, work)
+    at.run()
+    assert not at.exception
+    assert not at.error
+    assert "earlier version" not in text(at)
+    assert "table.speaker=speaker0" in at.selectbox(key="column").options

@@ -591,7 +591,7 @@ def test_a_member_is_typed_and_asked_for(place, no_workers):
         ([], "Choose at least one member"),
         (["svm"], "model 'svm' not among xgboost"),
         (["svr:mel"], "feature set 'mel' is not among ultra, mfcc, metadata"),
-        (["svr:table:speaker"], "speaker"),
+        (["svr:table:spoken"], "spoken"),
         (["svr::depth=3"], "'depth' not among the settings of svr"),
         (["svr", "svr "], "svr is named twice"),
     ],

@@ -137,7 +137,7 @@ def test_the_columns_of_a_set_name_it(name):
         ("ultra@infs", "not among"),
         ("@5s", "not among"),
         ("chroma@5s", "not among"),
-        ("table:", "table:NAME is the numeric column NAME of the table"),
+        ("table:", "table:NAME is the column NAME of the table"),
         ("table: age", "write 'table:age'"),
         ("table@5s", "not among"),
         ("", "not among"),
