@@ -63,13 +63,7 @@ here = session.runs_here()
 with st.container(border=True):
     run = forms.choose_run(runs, best_run(here) if here else None)
     brought = scored.bring(run, ws.root / "uploads")
-    columns = session.columns_read(run)
-    if columns and brought.table is None:
-        read = f"the column {columns[0]}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
-        st.caption(
-            f"This run reads {plain(read)} of a table. Of a clip that comes without one nothing is read; "
-            "bring a CSV with that column, or expect worse."
-        )
+    cells = scored.ask_columns(run) if brought.table is None else {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         tta = copies_of(run) if run.kind.takes_copies else None
         st.button(
@@ -78,7 +72,7 @@ with st.container(border=True):
             icon=":material/play_arrow:",
             key="score",
             on_click=score,
-            args=(run.id, brought.request | ({} if tta is None else {"tta": tta})),
+            args=(run.id, brought.request | ({} if tta is None else {"tta": tta}) | ({"columns": cells} if cells else {})),
             disabled=not brought.number,
         )
         earlier = {one.id: one for one in session.scorings()}
@@ -95,7 +89,9 @@ with st.container(border=True):
                 width=420,
             )
 if brought.number:
-    line = as_command.predict_command(run.id, brought.clips, ws.root, tta=tta, table=brought.table, layout=brought.layout)
+    line = as_command.predict_command(
+        run.id, brought.clips, ws.root, tta=tta, table=brought.table, layout=brought.layout, columns=cells
+    )
     forms.command(line)
 
 job = session.watched()
@@ -119,5 +115,5 @@ elif job is None and not brought.number:
             icon=":material/science:",
             key="try_example",
             on_click=score,
-            args=(run.id, {"clips": [str(example)]}),
+            args=(run.id, {"clips": [str(example)]} | ({"columns": cells} if cells else {})),
         )

@@ -19,7 +19,7 @@ from core.data.layouts.layout import Layout
 from core.data.layouts.tables import SUFFIXES as TABLES
 from core.errors import DataError, ParameterError
 from core.extraction.export import definitions
-from core.features import Column
+from core.features import Column, parse_set
 from core.insight.neighbours import FarColumn, Neighbour, Neighbourhood
 from core.runs import Run
 
@@ -81,6 +81,32 @@ def bring(run: Run, folder: Path) -> Brought:
         f"The first {seconds:g} s of each clip are analysed."
     )
     return _uploaded(files or [], folder)
+
+
+def ask_columns(run: Run) -> dict[str, str]:
+    """What a table would say of clips that come without one, asked for by column; empty where nothing is asked or said.
+
+    Numbers have a box for a number, words one of the levels of the training rows, texts a box for a text.
+    """
+    sets = [parse_set(name) for name in run.record.settings.extract.features]
+    columns = {one.column: one for one in sets if one.column}
+    columns |= {name: parse_set(f"transcript:column={name}") for name in session.columns_read(run) if name not in columns}
+    if not columns:
+        return {}
+    read = f"the column {next(iter(columns))}" if len(columns) == 1 else f"the columns {', '.join(columns)}"
+    st.caption(f"This run reads {plain(read)} of a table. What is left empty here is not known: expect worse.")
+    cells: dict[str, Any] = {}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for name, one in columns.items():
+            key = f"predict_cell_{name}"
+            if one.levels:
+                cells[name] = st.selectbox(plain(name), one.levels, index=None, placeholder="not known", key=key, width=220)
+            elif one.of_text:
+                cells[name] = st.text_input(plain(name), key=key)
+            else:
+                cells[name] = st.number_input(plain(name), value=None, placeholder="not known", format="%.6g", key=key, width=180)
+    said = {name: value if isinstance(value, str) else repr(value) for name, value in cells.items() if value not in (None, "")}
+    return dict.fromkeys(columns, "") | said if said else {}
 
 
 def show(run: Run, result: dict[str, Any], name: str) -> None:

@@ -1,7 +1,7 @@
 """A job's request as the ``earmark`` line that does the same, to be copied into a shell or a script."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.cli.arguments import text_of
@@ -67,9 +67,11 @@ def predict_command(
     tta: int | None = None,
     table: str | Path | None = None,
     layout: Layout | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> str:
     """``earmark predict RUN CLIP...``, or with ``--table PATH``."""
     more = [] if table is None else ["--table", str(table)]
+    more += [word for name, value in (columns or {}).items() if value for word in ("--column", f"{name}={value}")]
     more += [] if tta is None else ["--tta", str(tta)]
     return _line(["predict", run, *map(str, clips), *more], [] if layout is None else [layout], workspace)
 

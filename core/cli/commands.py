@@ -89,6 +89,12 @@ COMMANDS = {
                 metavar="PATH",
                 help="folder of clips or of a data set, or a table that names clips, with or without labels",
             ),
+            Argument(
+                "--column",
+                action="append",
+                metavar="NAME=VALUE",
+                help="what a table would say of clips that come without one, such as device=phone; may be repeated",
+            ),
             "layout",
             _TTA,
             _WORKSPACE,

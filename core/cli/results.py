@@ -106,7 +106,12 @@ def predict(options: argparse.Namespace) -> int:
         raise ParameterError("nothing to score: name clips, or a folder or CSV with --table PATH")
     run = find_run(options.run, workspace.jobs)
     layout = {name: getattr(options, name) for name in Layout.model_fields if getattr(options, name)}
-    request = {"clips": options.clips, "table": options.table, "layout": layout, "tta": options.tta}
+    cells = dict(word.split("=", 1) for word in options.column or () if "=" in word)
+    if len(cells) < len(options.column or ()) or (cells and options.table is not None):
+        raise ParameterError(
+            "--column takes NAME=VALUE, once for each name, for clips without a --table; write --column device=phone"
+        )
+    request = {"clips": options.clips, "table": options.table, "layout": layout, "tta": options.tta, "columns": cells}
     with Progress() as progress:
         found = score(run, request, workspace, notify=progress)
     print_problems(found["problems"]) if not options.json else None

@@ -20,7 +20,8 @@ def score(run: Run, request: dict[str, Any], workspace: Workspace, *, notify: No
     Parameters
     ----------
     run : Run
-    request : dict with ``clips`` (paths), a ``table`` (CSV or folder, or None), its ``layout``, and ``tta``; all may be missing
+    request : dict with ``clips`` (paths), a ``table`` (CSV or folder, or None), its ``layout``, ``columns`` (what a
+        table would say of clips without one), and ``tta``; all may be missing
     workspace : Workspace
     notify : told of the progress
 
@@ -39,7 +40,7 @@ def score(run: Run, request: dict[str, Any], workspace: Workspace, *, notify: No
     clips, table, tta = request.get("clips") or [], request.get("table"), request.get("tta")
     layout = build(Layout, request.get("layout") or {})
     if table is None and layout.windows is None:
-        predictions = predict_clips(run, clips, workspace=workspace, tta=tta, notify=notify)
+        predictions = predict_clips(run, clips, workspace=workspace, columns=request.get("columns"), tta=tta, notify=notify)
         return {"run_id": run.id, "predictions": predictions, "problems": [], "evaluation": None}
     if table is None:
         rows, problems = read_windows(clips, layout, segments=workspace.segments)
@@ -66,6 +67,7 @@ class PredictRequest(Request):
     table: str | None = None
     layout: dict[str, Any] | None = None
     tta: int | None = None
+    columns: dict[str, str] | None = None
 
 
 class PredictResult(Result):

@@ -14,6 +14,7 @@ from core.extraction.config import ExtractSettings
 from core.extraction.extract import Extraction
 from core.extraction.levels import unseen_words
 from core.extraction.matrix import Matrix
+from core.features import parse_set
 from core.insight.neighbours import Neighbourhood, TrainingReference
 from core.runs import Run
 from core.runs.leaderboard import load_oof
@@ -67,7 +68,13 @@ class ScoringOptions:
 
 
 def predict_clips(
-    run: Run, files: Sequence[str], *, workspace: Workspace, tta: int | None = None, notify: Notify = ignore
+    run: Run,
+    files: Sequence[str],
+    *,
+    workspace: Workspace,
+    columns: Mapping[str, str] | None = None,
+    tta: int | None = None,
+    notify: Notify = ignore,
 ) -> list[Prediction]:
     """Score clips with a run.
 
@@ -75,6 +82,7 @@ def predict_clips(
     ----------
     run : Run
     files : paths of audio files
+    columns : what a table would say of each of them, by column; columns that are left out are empty
     workspace, tta, notify : as in ``ScoringOptions``
 
     Returns
@@ -86,7 +94,9 @@ def predict_clips(
     RunError
         A model of the run is missing or damaged.
     """
-    rows = [Row(name, Path(name).absolute(), float("nan")) for name in files]
+    needed = dict.fromkeys((name for set_name in extract_settings(run).features if (name := parse_set(set_name).column)), "")
+    cells = {**needed, **columns} if columns else {}
+    rows = [Row(name, Path(name).absolute(), float("nan"), cells) for name in files]
     return predict_rows(run, rows, ScoringOptions(workspace, tta, allow_missing_table=True, notify=notify))
 
 

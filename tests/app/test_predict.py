@@ -277,3 +277,17 @@ def test_both_axes_of_prediction_by_label_are_the_same():
     low, high = point["x"]["scale"]["domain"]
     assert low < 0
     assert high > 12
+
+
+def test_a_loose_clip_is_asked_for_words_numbers_and_texts_of_the_table(finished, no_workers):
+    features = ["mfcc", "table:age", 'table:device=["desk mic","phone"]', "transcript:column=said"]
+    [path] = finished.root.glob("jobs/*/run.json")
+    settings = json.loads(path.read_text())["settings"]
+    finished.amend_run(settings=settings | {"extract": settings["extract"] | {"features": features}})
+    at = render("predict")
+    assert at.selectbox(key="predict_cell_device").options == ["desk mic", "phone"]
+    at.selectbox(key="predict_cell_device").set_value("phone")
+    at.number_input(key="predict_cell_age").set_value(31.5)
+    at.text_input(key="predict_cell_said").set_value("so, well").run()
+    at.button(key="try_example").click().run()
+    assert no_workers[-1].request["columns"] == {"age": "31.5", "device": "phone", "said": "so, well"}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from core import features
-from tests.conftest import ROOT, tone, write_clip, write_table
+from tests.conftest import ROOT, tone, write_clip, write_run, write_table
 
 
 def test_check_reports_and_says_whether_training_is_possible(earmark, make_dataset):
@@ -443,3 +443,13 @@ def test_runs_are_listed_compared_and_evaluated(earmark, make_dataset, tmp_path)
     code, _, err = earmark("predict", runs[0])
     assert code == 1
     assert "nothing to score: name clips" in err
+
+
+@pytest.mark.parametrize(
+    "words", [["--column", "device"], ["--column", "a=1", "--column", "a=2"], ["--column", "a=1", "--table", "t.csv"]]
+)
+def test_what_is_said_of_loose_clips_is_a_name_and_a_value_each(earmark, tmp_path, words):
+    write_run(tmp_path / "workspace/jobs/one")
+    code, _, err = earmark("predict", "one", "clip.wav", *words)
+    assert code == 1
+    assert "--column takes NAME=VALUE" in err

@@ -10,7 +10,7 @@ from core.events import Warned
 from core.extraction.config import ExtractSettings
 from core.extraction.export import definitions
 from core.insight.explain import explain_run
-from core.tasks.score import ScoringOptions, predict_rows
+from core.tasks.score import ScoringOptions, predict_clips, predict_rows
 from core.tasks.train import train_dataset
 from core.workspace import Workspace
 from tests.conftest import tone, write_clip, write_table
@@ -85,3 +85,11 @@ def test_words_that_give_the_label_away_are_named_and_words_that_only_help_are_n
     extract = ExtractSettings(features=("metadata", "table:grade", "table:room"), workers=0)
     run = train_dataset(read_dataset(root), extract, QUICK.replace(members=("ridge",)), Workspace(tmp_path / "ws"))
     assert [leak.column for leak in run.record.label_leaks] == ["table:grade"]
+
+
+def test_a_loose_clip_whose_word_is_said_is_predicted_as_in_its_table(trained):
+    run, dataset, workspace, _ = trained
+    [in_table] = predict_rows(run, dataset.test[1:], ScoringOptions(workspace))
+    [loose] = predict_clips(run, [str(dataset.test[1].path)], workspace=workspace, columns={"device": "phone"})
+    assert (loose.prediction, loose.low) == (in_table.prediction, in_table.low)
+    assert not [why for why in loose.warnings if "device" in why]
