@@ -29,7 +29,7 @@ class ExtractSettings(Section):
         Field(
             title="Feature sets",
             description="Feature sets: ultra, mfcc, metadata, over windows as in ultra@5s, torch200, voice256, encoders such as "
-            "wavlm or encoder:MODEL, transcript, reading:MODEL, table:NAME for a column of the table, of numbers or of a few words.",
+            "wavlm or encoder:MODEL, transcript, reading:MODEL, table:NAME for a column of numbers or of a few words.",
         ),
     ] = FEATURE_SETS
     max_seconds: Annotated[
