@@ -51,7 +51,7 @@ def test_the_features_page_says_what_computes_a_set_and_how_long_a_clip_takes(pl
     assert row["Computed by"] == "PyTorch on cpu (processor, fp32)"
     assert row["State"] == "ready"
     assert row["Seconds per clip"] > 0
-    assert row["Features"] == 32
+    assert row["Features"] == 48
     assert "has the features of 15 clips" in text(at)
     assert not at.exception
 

@@ -43,7 +43,7 @@ def extract(clips, cache, *names, **options):
 def test_an_encoder_is_a_set_like_any_other(clips, encoder, tmp_path):
     done, told = extract(clips, tmp_path / "c.sqlite", "metadata", encoder)
     assert done.computed == 4
-    assert {name: len(vector) for name, vector in done.vectors[clips[0]].items()} == {"metadata": 9, encoder: 32}
+    assert {name: len(vector) for name, vector in done.vectors[clips[0]].items()} == {"metadata": 9, encoder: 48}
     assert [event.file for event in told if isinstance(event, ClipExtracted)] == [clip.name for clip in clips]
     assert DeviceChosen("cpu", "processor") in told
 
@@ -218,7 +218,7 @@ def test_one_clip_that_fails_in_a_batch_costs_no_other(encoder):
         def __call__(self, items):
             if -1 in items:
                 raise AudioError("odd.wav", "odd")
-            return [np.full(32, item, np.float32) for item in items]
+            return [np.full(48, item, np.float32) for item in items]
 
     batches = Batches(SetWork(encoder), device=CPU, batch=None, notify=lambda event: None)
     batches._extractor = Odd()
@@ -243,7 +243,7 @@ def test_the_command_prints_the_columns_of_any_set(encoder, clips, capsys):
 
     assert main(["features", str(clips[0]), "--set", f"{encoder}@L1", "--json"]) == 0
     line = json.loads(capsys.readouterr().out)
-    assert len(line) == 33
+    assert len(line) == 49
     assert np.isfinite([value for name, value in line.items() if name != "file"]).all()
     assert main(["features", str(clips[0]), "--set", "table:age"]) == 1
     assert "is of a table, not of a clip" in capsys.readouterr().err

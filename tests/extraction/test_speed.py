@@ -53,7 +53,7 @@ def test_time_that_grows_with_length_is_estimated_for_the_lengths_of_the_set(tmp
     lengths_s = [0.5] * 30 + [8.0] * 4
     paths = [write_clip(tmp_path / f"{place}.wav", tone(200 + place, seconds=length)) for place, length in enumerate(lengths_s)]
 
-    def pretend(chosen, settings, *, cache_path, notify):
+    def pretend(chosen, settings, *, cache_path, texts, notify):
         notify(ExtractionStarted(len(chosen), 0, len(chosen)))
         for path in chosen:
             notify(ClipExtracted(path.name, 2 * lengths_s[int(path.stem)]))
