@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.data.layouts.layout import Layout
+from core.ensemble.auto import AutoSettings
 from core.ensemble.config import EnsembleSettings
 from core.errors import ParameterError
 from core.extraction.config import ExtractSettings
@@ -14,7 +15,9 @@ from core.renamed import rename_section, rename_sections
 from core.section import Section
 
 Settings = TypeVar("Settings", bound=Section)
-SECTIONS: dict[str, type[Section]] = {kind.section: kind for kind in (Layout, ExtractSettings, EnsembleSettings, FinetuneSettings)}
+SECTIONS: dict[str, type[Section]] = {
+    kind.section: kind for kind in (Layout, ExtractSettings, EnsembleSettings, FinetuneSettings, AutoSettings)
+}
 
 
 def build(kind: type[Settings], values: Mapping[str, Any], **flags: Any) -> Settings:

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from app import forms, resources, session
-from app.views import labels as labels_view, live, result, training
+from app.views import best as best_view, labels as labels_view, live, result, training
 from app.words import count, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
@@ -75,6 +75,8 @@ with st.container(border=True):
 if ensemble is not None and extraction is not None:
     named = labels if len(labels) > 1 else ()
     forms.command(as_command.train_command(chosen.path, chosen.layout, extraction, ensemble, ws.root, labels=named))
+
+    best_view.show(ensemble, extraction, possible=possible and len(labels) < 2 and not active)
 
 if job is not None and active:
     plan = job.request["ensemble"]

@@ -11,6 +11,7 @@ import streamlit as st
 
 from app import forms, resources, session
 from app.charts import training
+from app.views import best
 from app.views.epochs import draw_curves, share_words
 from app.views.errors import clip_by_clip, show_coverage
 from app.views.training import draw_rounds, leak_words
@@ -71,6 +72,7 @@ def show_run(run: Run, dataset: Dataset) -> None:
     _scores(run.scores)
     _leak_gap(run.scores.leak)
     _verdicts(run.scores, "Switches" if run.kind.holds_models else "The blend beside each run")
+    best.show_ladder(run)
     oof = None
     with errors_in_words():
         oof = resources.oof(run)

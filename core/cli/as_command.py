@@ -6,6 +6,7 @@ from pathlib import Path
 
 from core.cli.arguments import text_of
 from core.data.layouts.layout import Layout
+from core.ensemble.auto import AutoSettings
 from core.ensemble.config import EnsembleSettings
 from core.extraction.config import ExtractSettings
 from core.multimodal.config import FinetuneSettings
@@ -43,6 +44,12 @@ def train_command(
         others = tuple(name for name in layout.other_labels if name not in labels)
         layout = layout.replace(label_column=",".join(labels), other_labels=others)
     return _line(["train", str(dataset)], [layout, extract, ensemble], workspace)
+
+
+def auto_command(dataset: str | Path, layout: Layout, extract: ExtractSettings, auto: AutoSettings, workspace: Path) -> str:
+    """``earmark auto DATASET ...``."""
+    read = ExtractSettings(max_seconds=extract.max_seconds, device=extract.device, batch=extract.batch)
+    return _line(["auto", str(dataset)], [layout, read, auto], workspace)
 
 
 def finetune_command(

@@ -63,6 +63,17 @@ COMMANDS = {
         (*_DATASET, "extract", _WORKSPACE),
     ),
     "train": Command("training:train", "train a cross-validated ensemble and write the submission", _TRAIN),
+    "auto": Command(
+        "training:auto",
+        "find the best experiment: what helps is kept, and the figure at the end is of folds that no step has used",
+        (
+            *_DATASET,
+            "auto",
+            *(f"extract.{name}" for name in ("max_seconds", "device", "batch")),
+            _WORKSPACE,
+            _JSON_LINE,
+        ),
+    ),
     "finetune": Command(
         "training:finetune",
         "train an audio and a text encoder together, with adapters, and write the submission",

@@ -17,6 +17,7 @@ from core.events import (
     FinetuneStarted,
     FoldScored,
     LabelStarted,
+    LadderStepDone,
     LayerScored,
     LeakGapFound,
     StageStarted,
@@ -71,7 +72,7 @@ class Progress:
         if (line := _line(event, progress)) is not None:
             if self._bar is not None:
                 self._bar.write(line, file=sys.stderr)
-            elif isinstance(event, LabelStarted | LeakGapFound | StageStarted | Warned):
+            elif isinstance(event, LabelStarted | LadderStepDone | LeakGapFound | StageStarted | Warned):
                 print(line, file=sys.stderr)
         if self._bar is not None and int(progress.done) > self._bar.n:
             self._bar.update(int(progress.done) - self._bar.n)
@@ -203,6 +204,17 @@ def print_run(run: "Run", out: Any) -> None:
     if record.submission:
         lines.append(f"  submission  {record.submission}")
     lines += [f"  run         {run.folder}", f"  {record.seconds:.1f} s"]
+    print("\n".join(lines), file=out)
+
+
+def print_ladder(run: "Run", out: Any) -> None:
+    """The steps that led to a run, a line each: what was tried, how it scored, and why it was kept or not."""
+    lines = ["", "  the steps, on the folds that they were chosen on:"]
+    for step in run.record.ladder:
+        score = "       -" if step.rmse is None else f"{step.rmse:8.4f}"
+        mark = "kept" if step.kept else "passed over" if step.skipped else "not kept"
+        lines.append(f"  {score}  {mark:11}  {step.title}{f': {step.reason}' if step.reason else ''}")
+    lines.append("  The scores above are of folds that no step has used.")
     print("\n".join(lines), file=out)
 
 

@@ -61,6 +61,26 @@ def _print_trained(run: "Run", options: argparse.Namespace) -> None:
         print_json(run_line(run) | {"models": models, "submission": run.record.submission, "seconds": run.record.seconds})
 
 
+def auto(options: argparse.Namespace) -> int:
+    """Find the best experiment for a data set."""
+    from core.cli.console import print_ladder
+    from core.ensemble.auto import AutoSettings
+    from core.extraction.config import ExtractSettings
+    from core.tasks.ladder import missing_models
+
+    _, layout = read_data(options)
+    extract = read_options(options, ExtractSettings, "max_seconds", "device", "batch", "workers")
+    settings = read_options(options, AutoSettings)
+    for line in missing_models():
+        print(line, file=sys.stderr)
+    request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": extract, "auto": settings}
+    run = _trained("auto", request, options)
+    print_ladder(run, out=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        print_json(run_line(run) | {"ladder": run.record.as_json()["ladder"], "submission": run.record.submission})
+    return 0
+
+
 def tune(options: argparse.Namespace) -> int:
     """Train with a search for settings."""
     options.trials = TRIALS if options.trials is None else options.trials

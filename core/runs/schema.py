@@ -299,6 +299,23 @@ class AboutRecord(_Record):
     notes: str = ""
 
 
+class LadderRecord(_Record):
+    """One step of a search for the best experiment; its figures are of the folds that the steps were chosen on."""
+
+    name: str
+    title: str
+    sets: list[str] = []
+    members: list[str] = []
+    rmse: float | None = None
+    low: float | None = None
+    high: float | None = None
+    difference: float | None = None
+    kept: bool = False
+    skipped: bool = False
+    reason: str = ""
+    seconds: float = 0.0
+
+
 class RunRecord(_Record):
     """The content of run.json."""
 
@@ -316,6 +333,7 @@ class RunRecord(_Record):
     proposed_groups: list[ProposedGroups] = []
     label_leaks: list[LabelLeak] = []
     set_aside: list[SetAside] = []
+    ladder: list[LadderRecord] = []
     epochs: list[float | None] | None = None
     test: PredictionsRecord | None = None
     submission: str | None = None

@@ -195,6 +195,29 @@ def loading(checkpoint: Checkpoint) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def list_models() -> list[str]:
+    """Models on this machine, as ``find`` takes them: folders below the folder of models, and what the hub's own store holds."""
+    folder = models_folder()
+    brought = sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{CONFIG}"))
+    names = [path.relative_to(folder).as_posix() for path in brought]
+    models = [name if _ID.fullmatch(name) else str(path.absolute()) for name, path in zip(names, brought, strict=True)]
+    return list(dict.fromkeys([*models, *_fetched()]))
+
+
+def _fetched() -> list[str]:
+    """Ids of models in the hub's own store."""
+    try:
+        from huggingface_hub import scan_cache_dir
+        from huggingface_hub.errors import CacheNotFound
+    except ImportError:
+        return []
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    return sorted(found.repo_id for found in repositories if found.repo_type == "model" and is_here(found.repo_id))
+
+
 def models_folder() -> Path:
     """Where models that were brought by hand are looked for."""
     return Path(os.environ.get("EARMARK_MODELS") or Path.home() / ".cache" / "earmark" / "models")

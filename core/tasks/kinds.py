@@ -29,6 +29,7 @@ JOB_KINDS = {
     "layers": "core.tasks.layers",
     "train": "core.tasks.train",
     "labels": "core.tasks.labels",
+    "auto": "core.tasks.auto",
     "finetune": "core.tasks.finetune",
     "blend": "core.tasks.blend",
     "predict": "core.tasks.predict",

@@ -1,6 +1,6 @@
 """A data set in, a cross-validated ensemble on its features out: models, out-of-fold predictions, submission, record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ def train_dataset(
     workspace: Workspace,
     *,
     folder: Path | None = None,
+    extra: Mapping[str, object] | None = None,
     notify: Notify = ignore,
 ) -> Run:
     """Extract, train, score, predict the test clips, write the submission and the record of the run.
@@ -50,6 +51,7 @@ def train_dataset(
     workspace : Workspace
     folder : of the run, whose name is its id; a run that an earlier attempt finished there is returned, and fits that it finished
         are not done again. None makes a new one, and removes it when the run fails
+    extra : dict, what else the record has
     notify : told of the progress
 
     Raises
@@ -63,10 +65,7 @@ def train_dataset(
     extract = with_sets_of(extract, ensemble)
     extract = extract.replace(features=bind_levels(extract.features, dataset.train))
     check_early(dataset, extract.features, ensemble, workspace)
-    if ensemble.pseudo_labels and not dataset.test:
-        raise ParameterError("--pseudo-labels needs clips without labels: this data set has no test table with readable clips")
-    if ensemble.rater_bias and not dataset.has_raters:
-        raise ParameterError("--rater-bias needs several ratings a clip and a column that names the raters (--rater)")
+    _check_switches(dataset, ensemble)
     copies = {row.path: ensemble.tta for row in dataset.test} | {row.path: ensemble.copies for row in dataset.train}
     copies = {path: number for path, number in copies.items() if number}
     extraction = extract_all(dataset, extract, workspace, notify, copies=copies)
@@ -89,8 +88,17 @@ def train_dataset(
             scores,
             {"layout": dataset.layout, "extract": extract, "ensemble": ensemble},
             None if dataset.submission is None else _predict_test(context.models, prepared.test),
+            extra or {},
         )
         return write_run(context, prepared.training_data(), outcome)
+
+
+def _check_switches(dataset: Dataset, ensemble: EnsembleSettings) -> None:
+    """Refuse switches for which the data set has nothing."""
+    if ensemble.pseudo_labels and not dataset.test:
+        raise ParameterError("--pseudo-labels needs clips without labels: this data set has no test table with readable clips")
+    if ensemble.rater_bias and not dataset.has_raters:
+        raise ParameterError("--rater-bias needs several ratings a clip and a column that names the raters (--rater)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,121 @@
+"""The search for the best experiment, on tones whose labels their pitch tells, and on decisions that are known beforehand."""
+
+import numpy as np
+import pytest
+
+from core.data.dataset import read_dataset
+from core.ensemble.auto import FRESH_SEED, AutoSettings
+from core.events import LadderStepDone
+from core.extraction.config import ExtractSettings
+from core.runs import read_run
+from core.tasks import auto
+from core.tasks.auto import find_best
+from core.tasks.ladder import Step, missing_models, plan_steps, spread_layers
+from core.workspace import Workspace
+
+EXTRACT = ExtractSettings(workers=0)
+SETTINGS = AutoSettings(folds=3, repeats=1, workers=0, patience=2)
+STEPS = [
+    Step("baseline", "length and size of the file", ("metadata",), ("ridge",)),
+    Step("sound", "cepstra", ("mfcc",)),
+    Step("same", "another member", members=("ridge", "svr")),
+]
+
+
+class Killed(BaseException):
+    """Ends a search as a kill would."""
+
+
+@pytest.fixture
+def search(tmp_path, make_dataset, monkeypatch):
+    """Runs a search of three steps in one folder; what it tells is in ``told``."""
+    monkeypatch.setattr(auto, "plan_steps", lambda dataset, models: STEPS)
+    monkeypatch.setattr(auto, "audio_models", list)
+    dataset = read_dataset(make_dataset(36, test=4))
+    workspace = Workspace.resolve(tmp_path / "workspace")
+
+    def run(name="job", settings=SETTINGS, until=None):
+        told = []
+
+        def notify(event):
+            told.append(event)
+            if isinstance(event, LadderStepDone) and event.name == until:
+                raise Killed
+
+        folder = workspace.jobs / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return find_best(dataset, EXTRACT, settings, workspace, folder=folder, notify=notify), told
+
+    return run
+
+
+def test_what_helps_is_kept_and_the_run_is_of_folds_that_no_step_used(search):
+    run, told = search()
+    ladder = {step.name: step for step in run.record.ladder}
+    assert list(ladder) == ["baseline", "sound", "same"]
+    assert ladder["baseline"].kept
+    assert ladder["sound"].kept  # the pitch of a tone is its label, and the size of its file says nothing
+    assert ladder["sound"].difference < 0
+    assert ladder["sound"].rmse < 0.6 * ladder["baseline"].rmse
+    assert ladder["sound"].low <= ladder["sound"].rmse <= ladder["sound"].high
+    assert run.record.settings.extract.features == ["metadata", "mfcc"]
+    assert run.record.settings.ensemble.seed == SETTINGS.seed + FRESH_SEED
+    assert [event.name for event in told if isinstance(event, LadderStepDone)] == list(ladder)
+    assert not (run.folder / "checkpoints").exists()
+
+
+def test_a_killed_search_goes_on_and_ends_with_the_same_numbers(search):
+    expected, _ = search("undisturbed")
+    with pytest.raises(Killed):
+        search("killed", until="sound")
+    run, told = search("killed")
+    assert [(step.name, step.rmse, step.kept) for step in run.record.ladder] == [
+        (step.name, step.rmse, step.kept) for step in expected.record.ladder
+    ]
+    assert read_run(run.folder).scores.oof_rmse == expected.scores.oof_rmse
+    assert next(event.name for event in told if isinstance(event, LadderStepDone)) == "baseline"
+
+
+def test_a_step_that_there_is_no_time_for_is_named(search):
+    run, _ = search(settings=SETTINGS.replace(minutes=0.001))
+    passed_over = [step for step in run.record.ladder if step.skipped]
+    assert [step.name for step in passed_over] == ["sound", "same"]
+    assert "minutes" in passed_over[0].reason
+    assert run.record.settings.extract.features == ["metadata"]
+
+
+def test_a_set_of_random_numbers_is_rejected_in_nine_of_ten_seeds(rng):
+    """As of an encoder with random weights: a ridge on a column of the label with noise, with and without 200 random columns."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import cross_val_predict
+
+    from core.scoring.compare import HELPS, paired_verdict
+
+    kept = 0
+    for _ in range(10):
+        y = rng.normal(size=120)
+        good = y[:, None] + rng.normal(size=(120, 1))
+        noise = rng.normal(size=(120, 200))
+        before, after = (
+            cross_val_predict(RidgeCV(np.logspace(0, 4, 9)), X, y, cv=5) for X in (good, np.concatenate([good, noise], axis=1))
+        )
+        kept += paired_verdict(y, before, after, level=1 - 2 * auto.ALPHA / 5).verdict == HELPS
+    assert kept <= 1
+
+
+@pytest.mark.parametrize(("layers", "chosen"), [(7, (3, 4, 5, 6)), (13, (6, 8, 10, 12)), (3, (1, 2)), (2, (0, 1))])
+def test_layers_are_spread_from_the_middle_to_the_last(layers, chosen):
+    assert spread_layers(layers) == chosen
+
+
+def test_the_plan_has_the_models_at_hand_and_the_text_that_was_read(make_dataset, tmp_path, monkeypatch):
+    from tests.tiny_models import tiny_encoder, tiny_recogniser
+
+    models = [str(tiny_encoder("wav2vec2", tmp_path / "wav2vec2")), str(tiny_recogniser(tmp_path / "whisper"))]
+    dataset = read_dataset(make_dataset(12))
+    assert [step.name for step in plan_steps(dataset, models)][:3] == ["baseline", "encoder-whisper", "encoder-wav2vec2"]
+    dataset.train[0].columns["text"] = "say it"
+    steps = {step.name: step for step in plan_steps(dataset, models)}
+    assert steps["reading-whisper"].adds == (f"reading:{models[1]}:column=text",)
+    monkeypatch.setenv("EARMARK_MODELS", str(tmp_path / "none"))
+    assert any("openai/whisper-base (290 MB" in line for line in missing_models())
