@@ -10,6 +10,7 @@ from app.words import SWITCHES, about, count, plain, run_label
 from core.cli.arguments import split_names
 from core.data.dataset import Dataset
 from core.data.layouts.layout import Layout
+from core.data.treatment import CHANNELS
 from core.ensemble import EnsembleSettings
 from core.ensemble.checks import PERMUTATIONS
 from core.ensemble.members import parse_member, parse_members
@@ -75,6 +76,9 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             "without its table then has no value there.",
         )
         shown = {"max_seconds": fields.number("extract", usual, "max_seconds", step=5.0, width=180)}
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            shown["channel"] = _channel(usual)
+            shown["slow_down"] = fields.number("extract", usual, "slow_down", step=1.0, width=180)
         shown["encoder_window"] = fields.choice("extract", usual, "encoder_window")
         shown["device"] = fields.device("extract", usual)
     names = tuple(dict.fromkeys([*(name for name in choices if name in (sets or ())), *more]))
@@ -88,6 +92,23 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
     except (ParameterError, DataError) as error:
         refuse(str(error))
         return None
+
+
+def _channel(usual: ExtractSettings) -> str:
+    """Which channel of a clip is analysed; a number can be typed."""
+    setting = usual.describe()["channel"]
+    names = list(dict.fromkeys([*CHANNELS, usual.channel]))
+    chosen = st.selectbox(
+        setting.label,
+        names,
+        names.index(usual.channel),
+        accept_new_options=True,
+        key="extract_channel",
+        persist_state="session",
+        width=180,
+        help=setting.help,
+    )
+    return chosen or usual.channel
 
 
 def ensemble_settings(dataset: Dataset, usual: EnsembleSettings) -> EnsembleSettings | None:

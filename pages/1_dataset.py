@@ -14,6 +14,7 @@ from app.views.cards import card
 from app.words import changed_since, count, duration, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
+from core.data.bandwidth import khz
 from core.data.dataset import Dataset
 from core.data.kinds import SUFFIXES
 from core.data.layouts.layout import Layout
@@ -178,6 +179,18 @@ def cards(looked: CheckedDataset) -> None:
         card("Labels", span, f"{labels.nunique():,} different, mean {labels.mean():.4g}" if len(labels) else "")
         kept = len(problems) - aside
         card("Problems", f"{len(problems):,}", f"{aside:,} set aside, {kept:,} kept" if len(problems) else "every clip can be used")
+    bandwidth(looked)
+
+
+def bandwidth(looked: CheckedDataset) -> None:
+    """What the sound holds beside what its sample rates promise."""
+    found = looked.seen.get("bandwidths")  # an earlier check has none
+    if found is None or found["median_hz"] is None:
+        return
+    rates = ", ".join(khz(rate) for rate in sorted(looked.table["sample_rate_hz"].unique()))
+    st.caption(f"Sample rate {rates}; the median clip holds sound up to {khz(found['median_hz'])}.")
+    for sentence in found["sentences"]:
+        st.caption(f":orange[{plain(sentence[:1].upper() + sentence[1:])}.]")
 
 
 def histograms(looked: CheckedDataset) -> None:

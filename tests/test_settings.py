@@ -224,7 +224,7 @@ BESIDE = {"--help", "-h", "--settings", "--workspace", "--json", "--models"}
 def test_every_setting_has_a_flag_and_every_flag_is_a_setting(command, sections):
     expected = {flag: name for section in sections for name, one in SECTIONS[section].describe().items() for flag in one.flag.names}
     if command == "finetune":
-        expected |= {"--max-seconds": "max_seconds", "--workers": "workers"}
+        expected |= {"--max-seconds": "max_seconds", "--channel": "channel", "--slow-down": "slow_down", "--workers": "workers"}
     assert {flag: name for flag, name in flags(command).items() if flag not in BESIDE} == expected
 
 

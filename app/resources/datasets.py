@@ -19,6 +19,7 @@ from core.data.layouts.recognise import recognise, tables_and_folders
 from core.data.playback import playable as playable_of
 from core.data.report import kind_of
 from core.data.rows import Problem, Row
+from core.data.treatment import AS_RECORDED, Treatment
 from core.errors import JobError
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import find_cached
@@ -230,10 +231,11 @@ def without_features(dataset: Dataset, settings: ExtractSettings, cache: Path) -
     return len(paths) - len(find_cached(paths, settings, cache_path=cache, texts=texts_of(rows, settings.features)))
 
 
-@cached(lambda dataset, max_seconds: (dataset.stamp(), max_seconds), most=8)
-def mean_seconds(dataset: Dataset, max_seconds: float) -> float:
+@cached(lambda dataset, max_seconds, treatment=AS_RECORDED: (dataset.stamp(), max_seconds, treatment), most=8)
+def mean_seconds(dataset: Dataset, max_seconds: float, treatment: Treatment = AS_RECORDED) -> float:
     """Mean length of the clips of a data set, as far as they are analysed."""
-    return mean_seconds_of([row.path for row in (*dataset.train, *dataset.test)], max_seconds=max_seconds)
+    paths = [row.path for row in (*dataset.train, *dataset.test)]
+    return mean_seconds_of(paths, max_seconds=max_seconds, treatment=treatment)
 
 
 @cached(

@@ -138,7 +138,7 @@ def known_paces(fine_tunings: Sequence[Job], clips: int) -> dict[tuple[str, ...]
     for job in reversed(fine_tunings[:_TIMED_JOBS]):
         try:
             settings, extract = build(FinetuneSettings, job.request["finetune"]), build(ExtractSettings, job.request["extract"])
-            timed.append((settings, extract.max_seconds, read_events(job.events)[0]))
+            timed.append((settings, extract, read_events(job.events)[0]))
         except (EarmarkError, KeyError, TypeError):  # of another version
             continue
     return forecast.known_paces(timed, clips)

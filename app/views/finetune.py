@@ -195,7 +195,7 @@ def work_ahead(settings: FinetuneSettings, extract: ExtractSettings, dataset: Da
     ws = session.workspace()
     said = [f"{count(settings.folds, 'fold')} of up to {count(settings.epochs, 'epoch')}"]
     paces = resources.known_paces(list(session.jobs_here("finetune")), len(dataset.train))
-    pace = paces.get(alike(settings, extract.max_seconds))
+    pace = paces.get(alike(settings, extract))
     if pace is None:
         said.append("how long it takes is known after the first epoch")
     else:
@@ -207,7 +207,7 @@ def work_ahead(settings: FinetuneSettings, extract: ExtractSettings, dataset: Da
     heard = next((model.found for model in models if model.part == _SOUND and not model.problem), None)
     if heard is not None:
         clips = len({row.path for row in (*dataset.train, *dataset.test)})
-        seconds = resources.mean_seconds(dataset, extract.max_seconds)
+        seconds = resources.mean_seconds(dataset, extract.max_seconds, extract.treatment)
         what = "frames" if settings.audio_encoder == "frozen" else "waveforms"
         taken = bytes_of(clips * seconds, heard, encode=settings.audio_encoder == "frozen")
         said.append(f"{what} of all clips take about {size_text(taken)} on the disk")

@@ -13,9 +13,9 @@ from core.multimodal.config import FinetuneSettings
 from core.section import Section
 
 
-def check_command(dataset: str | Path, layout: Layout, *, command: str = "check") -> str:
-    """``earmark check DATASET ...``, or another command on a data set with its usual settings."""
-    return _line([command, str(dataset)], [layout])
+def check_command(dataset: str | Path, layout: Layout, extract: ExtractSettings | None = None, *, command: str = "check") -> str:
+    """``earmark check DATASET ...``, or another command on a data set; ``extract`` where it is not analysed as usual."""
+    return _line([command, str(dataset)], [layout] if extract is None else [layout, extract])
 
 
 def extract_command(dataset: str | Path, layout: Layout, extract: ExtractSettings, workspace: Path) -> str:
@@ -48,8 +48,8 @@ def train_command(
 
 def auto_command(dataset: str | Path, layout: Layout, extract: ExtractSettings, auto: AutoSettings, workspace: Path) -> str:
     """``earmark auto DATASET ...``."""
-    read = ExtractSettings(max_seconds=extract.max_seconds, device=extract.device, batch=extract.batch)
-    return _line(["auto", str(dataset)], [layout, read, auto], workspace)
+    of_clips = extract.replace(features=ExtractSettings().features, rehash=False, workers=None)
+    return _line(["auto", str(dataset)], [layout, of_clips, auto], workspace)
 
 
 def finetune_command(

@@ -30,6 +30,7 @@ _DATASET: tuple[Argument | str, ...] = (
     "layout",
     _SETTINGS,
 )
+_TREATMENT = ("extract.channel", "extract.slow_down")
 _TRAIN: tuple[Argument | str, ...] = (
     *_DATASET,
     "extract",
@@ -42,7 +43,7 @@ COMMANDS = {
     "check": Command(
         "datasets:check",
         "report on a data set: counts, labels, and every problem with its clips",
-        (*_DATASET, "extract.workers", _WORKSPACE, _JSON),
+        (*_DATASET, *_TREATMENT, "extract.workers", _WORKSPACE, _JSON),
     ),
     "features": Command(
         "datasets:features",
@@ -54,6 +55,7 @@ COMMANDS = {
             ),
             "extract.max_seconds",
             "extract.encoder_window",
+            *_TREATMENT,
             _JSON_CLIPS,
         ),
     ),
@@ -69,7 +71,7 @@ COMMANDS = {
         (
             *_DATASET,
             "auto",
-            *(f"extract.{name}" for name in ("max_seconds", "device", "batch")),
+            *(f"extract.{name}" for name in ("max_seconds", "channel", "slow_down", "encoder_window", "device", "batch")),
             _WORKSPACE,
             _JSON_LINE,
         ),
@@ -77,7 +79,7 @@ COMMANDS = {
     "finetune": Command(
         "training:finetune",
         "train an audio and a text encoder together, with adapters, and write the submission",
-        (*_DATASET, "finetune", "extract.max_seconds", "extract.workers", _WORKSPACE, _JSON_LINE),
+        (*_DATASET, "finetune", "extract.max_seconds", *_TREATMENT, "extract.workers", _WORKSPACE, _JSON_LINE),
     ),
     "blend": Command(
         "training:blend",
@@ -135,7 +137,7 @@ COMMANDS = {
             Argument("--encoder", metavar="SET", required=True, help="wav2vec2, hubert, wavlm or encoder:MODEL"),
             Argument("--heads", type=split_names, metavar="NAMES", help="models that score a layer (default: ridge,svr,lightgbm)"),
             *(f"ensemble.{name}" for name in ("group_by", "folds", "repeats", "seed")),
-            *(f"extract.{name}" for name in ("max_seconds", "encoder_window", "device", "workers")),
+            *(f"extract.{name}" for name in ("max_seconds", "channel", "slow_down", "encoder_window", "device", "workers")),
             _WORKSPACE,
             _JSON,
         ),

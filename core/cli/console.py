@@ -29,6 +29,7 @@ from core.scoring.figures import interval_text, number_format, text
 from core.workspace import to_json
 
 if TYPE_CHECKING:
+    from core.data.bandwidth import Bandwidths
     from core.data.rows import Column, Problem
     from core.insight.explain import Explanation
     from core.runs import Run
@@ -135,6 +136,19 @@ def print_columns(columns: Iterable["Column"]) -> None:
         by_table.setdefault(column.table, []).append(f"{column.name} ({column.role})")
     for table, described in by_table.items():
         print(f"  {table}: {', '.join(described)}")
+
+
+def print_bandwidths(bandwidths: "Bandwidths") -> None:
+    """How far up the sound of the clips reaches, beside what their sample rates promise."""
+    from core.data.bandwidth import NARROW_SHARE, khz
+
+    if bandwidths.median_hz is None:
+        print("  bandwidth     of no clip can it be told: silent, or too weak at high frequencies")
+        return
+    narrow = f"{bandwidths.narrow} of {bandwidths.clips} clips under {NARROW_SHARE:.0%} of half their sample rate"
+    print(f"  bandwidth     {khz(bandwidths.median_hz)} the median clip; {narrow}")
+    for sentence in bandwidths.sentences:
+        print(f"                {sentence}")
 
 
 def print_problems(problems: Iterable["Problem"]) -> None:
@@ -322,9 +336,12 @@ def print_explanation(run: "Run", explanation: "Explanation", clips: Sequence[st
     from core.extraction.export import definitions
     from core.insight.explain import family_shares
 
-    known = definitions(run.record.settings.extract.features)
+    extract = run.record.settings.extract
+    known = definitions(extract.features, extract.treatment)
     importance, names = explanation.importance, explanation.columns
     print(f"run {run.id}: {len(explanation.filenames)} clips, each explained by the models that did not train on it [out-of-fold]")
+    if words := extract.treatment.words:
+        print(f"  analysed      {words}")
     print()
     print(f"  {'mean change':>11}  {'shuffled':>9}  column")
     for place in (-importance).argsort(kind="stable")[:_TOP].tolist():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.cli import common
 from core.cli.common import read_data, read_options, read_workspace
-from core.cli.console import Progress, print_columns, print_json, print_problems, print_ratings
+from core.cli.console import Progress, print_bandwidths, print_columns, print_json, print_problems, print_ratings
 from core.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -18,13 +18,15 @@ def check(options: argparse.Namespace) -> int:
     """Report on a data set."""
     from core.cli.as_command import check_command
     from core.data.report import check_dataset
+    from core.extraction.config import ExtractSettings
     from core.scoring.agreement import agreement
 
     if len(several := common.label_names(options)) > 1:
         common.take_label(options, several[0], several)
     dataset, _ = read_data(options)
+    treatment = read_options(options, ExtractSettings, "channel", "slow_down").treatment
     with Progress() as progress:
-        report = check_dataset(dataset, workers=options.workers, notify=progress)
+        report = check_dataset(dataset, treatment=treatment, workers=options.workers, notify=progress)
     if options.json:
         print_json(report.as_json() | ({} if dataset.ratings is None else {"ratings": agreement(dataset.ratings)}))
         return 0 if report.why_not is None else 1
@@ -37,6 +39,9 @@ def check(options: argparse.Namespace) -> int:
     print(f"  length        {report.seconds / 3600:.2f} h ({report.seconds:.0f} s)")
     rates = ", ".join(f"{rate} Hz ({count})" for rate, count in sorted(report.sample_rates.items()))
     print(f"  sample rates  {rates or 'none'}")
+    print_bandwidths(report.bandwidths)
+    if treatment.words:
+        print(f"  analysed      {treatment.words}")
     if labels["count"]:
         print("  labels        " + ", ".join(f"{key} {labels[key]:.4g}" for key in ("mean", "std", "min", "median", "max")))
         widest = max(labels["distribution"].values())
@@ -47,7 +52,8 @@ def check(options: argparse.Namespace) -> int:
     if report.why_not:
         print(f"Training is not possible: {report.why_not}.")
         return 1
-    print(f"Training is possible: {check_command(options.dataset, dataset.layout, command='train')}")
+    extract = ExtractSettings(channel=treatment.channel, slow_down=treatment.slow_down)
+    print(f"Training is possible: {check_command(options.dataset, dataset.layout, extract, command='train')}")
     return 0
 
 
@@ -60,17 +66,18 @@ def features(options: argparse.Namespace) -> int:
     from core.runtime.device import choose
     from core.runtime.pool import map_unordered
 
-    settings = read_options(options, ExtractSettings, "max_seconds", "encoder_window")
+    settings = read_options(options, ExtractSettings, "max_seconds", "channel", "slow_down", "encoder_window")
     name = handcrafted.canonical(options.set)
     of = handcrafted.parse_set(name)
     if not of.of_audio or of.reads_text:
         raise ParameterError(f"{name!r} is of a table, not of a clip")
     of_clip = OneByOne(name, device=choose("auto" if of.on_device else "cpu"), encoder_window=settings.encoder_window)
     columns = handcrafted.columns(name)
+    analysed = f" ({words})" if (words := settings.treatment.words) else ""
     code = 0
 
     def measure(file: str) -> Any:
-        return of_clip(read_clip(file, max_seconds=settings.max_seconds))
+        return of_clip(read_clip(file, max_seconds=settings.max_seconds, treatment=settings.treatment))
 
     for outcome in map_unordered(measure, options.clips, workers=0):  # in this process, so in order
         file = outcome.item
@@ -82,7 +89,7 @@ def features(options: argparse.Namespace) -> int:
         elif options.json:
             print_json({"file": file} | {column.name: float(value) for column, value in zip(columns, outcome.value, strict=True)})
         else:
-            print(file)
+            print(f"{file}{analysed}")
             for column, value in zip(columns, outcome.value, strict=True):
                 print(f"  {column.name:28} {value:14.6g}  {column.unit}")
     return code
@@ -97,7 +104,9 @@ def extract(options: argparse.Namespace) -> int:
     settings = read_options(options, ExtractSettings, features=read_features(options, dataset))
     request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": settings}
     done = common.do("extract", request, read_workspace(options))
-    print(f"{done['ready']} clips have their features: {done['computed']} computed now, {done['ready'] - done['computed']} cached")
+    analysed = f" ({words})" if (words := settings.treatment.words) else ""
+    ready, computed = done["ready"], done["computed"]
+    print(f"{ready} clips have their features{analysed}: {computed} computed now, {ready - computed} cached")
     print_problems(Problem(**problem) for problem in done["set_aside"])
     for path in done["files"]:
         print(f"  {path}")

@@ -69,7 +69,8 @@ def auto(options: argparse.Namespace) -> int:
     from core.tasks.ladder import missing_models
 
     _, layout = read_data(options)
-    extract = read_options(options, ExtractSettings, "max_seconds", "device", "batch", "workers")
+    names = ("max_seconds", "channel", "slow_down", "encoder_window", "device", "batch", "workers")
+    extract = read_options(options, ExtractSettings, *names)
     settings = read_options(options, AutoSettings)
     for line in missing_models():
         print(line, file=sys.stderr)
@@ -102,7 +103,7 @@ def finetune(options: argparse.Namespace) -> int:
     section = plan | read_section(options, "finetune")
     flags = {name: value for name in FinetuneSettings.model_fields if (value := getattr(options, name)) is not None}
     settings = FinetuneSettings(**section | flags | ({} if text is None else {"text": text}))
-    extract = read_options(options, ExtractSettings, "max_seconds", "workers")
+    extract = read_options(options, ExtractSettings, "max_seconds", "channel", "slow_down", "workers")
     request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": extract, "finetune": settings}
     run = _trained("finetune", request, options)
     if options.json:
@@ -133,7 +134,8 @@ def layers(options: argparse.Namespace) -> int:
     from core.features import canonical
 
     _, layout = read_data(options)
-    extract = {name: getattr(options, name) for name in ("max_seconds", "encoder_window", "device", "workers")}
+    names = ("max_seconds", "channel", "slow_down", "encoder_window", "device", "workers")
+    extract = {name: getattr(options, name) for name in names}
     request = {
         "dataset": os.path.abspath(options.dataset),
         "layout": layout,

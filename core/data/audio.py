@@ -17,6 +17,7 @@ import numpy as np
 from core.data import ffmpeg, levels, native
 from core.data.kinds import SUFFIXES as SUFFIXES, Kind, recognise
 from core.data.parts import Damage, Decoded
+from core.data.treatment import AS_RECORDED, Treatment, text_of
 from core.errors import AudioError, ParameterError
 
 ANALYSIS_RATE_HZ = 22050
@@ -38,12 +39,13 @@ class Clip:
     Attributes
     ----------
     path : Path
-    samples : np.ndarray [shape=(n, channels)], float32, at the rate of the file, of ``max_seconds`` or less; see ``levels``
-    sample_rate_hz : int > 0
-    duration_s : float, length of the whole file
+    samples : np.ndarray [shape=(n, channels)], float32, as in the file, of ``max_seconds`` or less; see ``levels``
+    sample_rate_hz : int > 0, that of the file, divided where it is slowed down
+    duration_s : float, length of the whole file, longer where it is slowed down
     file_size_bytes : int
     warnings : tuple of str, what decoding has shown to be odd about the file
     offset : float, that was taken off the mean of the channels
+    treatment : Treatment, which channel this is, and how far it is slowed down
     """
 
     path: Path
@@ -53,10 +55,11 @@ class Clip:
     file_size_bytes: int
     warnings: tuple[str, ...] = ()
     offset: float = 0.0
+    treatment: Treatment = AS_RECORDED
 
     @property
     def mono(self) -> np.ndarray:
-        """Mean of the channels [shape=(n,)], float32, at the rate of the file."""
+        """Mean of the channels [shape=(n,)], float32, at ``sample_rate_hz``."""
         return self.samples.mean(axis=1, dtype=np.float32)
 
     @property
@@ -65,13 +68,14 @@ class Clip:
         return len(self.samples) / self.sample_rate_hz
 
 
-def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
-    """Decode the first ``max_seconds`` of a file.
+def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS, treatment: Treatment = AS_RECORDED) -> Clip:
+    """Decode the first ``max_seconds`` of a file, counted at the speed at which it is analysed.
 
     Parameters
     ----------
     path : file of any name
     max_seconds : float > 0
+    treatment : Treatment, which channel is taken, and how far it is slowed down
 
     Returns
     -------
@@ -82,7 +86,7 @@ def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
     AudioError
         The file is missing, empty, not audio, without samples, shorter than 2048 samples, truncated below 90 % of the length
         that its header names, joined from parts of different rates or channels, or has samples that are not finite; or it takes
-        ``ffmpeg``, which is missing.
+        ``ffmpeg``, which is missing; or it lacks the channel, or is slowed down below a rate of 1 kHz.
     """
     path = Path(path)
     with open_clip(path) as file:
@@ -90,16 +94,16 @@ def read_clip(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Clip:
         if size == 0:
             raise AudioError(path, "the file is empty (0 bytes)")
         try:
-            decoded = _decode(path, file, max_seconds)
+            decoded = _decode(path, file, treatment.file_seconds(max_seconds))
+            _check_decoded(decoded)
+            rate_hz, samples = treatment.slow(decoded.sample_rate_hz), treatment.take_channel(decoded.samples)
         except Damage as damage:
             raise AudioError(path, str(damage)) from None
-    _check_decoded(path, decoded)
-    mended = levels.mend(decoded.samples, decoded.sample_rate_hz)
+    mended = levels.mend(samples, decoded.sample_rate_hz)
     if (peak := float(np.abs(mended.samples).max())) > MAX_AMPLITUDE:
         raise AudioError(path, f"its samples reach {peak:.1e} times full scale: damaged, or not scaled to [-1, 1]")
-    seconds = decoded.frames / decoded.sample_rate_hz
     warnings = (*decoded.warnings, *mended.warnings)
-    return Clip(path, mended.samples, decoded.sample_rate_hz, seconds, size, warnings=warnings, offset=mended.offset)
+    return Clip(path, mended.samples, rate_hz, decoded.frames / rate_hz, size, warnings, mended.offset, treatment)
 
 
 def to_analysis_rate(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -128,9 +132,13 @@ def clip_warnings(clip: Clip, *, max_seconds: float = MAX_SECONDS) -> list[str]:
     warnings += levels.level_warnings(clip.samples)
     above = levels.share_above(clip.mono, clip.sample_rate_hz, ANALYSIS_RATE_HZ / 2)
     if above > UNHEARD_SHARE:
-        warnings.append(f"{above:.0%} of its energy lies above 11 kHz, where features, at a rate of 22.05 kHz, hear nothing")
+        advice = f"to analyse it, use --slow-down {text_of(10 * clip.treatment.slow_down)}"
+        warnings.append(
+            f"{above:.0%} of its energy lies above 11 kHz, where features, at a rate of 22.05 kHz, hear nothing; {advice}"
+        )
     if clip.duration_s > max_seconds:
-        warnings.append(f"longer than {max_seconds:g} s ({clip.duration_s:.1f} s): features see the first {max_seconds:g} s")
+        length = f"{clip.duration_s:.1f} s" + (f", {speed}" if (speed := clip.treatment.speed) else "")
+        warnings.append(f"longer than {max_seconds:g} s ({length}): features see the first {max_seconds:g} s")
     return warnings
 
 
@@ -155,20 +163,22 @@ def header_seconds(path: Path) -> float | None:
     return ffmpeg.seconds(path, kind.demuxer) if seconds is None and kind.demuxer else seconds
 
 
-def mean_seconds(paths: Sequence[Path], *, max_seconds: float = MAX_SECONDS, sample: int = 100) -> float:
-    """Mean length of clips by the headers of about as many as ``sample``, evenly spaced; each counts at most ``max_seconds``.
+def mean_seconds(
+    paths: Sequence[Path], *, max_seconds: float = MAX_SECONDS, treatment: Treatment = AS_RECORDED, sample: int = 100
+) -> float:
+    """Mean length of what is analysed of clips, by the headers of about as many as ``sample``, evenly spaced.
 
     Returns
     -------
     seconds : float >= 0; 0 where no header says a length
     """
     lengths = [header_seconds(path) for path in paths[:: max(1, len(paths) // sample)]]
-    known = [min(max_seconds, seconds) for seconds in lengths if seconds is not None]
+    known = [treatment.analysed_seconds(seconds, max_seconds) for seconds in lengths if seconds is not None]
     return float(np.mean(known)) if known else 0.0
 
 
-def clip_deadline_s(path: Path, *, max_seconds: float = MAX_SECONDS) -> float:
-    """Seconds that a clip may take: ten, and as long as the part of it lasts that is analysed.
+def clip_deadline_s(path: Path, *, max_seconds: float = MAX_SECONDS, treatment: Treatment = AS_RECORDED) -> float:
+    """Seconds that a clip may take: ten, and as long as what is analysed of it lasts.
 
     No decoder is asked for the length, because the process that watches the others must not hang itself. WAV and FLAC say in
     their first bytes how long they last; of other files the size tells how long they can be.
@@ -187,7 +197,7 @@ def clip_deadline_s(path: Path, *, max_seconds: float = MAX_SECONDS) -> float:
         fields = int.from_bytes(head[18:26], "big")  # rate in 20 bits, 8 bits of other things, length in 36
         rate_hz, frames = fields >> 44, fields & (1 << 36) - 1
         longest_s = frames / rate_hz if rate_hz and frames else longest_s
-    return _LEAST_DEADLINE_S + min(longest_s, max_seconds) + size / _HASHED_BYTES_PER_S
+    return _LEAST_DEADLINE_S + treatment.analysed_seconds(longest_s, max_seconds) + size / _HASHED_BYTES_PER_S
 
 
 def open_clip(path: Path) -> IO[bytes]:
@@ -267,12 +277,12 @@ def _decode_by_ffmpeg(path: Path, kind: Kind, max_seconds: float) -> Decoded:
         raise Damage(f"{NEEDS_FFMPEG} to read {kind.name}; earmark doctor says how to install it") from None
 
 
-def _check_decoded(path: Path, decoded: Decoded) -> None:
+def _check_decoded(decoded: Decoded) -> None:
     samples, frames = decoded.samples, decoded.frames
     if len(samples) == 0:
-        raise AudioError(path, "has a header but no samples")
+        raise Damage("has a header but no samples")
     if frames < MIN_SAMPLES:
-        raise AudioError(path, f"too short: {frames} samples, at least {MIN_SAMPLES} are needed")
+        raise Damage(f"too short: {frames} samples, at least {MIN_SAMPLES} are needed")
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
-        raise AudioError(path, f"{bad} of {samples.size} samples are not finite numbers")
+        raise Damage(f"{bad} of {samples.size} samples are not finite numbers")

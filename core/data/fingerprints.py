@@ -37,7 +37,7 @@ _AROUND_HZ = 10  # a magnitude is compared with the mean of those so far around 
 
 
 def fingerprint(clip: Clip) -> np.ndarray:
-    """Fingerprint of a whole file, of which ``clip`` may be the start; an hour is heard at most.
+    """Fingerprint of a whole file as it was recorded, of which ``clip`` may be the start or a channel; an hour is heard at most.
 
     Two fingerprints are compared by their scalar product: 1 for the same sound, about 0 for sounds that have nothing in common.
 
@@ -50,7 +50,7 @@ def fingerprint(clip: Clip) -> np.ndarray:
     AudioError
         The rest of the file cannot be read.
     """
-    y = _resampled(clip)
+    y = _resampled(clip if clip.treatment.is_plain else read_clip(clip.path))
     flat = _flattened(y) * np.sin(np.pi * (np.arange(len(y)) + 0.5) / len(y)) ** 2
     folded = np.pad(flat, (0, -len(flat) % _RATE_HZ)).reshape(-1, _RATE_HZ).sum(axis=0)
     magnitudes = np.abs(np.fft.rfft(folded))[LOW_HZ : HIGH_HZ + 1]

@@ -15,8 +15,9 @@ DIFFERENT_DB = 20.0
 DEAD_DB = 40.0
 FULL_SCALE = (0.999, 1.001)  # samples in between are at full scale, whatever rounding or a codec did
 SILENT_RMS = 1e-4
+SPECTRUM_FRAME = 4096
 
-_SPECTRUM_FRAME = 4096
+_BLACKMAN_HARRIS = np.array([0.35875, -0.48829, 0.14128, -0.01168])  # Harris 1978: side lobes at -92 dB
 _SEGMENTS = 8
 _FRAME_S = 0.1
 _ACTIVE_DB = 30.0  # below the loudest frame
@@ -116,7 +117,9 @@ def _turn_around(samples: np.ndarray) -> tuple[np.ndarray, *tuple[str, ...]]:
     if not inverted.any():
         return (samples,)
     numbers = ", ".join(str(number + 1) for number in np.flatnonzero(inverted))
-    return samples * np.where(inverted, -1, 1).astype(np.float32), f"channel {numbers} is inverted: turned around before the mix"
+    return samples * np.where(inverted, -1, 1).astype(np.float32), (
+        f"channel {numbers} is inverted: turned around before the mix; to analyse one channel alone, use --channel left"
+    )
 
 
 def _differences(samples: np.ndarray, sample_rate_hz: int) -> list[str]:
@@ -127,7 +130,11 @@ def _differences(samples: np.ndarray, sample_rate_hz: int) -> list[str]:
     dead = np.flatnonzero(rms < rms.max() * 10 ** (-DEAD_DB / 20))
     if len(dead):
         numbers = ", ".join(str(number + 1) for number in dead)
-        return [f"channel {numbers} is (nearly) silent: the mix is {20 * np.log10(1 - len(dead) / len(rms)):.1f} dB lower for it"]
+        lower_db = 20 * np.log10(1 - len(dead) / len(rms))
+        return [
+            f"channel {numbers} is (nearly) silent: the mix is {lower_db:.1f} dB lower for it; "
+            "to leave it out, use --channel loudest"
+        ]
     starts = np.arange(0, len(samples), max(1, round(_FRAME_S * sample_rate_hz)))
     power = np.add.reduceat(samples.astype(np.float64) ** 2, starts, axis=0)
     loud, quiet = power.max(axis=1), power.min(axis=1)
@@ -137,7 +144,7 @@ def _differences(samples: np.ndarray, sample_rate_hz: int) -> list[str]:
         return []
     return [
         f"its channels differ by over {DIFFERENT_DB:.0f} dB in {100 * different:.0f} % of the time, as with a speaker on each: "
-        "features see their mean"
+        "features see their mean; to analyse one of them, use --channel left or --channel right"
     ]
 
 
@@ -156,11 +163,27 @@ def share_above(mono: np.ndarray, sample_rate_hz: int, limit_hz: float) -> float
     """
     if sample_rate_hz <= 2 * limit_hz:
         return 0.0
-    frames = np.pad(mono, (0, -len(mono) % _SPECTRUM_FRAME)).reshape(-1, _SPECTRUM_FRAME)
-    window = np.hanning(_SPECTRUM_FRAME).astype(np.float32)
-    energy = np.zeros(_SPECTRUM_FRAME // 2 + 1)
-    for frame in frames:  # one after another: a long clip of a high rate is large
-        energy += np.abs(np.fft.rfft((frame - frame.mean()) * window)) ** 2
+    energy = long_term_power(mono)
     total = float(energy.sum())
-    above = np.fft.rfftfreq(_SPECTRUM_FRAME, 1 / sample_rate_hz) > limit_hz
+    above = np.fft.rfftfreq(SPECTRUM_FRAME, 1 / sample_rate_hz) > limit_hz
     return float(energy[above].sum()) / total if total > 0 else 0.0
+
+
+def long_term_power(mono: np.ndarray) -> np.ndarray:
+    """Power spectrum of a signal, summed over frames of 4096 samples whose means are left out.
+
+    Parameters
+    ----------
+    mono : np.ndarray [shape=(n,)]
+
+    Returns
+    -------
+    power : np.ndarray [shape=(2049,)], float64, from 0 to half the sample rate
+    """
+    frames = np.pad(mono, (0, -len(mono) % SPECTRUM_FRAME)).reshape(-1, SPECTRUM_FRAME)
+    phase = 2 * np.pi * np.arange(SPECTRUM_FRAME) / SPECTRUM_FRAME
+    window = (_BLACKMAN_HARRIS @ np.cos(np.outer(range(len(_BLACKMAN_HARRIS)), phase))).astype(np.float32)
+    power = np.zeros(SPECTRUM_FRAME // 2 + 1)
+    for frame in frames:  # one after another: a long clip of a high rate is large
+        power += np.abs(np.fft.rfft((frame - frame.mean()) * window)) ** 2
+    return power

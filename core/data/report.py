@@ -6,16 +6,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from core.data.audio import NEEDS_FFMPEG, clip_deadline_s, clip_warnings, read_clip
+from core.data.audio import ANALYSIS_RATE_HZ, NEEDS_FFMPEG, clip_deadline_s, clip_warnings, read_clip
+from core.data.bandwidth import Bandwidths, bandwidth_hz, summarise
 from core.data.dataset import Dataset, describe_labels, why_not_trainable
 from core.data.duplicates import NEAR_AUDIO, SAME_AUDIO, Twins, copied_pairs
 from core.data.ffmpeg import install_command
 from core.data.fingerprints import SIZE, fingerprint, whole_file
 from core.data.rows import ERROR, WARNING, Column, Problem, Row
+from core.data.treatment import AS_RECORDED, Treatment
 from core.events import CheckStarted, ClipChecked, Notify, ignore
 from core.runtime.pool import map_unordered
 
@@ -33,6 +36,7 @@ class ClipFacts:
     channels : int
     peak_dbfs : float or None, level of its loudest sample in the first 45 s; None for digital silence
     rms_dbfs : float or None, root of the mean squared sample there, over all channels; a sine at full scale has -3.0
+    bandwidth_hz : float or None, up to which there is sound; None where that cannot be told
     """
 
     file: str
@@ -42,6 +46,7 @@ class ClipFacts:
     channels: int
     peak_dbfs: float | None
     rms_dbfs: float | None
+    bandwidth_hz: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class Report:
     twins : tuple of Twins, clips with the same sound or nearly, each with the first that has it
     layout : str, name of the layout that was recognised
     columns : tuple of Column, and what each is for
+    treatment : Treatment, that the warnings suppose
     """
 
     clips: tuple[ClipFacts, ...]
@@ -64,6 +70,7 @@ class Report:
     twins: tuple[Twins, ...] = ()
     layout: str = ""
     columns: tuple[Column, ...] = ()
+    treatment: Treatment = AS_RECORDED
 
     @property
     def train_clips(self) -> int:
@@ -84,6 +91,11 @@ class Report:
         return dict(Counter(clip.sample_rate_hz for clip in self.clips))
 
     @property
+    def bandwidths(self) -> Bandwidths:
+        """What the clips hold, beside what their sample rates promise."""
+        return bandwidths_of(self.clips, self.treatment)
+
+    @property
     def why_not(self) -> str | None:
         """Why no model can be trained on this, or None."""
         return why_not_trainable(self.labels)
@@ -93,6 +105,8 @@ class Report:
         return {
             "clips": len(self.clips),
             "seconds": self.seconds,
+            "sample_rates": self.sample_rates,
+            "bandwidths": self.bandwidths,
             "labels": describe_labels(self.labels),
             "problems": [{"file": p.file, "level": p.level, "reason": p.reason} for p in self.problems],
             "layout": self.layout,
@@ -100,12 +114,15 @@ class Report:
         }
 
 
-def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notify = ignore) -> Report:
+def check_dataset(
+    dataset: Dataset, *, treatment: Treatment = AS_RECORDED, workers: int | None = None, notify: Notify = ignore
+) -> Report:
     """Decode every clip and add what the audio itself shows to the problems of the tables.
 
     Parameters
     ----------
     dataset : Dataset
+    treatment : Treatment, what is analysed of the clips: warnings are of that; lengths, rates and levels are of the files
     workers : int >= 0, processes; None takes one for each core
     notify : called with CheckStarted, then a ClipChecked after each clip
 
@@ -118,7 +135,8 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
     notify(CheckStarted(len(paths)))
     heard: dict[Path, _Heard] = {}
     failed: dict[Path, str] = {}
-    for outcome in map_unordered(_hear, paths, workers=_few(workers, len(paths)), deadline_s=clip_deadline_s):
+    hear = partial(_hear, treatment=treatment)
+    for outcome in map_unordered(hear, paths, workers=_few(workers, len(paths)), deadline_s=clip_deadline_s):
         if outcome.value is None:
             failed[outcome.item] = outcome.error or ""
         else:
@@ -134,11 +152,8 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
             if row.path in failed:
                 reasons = [(ERROR, failed[row.path])]
             else:
-                clip = heard[row.path]
-                clips.append(
-                    ClipFacts(row.name, split, clip.seconds, clip.sample_rate_hz, clip.channels, clip.peak_dbfs, clip.rms_dbfs)
-                )
-                reasons = [(WARNING, reason) for reason in clip.warnings]
+                clips.append(heard[row.path].facts(row.name, split))
+                reasons = [(WARNING, reason) for reason in heard[row.path].warnings]
                 if row.path in copy_of and row.path not in place:
                     kind, original = copy_of[row.path]
                     reasons.append((WARNING, f"{'the ' if kind == SAME_AUDIO else ''}{kind} as {place[original][1]}"))
@@ -148,8 +163,16 @@ def check_dataset(dataset: Dataset, *, workers: int | None = None, notify: Notif
             place.setdefault(row.path, (split, row.name))
     if unread := sum(reason.startswith(NEEDS_FFMPEG) for reason in failed.values()):
         problems.append(Problem(dataset.root.name, WARNING, f"{unread} clips need the program ffmpeg: {install_command()}"))
+    if mixed := bandwidths_of(clips, treatment).mixed:
+        problems.append(Problem(dataset.root.name, WARNING, mixed))
     labels = np.array([row.label for row in dataset.train if row.path in heard])
-    return Report(tuple(clips), labels, tuple(problems), tuple(twins), dataset.recognised, dataset.columns)
+    return Report(tuple(clips), labels, tuple(problems), tuple(twins), dataset.recognised, dataset.columns, treatment)
+
+
+def bandwidths_of(clips: Sequence[ClipFacts], treatment: Treatment = AS_RECORDED) -> Bandwidths:
+    """What clips hold, beside what their sample rates promise; what features do not hear makes no difference."""
+    limit_hz = treatment.slow_down * ANALYSIS_RATE_HZ / 2
+    return summarise([clip.sample_rate_hz for clip in clips], [clip.bandwidth_hz for clip in clips], limit_hz=limit_hz)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +184,12 @@ class _Heard:
     channels: int
     peak_dbfs: float | None
     rms_dbfs: float | None
+    bandwidth_hz: float | None
     warnings: tuple[str, ...]
 
     def facts(self, file: str, split: str) -> ClipFacts:
-        return ClipFacts(file, split, self.seconds, self.sample_rate_hz, self.channels, self.peak_dbfs, self.rms_dbfs)
+        levels = self.peak_dbfs, self.rms_dbfs
+        return ClipFacts(file, split, self.seconds, self.sample_rate_hz, self.channels, *levels, self.bandwidth_hz)
 
 
 def _find_copies(paths: Sequence[Path], heard: Mapping[Path, _Heard]) -> dict[Path, tuple[str, Path]]:
@@ -179,8 +204,9 @@ def _find_copies(paths: Sequence[Path], heard: Mapping[Path, _Heard]) -> dict[Pa
     return {path: found for path, found in (same | near).items() if found[1] != path}
 
 
-def _hear(path: Path) -> _Heard:
+def _hear(path: Path, *, treatment: Treatment) -> _Heard:
     clip = read_clip(path)
+    analysed = clip if treatment.is_plain else read_clip(path, treatment=treatment)
     digest = hashlib.blake2b(digest_size=16, key=f"{clip.sample_rate_hz} Hz, {clip.duration_s:.6f} s".encode())
     for block in whole_file(clip):
         digest.update(block.tobytes())
@@ -194,7 +220,8 @@ def _hear(path: Path) -> _Heard:
         clip.samples.shape[1],
         _dbfs(peak),
         _dbfs(rms),
-        tuple(clip_warnings(clip)),
+        bandwidth_hz(clip.mono, clip.sample_rate_hz),
+        tuple(clip_warnings(analysed)),
     )
 
 
@@ -223,9 +250,10 @@ KINDS = (  # of problems, with what their reasons look like
     ("beyond full scale", r"^beyond full scale"),
     ("scale", r"^integers of \d+ bits"),
     ("offset", r"^offset of"),
-    ("channels", r"^channel [\d, ]+ is |^its channels differ"),
+    ("channels", r"^channel [\d, ]+ is |^its channels differ|so there is no channel"),
     ("long", r"^longer than"),
     ("above the band", r"of its energy lies above"),
+    ("two bandwidths", r"^two bandwidths"),
     ("in no table", r"^no table names"),
     ("needs ffmpeg", r"^the program ffmpeg is needed|need the program ffmpeg"),
     ("joined", r"recordings joined end to end|^joined from parts"),

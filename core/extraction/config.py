@@ -7,6 +7,7 @@ from pydantic import Field, Strict, field_validator
 
 from core import features
 from core.data.audio import MAX_SECONDS
+from core.data.treatment import MIX, Treatment, parse_channel
 from core.encoders.source import ENCODER_WINDOWS, TO_CLIP
 from core.errors import ParameterError
 from core.features.sets import READING, TRANSCRIPT
@@ -37,6 +38,24 @@ class ExtractSettings(Section):
         Flag(metavar="S"),
         Field(ge=1, title="Seconds analysed", description="Only the start of a longer clip is analysed."),
     ] = MAX_SECONDS
+    channel: Annotated[
+        str,
+        Field(
+            title="Channel",
+            description="Channel analysed: mix, left, right, loudest or a number from 1. The mix is the mean of all channels, the "
+            "loudest has the highest RMS over what is analysed. A clip that lacks the channel is set aside.",
+        ),
+    ] = MIX
+    slow_down: Annotated[
+        float,
+        Flag(metavar="F"),
+        Field(
+            ge=1,
+            title="Slow down",
+            description="Divide each clip's sample rate by this before anything else, as for calls of bats. At 10 a call of 45 kHz "
+            "is analysed as 4.5 kHz and 0.1 s as 1 s; the seconds analysed count the slowed sound.",
+        ),
+    ] = 1.0
     workers: Annotated[
         int | None,
         Field(ge=0, title="Workers", description="Worker processes (default: one for each core; 0: this one)."),
@@ -79,6 +98,16 @@ class ExtractSettings(Section):
         if len(set(names)) < len(names):
             raise ParameterError(f"features={','.join(names)!r} names a set twice")
         return names
+
+    @field_validator("channel")
+    @classmethod
+    def _names_channel(cls, name: str) -> str:
+        return parse_channel(name)
+
+    @property
+    def treatment(self) -> Treatment:
+        """What is done to a recording before anything is measured."""
+        return Treatment(self.channel, self.slow_down)
 
     @property
     def of_audio(self) -> tuple[str, ...]:

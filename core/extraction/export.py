@@ -6,11 +6,13 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from core.data.dataset import Dataset
+from core.data.treatment import AS_RECORDED, Treatment
 from core.errors import DataError
 from core.extraction.config import FEATURE_SETS, ExtractSettings
 from core.extraction.definitions import definition_hash
@@ -27,6 +29,7 @@ EXPORT_NAMES = {
 }
 COMBINED_NAME = "combined_{split}_v4.npz"
 _NAME_CHARACTERS = 60
+_TIME_UNITS = re.compile(r"Hz|BPM|\bs\b")
 
 
 _AGAIN = "extract again, what is cached is not computed again"
@@ -71,12 +74,23 @@ def read_exported(files: Sequence[str | Path], sets: Sequence[str], split: str, 
     return Matrix(np.concatenate([part.X for part in parts], axis=1), y, names, filenames)
 
 
-def definitions(sets: Sequence[str]) -> dict[str, Column]:
+def definitions(sets: Sequence[str], treatment: Treatment = AS_RECORDED) -> dict[str, Column]:
     """What each column of a matrix of these sets is, by its name in the matrix.
 
-    An encoder that is not on this machine any more cannot say how many units it has: it counts with more than any has.
+    An encoder that is not on this machine any more cannot say how many units it has: it counts with more than any has. Of clips
+    that are slowed down, the definition of each frequency, time and rate says so.
     """
-    return {f"{parse_set(set_name).prefix}.{column.name}": column for set_name in sets for column in possible_columns(set_name)}
+    return {
+        f"{parse_set(set_name).prefix}.{column.name}": _treated(column, treatment)
+        for set_name in sets
+        for column in possible_columns(set_name)
+    }
+
+
+def _treated(column: Column, treatment: Treatment) -> Column:
+    if not treatment.speed or not _TIME_UNITS.search(column.unit):
+        return column
+    return replace(column, definition=f"{column.definition}; {treatment.speed}")
 
 
 def as_npz(matrix: Matrix) -> bytes:
@@ -93,15 +107,15 @@ def as_npz(matrix: Matrix) -> bytes:
     return file.getvalue()
 
 
-def as_parquet(matrix: Matrix) -> bytes:
+def as_parquet(matrix: Matrix, treatment: Treatment = AS_RECORDED) -> bytes:
     """A Parquet table: ``filename``, ``label`` where there are labels, then the columns; a missing value is null.
 
-    Each column carries its unit and its definition as metadata of its field.
+    Each column carries its unit and its definition as metadata of its field. ``treatment`` is what was done to the clips.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    known = definitions(tuple(dict.fromkeys(set_of(name) for name in matrix.names)))
+    known = definitions(tuple(dict.fromkeys(set_of(name) for name in matrix.names)), treatment)
     names = [name.encode(errors="backslashreplace").decode() for name in matrix.filenames]
     fields, arrays = [pa.field("filename", pa.string())], [pa.array(names, pa.string())]
     if _labelled(matrix):
@@ -142,10 +156,11 @@ def fingerprint(dataset: Dataset, extraction: Extraction, *, settings: ExtractSe
     digest = hashlib.blake2b(digest_size=6)
     if settings is not None:
         for name in FEATURE_SETS:
-            digest.update(definition_hash(name, settings.max_seconds))
-        device, window = settings.choose_device(), settings.encoder_window
+            digest.update(definition_hash(name, settings.max_seconds, treatment=settings.treatment))
+        device, window, treatment = settings.choose_device(), settings.encoder_window, settings.treatment
         for name in settings.on_device:
-            digest.update(definition_hash(name, settings.max_seconds, device=device, encoder_window=window))
+            made = definition_hash(name, settings.max_seconds, device=device, encoder_window=window, treatment=treatment)
+            digest.update(made)
     for split, rows in (("train", dataset.train), ("test", dataset.test)):
         for row in rows:
             record = (split, row.name, repr(row.label), sorted(row.columns.items()), extraction.contents.get(row.path))

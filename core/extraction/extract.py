@@ -119,7 +119,8 @@ def extract_clips(
     paths = list(dict.fromkeys(paths))
     count = {path: copies if isinstance(copies, int) else copies.get(path, 0) for path in paths}
     check_installed(settings.on_device)
-    how = Production(settings.choose_device(), settings.max_seconds, settings.workers, settings.batch, settings.rehash, now_ns)
+    device, options = settings.choose_device(), (settings.workers, settings.batch, settings.rehash)
+    how = Production(device, settings.max_seconds, *options, now_ns, settings.treatment)
     with VectorCache(cache_path) as store:
         contents = read_contents(paths, store, how)
         wanted: dict[bytes, _Wanted] = {}  # of a content, which two files may share
@@ -174,7 +175,14 @@ class _Vectors:
     ):
         self._settings, self._device, self._store, self._notify = settings, device, store, notify
         self._definitions: dict[Part, bytes] = {
-            (copy, name): definition_hash(name, settings.max_seconds, copy, device=device, encoder_window=settings.encoder_window)
+            (copy, name): definition_hash(
+                name,
+                settings.max_seconds,
+                copy,
+                device=device,
+                encoder_window=settings.encoder_window,
+                treatment=settings.treatment,
+            )
             for copy in range(1 + max((of.copies for of in wanted.values()), default=0))
             for name in (*settings.stored, *((FINGERPRINT,) if fingerprints and settings.stored else ()))
             if copy == 0 or name not in OF_THE_FILE
@@ -193,8 +201,11 @@ class _Vectors:
     def begin(self, tasks: Sequence[Task]) -> Callable[[bool], None] | None:
         parts = {(copy, split_text(name)[0]) for task in tasks for copy, name in task.wanted}
         for copy, name in parts:
-            seconds = LONGEST_S if name == FINGERPRINT else self._settings.max_seconds
-            self._store.put_definition(self._definitions[copy, name], stored_name(name, copy), seconds)
+            if name == FINGERPRINT:
+                noted, seconds = FINGERPRINT, LONGEST_S
+            else:
+                noted, seconds = stored_name(name, copy, self._settings.treatment), self._settings.max_seconds
+            self._store.put_definition(self._definitions[copy, name], noted, seconds)
         compiled = any(features.parse_set(name).is_compiled for _, name in parts if name != FINGERPRINT)
         if compiled and not features.is_compiled():
             self._notify(CompilingStarted())
@@ -269,7 +280,7 @@ def stored_texts(
         One is missing: the cache is damaged.
     """
     device, window = settings.choose_device(), settings.encoder_window
-    definition = definition_hash(set_name, settings.max_seconds, device=device, encoder_window=window)
+    definition = definition_hash(set_name, settings.max_seconds, device=device, encoder_window=window, treatment=settings.treatment)
     keys = {path: vector_key(bytes.fromhex(extraction.contents[path]), definition) for path in paths}
     with VectorCache(cache_path) as store:
         texts = store.get_texts(set(keys.values()))
@@ -297,7 +308,9 @@ def find_cached(
     device = settings.choose_device()
     try:
         definitions = {
-            name: definition_hash(name, settings.max_seconds, device=device, encoder_window=settings.encoder_window)
+            name: definition_hash(
+                name, settings.max_seconds, device=device, encoder_window=settings.encoder_window, treatment=settings.treatment
+            )
             for name in settings.stored
         }
     except ParameterError:  # the weights of an encoder are not here yet, or no longer
@@ -324,7 +337,7 @@ def _keys_of_file(content: bytes, definitions: Mapping[str, bytes], texts: Seque
 def _decode(task: Task) -> Decoded:
     """Vectors of a clip, and what was prepared of it for the sets that PyTorch computes."""
     path = task.paths[0]
-    clip = read_clip(path, max_seconds=task.max_seconds)
+    clip = read_clip(path, max_seconds=task.max_seconds, treatment=task.treatment)
     vectors: dict[Part, np.ndarray] = {}
     prepared: dict[Part, Any] = {}
     if (0, FINGERPRINT) in task.wanted:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from core.data.audio import clip_deadline_s
+from core.data.treatment import AS_RECORDED, Treatment
 from core.encoders.batches import Batches, BatchWork, Computed
 from core.events import BatchComputed, ClipExtracted, ClipSetAside, ExtractionStarted, Notify
 from core.extraction.contents import forget_files, hash_files
@@ -34,6 +35,7 @@ class Task:
     content: bytes
     wanted: tuple[Part, ...]
     max_seconds: float
+    treatment: Treatment = AS_RECORDED
 
     @property
     def copies(self) -> list[int]:
@@ -116,6 +118,7 @@ class Production:
     batch : int >= 1, pieces at once; None takes what should fit
     rehash : bool, read every file instead of trusting its size and times
     now_ns : the clock, in nanoseconds since 1970
+    treatment : Treatment, which channel is read, and how far it is slowed down
     """
 
     device: Device
@@ -124,6 +127,7 @@ class Production:
     batch: int | None = None
     rehash: bool = False
     now_ns: Callable[[], int] = time.time_ns
+    treatment: Treatment = AS_RECORDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ def make(contents: Mapping[Path, bytes], product: Product, store: VectorCache, h
     how : Production
     notify : called with ExtractionStarted, then ClipExtracted or ClipSetAside for each clip of which something is missing
     """
-    tasks = _tasks(contents, product, how.max_seconds)
+    tasks = _tasks(contents, product, how)
     left = sum(len(task.paths) for task in tasks)
     notify(ExtractionStarted(clips=len(contents), cached=len(contents) - left, to_do=left))
     if not tasks:
@@ -170,7 +174,7 @@ def make(contents: Mapping[Path, bytes], product: Product, store: VectorCache, h
     return Made(failures, left - len(failures))
 
 
-def _tasks(contents: Mapping[Path, bytes], product: Product, max_seconds: float) -> list[Task]:
+def _tasks(contents: Mapping[Path, bytes], product: Product, how: Production) -> list[Task]:
     """One task for the files of one content; a file that could not be read is one of its own."""
     alike: dict[bytes, list[Path]] = {}
     missing: dict[bytes, tuple[Part, ...]] = {}
@@ -179,11 +183,14 @@ def _tasks(contents: Mapping[Path, bytes], product: Product, max_seconds: float)
             missing[content] = product.missing(content)
         if missing[content] or not content:
             alike.setdefault(content or os.fsencode(path), []).append(path)
-    return [Task(tuple(paths), contents[paths[0]], missing[contents[paths[0]]], max_seconds) for paths in alike.values()]
+    return [
+        Task(tuple(paths), contents[paths[0]], missing[contents[paths[0]]], how.max_seconds, how.treatment)
+        for paths in alike.values()
+    ]
 
 
 def _deadline_s(task: Task) -> float:
-    return len({0, *task.copies}) * clip_deadline_s(task.paths[0], max_seconds=task.max_seconds)
+    return len({0, *task.copies}) * clip_deadline_s(task.paths[0], max_seconds=task.max_seconds, treatment=task.treatment)
 
 
 def _run(

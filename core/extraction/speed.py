@@ -142,7 +142,10 @@ def _lengths_to_do(paths: Sequence[Path], settings: ExtractSettings, cache_path:
         cached = find_cached(sample, settings, cache_path=cache_path, texts=texts)
         for path in sample:
             if path not in cached and path.is_file():
-                lengths_s[path] = min(settings.max_seconds, header_seconds(path) or 0.0)  # 0 for a file that cannot be read
+                lengths_s[path] = settings.treatment.analysed_seconds(
+                    header_seconds(path) or 0.0,
+                    settings.max_seconds,  # 0 for a file that cannot be read
+                )
         if len(lengths_s) >= probe_size(settings):
             break
     return lengths_s

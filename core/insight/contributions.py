@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.ensemble.boosting import CatBoost, LightGBM, XGBoost
-from core.ensemble.models import ExtraTrees, RandomForest, Ridge, SupportVectors
+from core.ensemble.models import ExtraTrees, KernelModel, RandomForest, Ridge
 from core.ensemble.regressor import Regressor
 
 BACKGROUND_ROWS = 50
@@ -40,8 +40,8 @@ def contributions(model: Regressor, X: np.ndarray, background: np.ndarray, *, se
             return _of_forest(model.estimator_, X)
         case Ridge():
             return _of_linear(model.estimator_, X, background)
-        case SupportVectors():
-            return _of_support_vectors(model.estimator_, X, _drawn(background, seed), seed)
+        case KernelModel():
+            return _of_kernel(model.estimator_, X, _drawn(background, seed), seed)
     return _by_permutation(model, X, _drawn(background, seed), seed)
 
 
@@ -81,14 +81,19 @@ def _of_linear(estimator: Any, X: np.ndarray, background: np.ndarray) -> tuple[n
     return (X - centre) * slopes, np.full(len(X), float(estimator.predict(centre[None])[0]))
 
 
-def _of_support_vectors(estimator: Any, X: np.ndarray, background: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _of_kernel(estimator: Any, X: np.ndarray, background: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """One random order of the columns a row, there and back: columns change from the background to the row one by one.
 
     A step changes one column, so the squared distance of a half-changed row to a support vector changes by one term; that is what
-    makes all rows affordable. The way back takes columns out in the same order, which cancels what two columns do together.
+    makes all rows affordable. (Kernel ridge has every fitted row as one.) The way back takes columns out in the same order, which
+    cancels what two columns do together.
     """
     machine, (scale,), (mean,) = estimator.regressor_, estimator.transformer_.scale_, estimator.transformer_.mean_
-    vectors, weights, gamma = machine.support_vectors_, machine.dual_coef_[0], float(machine._gamma)
+    if hasattr(machine, "support_vectors_"):
+        vectors, weights = machine.support_vectors_, machine.dual_coef_[0]
+        gamma, intercept = float(machine._gamma), float(machine.intercept_[0])
+    else:
+        vectors, weights, gamma, intercept = machine.X_fit_, np.ravel(machine.dual_coef_), float(machine.gamma), 0.0
     rng = np.random.default_rng(seed)
     values = np.zeros(X.shape)
 
@@ -109,7 +114,7 @@ def _of_support_vectors(estimator: Any, X: np.ndarray, background: np.ndarray, s
                 after = mean_output(distances)
                 row[column] += turned * (after - before) / 2
                 before = after
-    return values * scale, np.full(len(X), (floor + float(machine.intercept_[0])) * scale + mean)
+    return values * scale, np.full(len(X), (floor + intercept) * scale + mean)
 
 
 def _by_permutation(model: Regressor, X: np.ndarray, background: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

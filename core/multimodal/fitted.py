@@ -316,7 +316,7 @@ def score_rows(
             [row.path for row in rows],
             encoders.audio,
             workspace,
-            Production(device, extract.max_seconds),
+            Production(device, extract.max_seconds, treatment=extract.treatment),
             layer=settings.layer,
             encode=settings.audio_encoder == "frozen",
             notify=notify,

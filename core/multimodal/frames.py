@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from core.data.audio import header_seconds, read_clip
+from core.data.treatment import AS_RECORDED, Treatment
 from core.encoders import pretrained
 from core.encoders.batches import BatchWork
 from core.encoders.source import Load
@@ -87,7 +88,9 @@ def encode_clips(
     DataError
         The disk has no room for it.
     """
-    definition = definition_hash(checkpoint, device=how.device, layer=layer, encode=encode, max_seconds=how.max_seconds)
+    definition = definition_hash(
+        checkpoint, device=how.device, layer=layer, encode=encode, max_seconds=how.max_seconds, treatment=how.treatment
+    )
     files = _FrameFiles(_FrameWork(checkpoint, layer), workspace.frames, definition, encode, partial(_announce, how.device, notify))
     with VectorCache(workspace.cache) as store:
         contents = read_contents(list(dict.fromkeys(paths)), store, how)
@@ -144,9 +147,11 @@ class _FrameFiles:
         return () if content and is_whole(self.path(content)) else (_FRAMES,)
 
     def begin(self, tasks: Sequence[Task]) -> None:
-        lengths = (header_seconds(task.paths[0]) for task in tasks)
-        limits = (task.max_seconds for task in tasks)
-        seconds = sum(limit if length is None else min(length, limit) for length, limit in zip(lengths, limits, strict=True))
+        lengths = ((task, header_seconds(task.paths[0])) for task in tasks)
+        seconds = sum(
+            task.max_seconds if length is None else task.treatment.analysed_seconds(length, task.max_seconds)
+            for task, length in lengths
+        )
         check_room(seconds, self._work.checkpoint, self._folder, encode=self._encode)
         self._announce()
 
@@ -166,7 +171,7 @@ class _FrameFiles:
 def _decode(task: Task, *, checkpoint: Checkpoint, encode: bool) -> Decoded:
     """Waveform of a clip at 16 kHz, as it is kept or as the encoder reads it; runs in a decode worker."""
     path = task.paths[0]
-    y = pretrained.prepare_clip(read_clip(path, max_seconds=task.max_seconds), checkpoint)
+    y = pretrained.prepare_clip(read_clip(path, max_seconds=task.max_seconds, treatment=task.treatment), checkpoint)
     if content_hash(path) != task.content:
         raise AudioError(path, "the file changed while it was read; run again")
     if encode:
@@ -176,12 +181,20 @@ def _decode(task: Task, *, checkpoint: Checkpoint, encode: bool) -> Decoded:
     return {_FRAMES: y}, {}
 
 
-def definition_hash(checkpoint: Checkpoint, *, device: Device, layer: int | None, encode: bool, max_seconds: float) -> bytes:
+def definition_hash(
+    checkpoint: Checkpoint,
+    *,
+    device: Device,
+    layer: int | None,
+    encode: bool,
+    max_seconds: float,
+    treatment: Treatment = AS_RECORDED,
+) -> bytes:
     """Hash of everything besides the audio that a file depends on [16 bytes]."""
     read = pretrained.definition(checkpoint, precision=device.precision if encode else "fp32")
     if not encode:
         read = {name: read[name] for name in ("encoder", "sample_rate_hz", "normalised")}
-    return digest({"frames": VERSION, "layer": layer, "encoded": encode} | read | decoding(max_seconds))
+    return digest({"frames": VERSION, "layer": layer, "encoded": encode} | read | decoding(max_seconds, treatment=treatment))
 
 
 def write_frames(path: Path, array: np.ndarray) -> None:

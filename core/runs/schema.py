@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from core.data.treatment import Treatment
 from core.runs.kinds import ENSEMBLE, RUN_KINDS
 from core.scoring.metrics import METRICS
 
@@ -45,6 +46,13 @@ class ExtractRecord(_Record):
     features: list[str] = Field(min_length=1)
     max_seconds: float
     encoder_window: Literal["clip", "30"] = "30"
+    channel: str = Field("mix", pattern="^(mix|left|right|loudest|[1-9][0-9]*)$")
+    slow_down: float = Field(1.0, ge=1)
+
+    @property
+    def treatment(self) -> Treatment:
+        """Which channel was analysed, and how far it was slowed down."""
+        return Treatment(self.channel, self.slow_down)
 
 
 class EnsembleRecord(_Record):

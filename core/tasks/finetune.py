@@ -154,7 +154,7 @@ def _hear(
         paths,
         checkpoint,
         workspace,
-        Production(choose(settings.device), extract.max_seconds, extract.workers, extract.batch),
+        Production(choose(settings.device), extract.max_seconds, extract.workers, extract.batch, treatment=extract.treatment),
         layer=settings.layer,
         encode=settings.audio_encoder == "frozen",
         notify=notify,

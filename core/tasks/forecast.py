@@ -13,6 +13,7 @@ from core.ensemble.checks import PERMUTATIONS
 from core.ensemble.members import parse_members
 from core.ensemble.models import CATALOGUE
 from core.events import BegunAnew, FitFinished, JobStarted, Recorded, StepDone
+from core.extraction.config import ExtractSettings
 from core.multimodal.config import FinetuneSettings
 from core.runs import Run
 from core.scoring.folds import STOP_SHARE
@@ -159,10 +160,10 @@ def epoch_seconds(recorded: Sequence[Recorded]) -> float | None:
     return sum(seconds for seconds, _ in recent) / sum(epochs for _, epochs in recent) if recent else None
 
 
-def alike(settings: FinetuneSettings, max_seconds: float) -> tuple[str, ...]:
+def alike(settings: FinetuneSettings, extract: ExtractSettings) -> tuple[str, ...]:
     """What time and memory depend on most: equal for two settings of about the same pace on the same clips and device."""
     heard = (
-        (settings.audio_encoder, settings.audio_model, settings.layer, max_seconds)
+        (settings.audio_encoder, settings.audio_model, settings.layer, extract.max_seconds, extract.slow_down)
         if settings.uses_audio
         else (settings.audio_encoder,)
     )
@@ -170,20 +171,22 @@ def alike(settings: FinetuneSettings, max_seconds: float) -> tuple[str, ...]:
     return tuple(map(str, (*heard, *read, settings.batch_clips, settings.device)))
 
 
-def known_paces(jobs: Iterable[tuple[FinetuneSettings, float, Sequence[Recorded]]], clips: int) -> dict[tuple[str, ...], Pace]:
+def known_paces(
+    jobs: Iterable[tuple[FinetuneSettings, ExtractSettings, Sequence[Recorded]]], clips: int
+) -> dict[tuple[str, ...], Pace]:
     """How fast encoders were trained, by ``alike``; the last job that tells counts.
 
     Parameters
     ----------
-    jobs : settings of fine-tunings, the most seconds that were heard, and their events, the oldest first
+    jobs : settings of fine-tunings and of what was analysed, and their events, the oldest first
     clips : int, in the training table, which all of them had
     """
     found = {}
-    for settings, max_seconds, recorded in jobs:
+    for settings, extract, recorded in jobs:
         memory_gb = [one.event.memory_gb for one in recorded if isinstance(one.event, StepDone)]
         seconds = epoch_seconds(recorded)
         if seconds is not None:
-            found[alike(settings, max_seconds)] = Pace(seconds / _fitted(settings, clips), max(memory_gb))
+            found[alike(settings, extract)] = Pace(seconds / _fitted(settings, clips), max(memory_gb))
     return found
 
 

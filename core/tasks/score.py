@@ -161,7 +161,7 @@ def describe_rows(
             predictions.append(Prediction(row.name, None, failure, path=str(row.path), label=label))
             continue
         value, low, high = ends[row.path]
-        doubts = (*_doubts(row.path, settings.max_seconds), *unseen_words(row, settings.features))
+        doubts = (*_doubts(row.path, settings), *unseen_words(row, settings.features))
         doubts += (unknown,) if of_table and not row.columns else ()
         same = seen.get(extraction.contents[row.path], ())
         around = surroundings[places[row.path]] if surroundings is not None else None
@@ -262,11 +262,14 @@ def _compare(run: Run, matrix: Matrix, notify: Notify) -> tuple[dict[str, tuple[
 def extract_settings(run: Run) -> ExtractSettings:
     """What a run extracts from a clip."""
     kept = run.record.settings.extract
-    return ExtractSettings(features=tuple(kept.features), max_seconds=kept.max_seconds, encoder_window=kept.encoder_window)
+    names = ("features", "max_seconds", "encoder_window", "channel", "slow_down")
+    values = {name: getattr(kept, name) for name in names}
+    return ExtractSettings(**values | {"features": tuple(kept.features)})
 
 
-def _doubts(path: Path, max_seconds: float) -> tuple[str, ...]:
+def _doubts(path: Path, settings: ExtractSettings) -> tuple[str, ...]:
     try:
-        return tuple(clip_warnings(read_clip(path, max_seconds=max_seconds), max_seconds=max_seconds))
+        clip = read_clip(path, max_seconds=settings.max_seconds, treatment=settings.treatment)
+        return tuple(clip_warnings(clip, max_seconds=settings.max_seconds))
     except AudioError as error:  # it was there for the features
         return (f"gone or changed since it was analysed: {error.reason}",)

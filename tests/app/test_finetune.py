@@ -579,16 +579,18 @@ def test_an_epoch_takes_as_long_as_its_steps_and_what_is_told_again_takes_none()
 def test_the_next_one_takes_as_long_as_the_last_at_most():
     settings = FinetuneSettings(folds=2, epochs=2, batch_clips=3)
     told = recorded(FinetuneStarted(2, 2, 1, 2), *steps(0))
-    paces = known_paces([(settings, 45.0, told), (settings.replace(audio_encoder="lora"), 45.0, [])], 30)
-    key = alike(settings, 45.0)
+    heard = ExtractSettings()
+    paces = known_paces([(settings, heard, told), (settings.replace(audio_encoder="lora"), heard, [])], 30)
+    key = alike(settings, heard)
     assert paces == {key: Pace(pytest.approx(4.0 / 12), 1.5)}  # an epoch of four seconds, on 12 of the 15 clips of a half
     assert finetuning_seconds(settings, 30, paces[key]) == pytest.approx(ENCODERS_S + 2 * 2 * 4.0)
     assert finetuning_seconds(settings, 100, paces[key]) == pytest.approx(ENCODERS_S + 2 * 2 * 40 / 3)
-    assert alike(settings.replace(epochs=9, learning_rate=1.0), 45.0) == key
+    assert alike(settings.replace(epochs=9, learning_rate=1.0), heard) == key
     assert key not in {
-        alike(settings.replace(text="none"), 45.0),
-        alike(settings.replace(batch_clips=1), 45.0),
-        alike(settings, 5.0),
+        alike(settings.replace(text="none"), heard),
+        alike(settings.replace(batch_clips=1), heard),
+        alike(settings, heard.replace(max_seconds=5.0)),
+        alike(settings, heard.replace(slow_down=10.0)),
     }
 
 

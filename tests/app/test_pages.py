@@ -569,7 +569,7 @@ def test_all_models_are_members_at_first_and_all_switches_are_off(place, no_work
     place.do("check")
     at = render("train")
     assert at.multiselect(key="train_members").value == list(CATALOGUE)
-    assert "35 fits" in text(at)
+    assert "40 fits" in text(at)
     at.button(key="train").click().run()
     assert build(EnsembleSettings, no_workers[0].request["ensemble"]) == EnsembleSettings()
 
@@ -614,7 +614,7 @@ def test_switches_and_folds_stand_in_the_request_and_the_command(place, no_worke
     for flag in ("--augment 2", "--tta 3", "--repeats 2", "--level 0.8", "--pseudo-labels", "--self-test", "--stratified",
                  "--round-labels", "--group-by auto"):  # fmt: skip
         assert flag in said
-    assert "70 fits, then as many without augmentation, then as many without pseudo-labels, then 3 x 35 on permuted labels" in said
+    assert "80 fits, then as many without augmentation, then as many without pseudo-labels, then 3 x 40 on permuted labels" in said
     at.button(key="train").click().run()
     expected = EnsembleSettings(
         augment=2,
@@ -646,12 +646,12 @@ def test_columns_of_numbers_and_other_lengths_of_windows_can_be_features(place, 
         table.write_text("\n".join([f"{first},midi,same,word", *(f"{line},{60 + n},7,w{n}" for n, line in enumerate(rest))]))
     at = render("train")
     box = at.multiselect(key="extract_more")
-    assert [name for name in box.options if name.startswith("table:")] == ["table:midi"]
+    assert [name for name in box.options if name.startswith("table:")] == ["table:speaker", "table:midi", "table:word"]
     box.set_value(["table:midi", "mfcc@3s"]).run()
     assert "--features ultra,mfcc,metadata,table:midi,mfcc@3s" in text(at)
     box.set_value(["table:word"]).run()
-    assert "word" in text(at)
-    assert at.button(key="train").disabled
+    assert "table:word" in text(at)  # a dozen words, a feature each
+    assert not at.button(key="train").disabled
     box.set_value(["mfcc@0.1s"]).run()
     assert "windows last 1 to 3600 s" in text(at)
     assert at.button(key="train").disabled

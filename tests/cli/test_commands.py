@@ -29,7 +29,7 @@ def test_check_reports_and_says_whether_training_is_possible(earmark, make_datas
     assert report["layout"] == "csvs/ and audios/"
     roles = ["names the clips", "label", "further column", "names the clips", "further column"]
     assert [column["role"] for column in report["columns"]] == roles
-    assert list(report) == ["clips", "seconds", "labels", "problems", "layout", "columns"]
+    assert list(report) == ["clips", "seconds", "sample_rates", "bandwidths", "labels", "problems", "layout", "columns"]
     (root / "audios/train/traina0x.wav").write_bytes(b"")
     code, out, _ = earmark("check", root)
     assert code == 0
@@ -453,3 +453,42 @@ def test_what_is_said_of_loose_clips_is_a_name_and_a_value_each(earmark, tmp_pat
     code, _, err = earmark("predict", "one", "clip.wav", *words)
     assert code == 1
     assert "--column takes NAME=VALUE" in err
+
+
+def test_a_channel_slowed_down_is_what_is_checked_extracted_trained_on_and_predicted_from(earmark, tmp_path):
+    """The label is the level of the left channel; the right one is loud noise."""
+    rng, names = np.random.default_rng(0), [f"call{number}" for number in range(12)]
+    for number, name in enumerate(names):
+        left = tone(45_000, seconds=0.05, sr=192_000, amplitude=0.01 * (1 + number)) + 0.0005 * rng.normal(size=9600)
+        write_clip(tmp_path / f"bats/{name}.wav", np.column_stack([left, 0.1 * rng.normal(size=9600)]), sr=192_000)
+    write_table(tmp_path / "bats/train.csv", ["filename", "label"], [[name, number] for number, name in enumerate(names)])
+    code, out, _ = earmark("check", tmp_path / "bats", "--channel", "left", "--slow-down", "10")
+    assert code == 0
+    assert "  bandwidth     96 kHz the median clip; 0 of 12 clips under 80% of half their sample rate" in out
+    assert "  analysed      channel left, slowed down 10 times" in out
+    assert "above 11 kHz" not in out
+    flags = shlex.split(out[out.index("earmark train") :])[3:]
+    assert flags == ["--channel", "left", "--slow-down", "10"]
+    assert "to analyse it, use --slow-down 10" in earmark("check", tmp_path / "bats")[1]
+    _, out, _ = earmark("extract", tmp_path / "bats", "--features", "metadata", *flags)
+    assert "12 clips have their features (channel left, slowed down 10 times): 12 computed now, 0 cached" in out
+    training = ["--features", "metadata", "--models", "ridge", "--folds", "3", "--json", *flags]
+    code, out, _ = earmark("train", tmp_path / "bats", *training)
+    assert code == 0
+    assert json.loads(out.splitlines()[-1])["oof_rmse"] < 1
+    alone = write_clip(tmp_path / "mono.wav", tone(45_000, seconds=0.05, sr=192_000, amplitude=0.06), sr=192_000)
+    right = write_clip(
+        tmp_path / "swapped.wav",
+        np.column_stack([tone(45_000, seconds=0.05, sr=192_000, amplitude=0.06), 9600 * [0.5]]),
+        sr=192_000,
+    )
+    _, out, _ = earmark("predict", "latest", alone, right, "--json")
+    first, second = (json.loads(line) for line in out.splitlines())
+    assert first["prediction"] == pytest.approx(5, abs=1)
+    assert second["prediction"] == pytest.approx(first["prediction"], abs=0.1)
+    assert first["warnings"] == second["warnings"] == []
+    code, out, _ = earmark("features", right, "--set", "metadata", "--channel", "3")
+    assert code == 1
+    _, out, _ = earmark("features", right, "--set", "metadata", *flags)
+    assert f"{right} (channel left, slowed down 10 times)" in out
+    assert re.search(r"duration_s +0\.5 ", out)

@@ -45,7 +45,8 @@ def test_what_is_in_order_stays_bit_for_bit(samples):
 def test_an_inverted_channel_does_not_cancel(tmp_path, gain):
     clip = read(tmp_path, stereo(tone(440), gain * tone(440)))
     assert np.allclose(clip.mono, (1 - gain) / 2 * tone(440), atol=1e-6)
-    assert clip_warnings(clip) == ["channel 2 is inverted: turned around before the mix"]
+    advice = "to analyse one channel alone, use --channel left"
+    assert clip_warnings(clip) == [f"channel 2 is inverted: turned around before the mix; {advice}"]
 
 
 def test_which_of_two_channels_is_inverted_the_louder_one_decides(tmp_path):
@@ -61,13 +62,15 @@ def test_a_quarter_of_a_period_between_channels_is_no_inversion(tmp_path):
 def test_a_dead_channel_is_said_and_mixed_as_it_is(tmp_path):
     clip = read(tmp_path, stereo(tone(440), 1e-4 * tone(440)))
     assert np.allclose(clip.mono, tone(440) / 2, atol=1e-4)
-    assert clip.warnings == ("channel 2 is (nearly) silent: the mix is -6.0 dB lower for it",)
+    advice = "to leave it out, use --channel loudest"
+    assert clip.warnings == (f"channel 2 is (nearly) silent: the mix is -6.0 dB lower for it; {advice}",)
 
 
 def test_a_speaker_on_each_channel_is_said(tmp_path):
     turn = np.arange(2 * SR) // (SR // 4) % 2
     clip = read(tmp_path, stereo(turn * tone(300, seconds=2), (1 - turn) * tone(200, seconds=2)))
     assert clip.warnings[0].startswith("its channels differ by over 20 dB in ")
+    assert clip.warnings[0].endswith("to analyse one of them, use --channel left or --channel right")
     assert read(tmp_path, stereo(tone(300), 0.2 * tone(200))).warnings == ()
 
 
@@ -129,6 +132,7 @@ def test_energy_above_the_band_of_the_features_is_told(tmp_path):
     bat = 0.3 * np.sin(2 * np.pi * 45000 * np.arange(192000) / 192000)
     soundfile.write(tmp_path / "bat.wav", bat, 192000)
     (told,) = clip_warnings(read_clip(tmp_path / "bat.wav"))
-    assert told == "100% of its energy lies above 11 kHz, where features, at a rate of 22.05 kHz, hear nothing"
+    unheard = "100% of its energy lies above 11 kHz, where features, at a rate of 22.05 kHz, hear nothing"
+    assert told == f"{unheard}; to analyse it, use --slow-down 10"
     soundfile.write(tmp_path / "low.wav", 0.3 * np.sin(2 * np.pi * 1000 * time_s), 48000)
     assert clip_warnings(read_clip(tmp_path / "low.wav")) == []

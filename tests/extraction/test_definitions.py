@@ -6,11 +6,13 @@ import pytest
 import soundfile
 
 from core.data import augment
+from core.data.treatment import Treatment
 from core.encoders import source
 from core.extraction import definitions
 from core.extraction.config import FEATURE_SETS
 from core.features import named_sets
 from core.multimodal import frames
+from core.runtime.cache import Stored
 from core.runtime.device import CPU
 from core.runtime.weights import find
 
@@ -108,3 +110,27 @@ def test_a_language_is_part_of_the_definition_of_a_transcript(models):
 
 def test_versions_of_installed_libraries_count():
     assert definitions.decoding(45.0)["libraries"]["soxr"] == importlib.metadata.version("soxr")
+
+
+def test_a_clip_taken_as_it_is_keeps_its_definition_and_a_channel_or_a_speed_makes_another(models):
+    for name in ("ultra", "mfcc@5s", "torch200", f"encoder:{models['encoder']}"):
+        plain = definitions.definition_hash(name, 45.0)
+        assert definitions.definition_hash(name, 45.0, treatment=Treatment("mix", 1.0)) == plain
+        treatments = Treatment("left"), Treatment("loudest"), Treatment(slow_down=10), Treatment("left", 10)
+        assert len({plain} | {definitions.definition_hash(name, 45.0, treatment=one) for one in treatments}) == 5, name
+    table = definitions.definition_hash("table:age", 45.0)
+    assert definitions.definition_hash("table:age", 45.0, treatment=Treatment("left", 10)) == table
+
+
+@pytest.mark.parametrize("treatment", [Treatment(), Treatment("3"), Treatment(slow_down=1 / 0.3), Treatment("loudest", 10)])
+@pytest.mark.parametrize("copy", [0, 2])
+def test_vectors_are_in_use_under_the_name_that_is_noted_with_them(treatment, copy):
+    noted = definitions.stored_name("mfcc@5s", copy, treatment)
+    definition = definitions.definition_hash("mfcc@5s", 45.0, copy, treatment=treatment)
+    assert definitions.is_current(Stored(definition, noted, 45.0, 1, 1))
+    assert not definitions.is_current(Stored(definition, definitions.stored_name("mfcc@5s", copy, Treatment("4")), 45.0, 1, 1))
+
+
+def test_names_that_no_version_notes_are_of_no_use():
+    for name in ("mfcc, copy x", "mfcc, channel", "mfcc, slowed down e times", "of another version", ""):
+        assert not definitions.is_current(Stored(definitions.definition_hash("mfcc", 45.0), name, 45.0, 1, 1)), name

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.data.dataset import read_dataset
+from core.data.treatment import Treatment
 from core.errors import DataError
 from core.extraction.config import ExtractSettings
 from core.extraction.export import as_npz, as_parquet, definitions, export_matrices, read_exported
@@ -134,3 +135,18 @@ def test_a_name_that_is_no_text_is_written_with_escapes():
     matrix = small(labelled=False)
     odd = Matrix(matrix.X, matrix.y, matrix.names, ("a\udcff", "b"))
     assert pd.read_parquet(io.BytesIO(as_parquet(odd)))["filename"].tolist() == ["a\\udcff", "b"]
+
+
+def test_frequencies_and_times_of_slowed_clips_say_so_and_nothing_else_does():
+    plain, slowed = definitions(("ultra",)), definitions(("ultra",), Treatment("left", 10))
+    said = {name for name in plain if slowed[name].definition != plain[name].definition}
+    assert {"ultra.duration_s", "ultra.centroid_mean_hz", "ultra.tempo_bpm"} <= said
+    assert all(slowed[name].definition == f"{plain[name].definition}; slowed down 10 times" for name in said)
+    assert {plain[name].unit for name in said} == {"s", "Hz", "1/s", "FS/s", "st/s", "BPM"}
+    assert definitions(("ultra",), Treatment("left")) == plain
+
+
+def test_a_table_of_slowed_clips_carries_it_in_its_definitions():
+    matrix = Matrix(np.ones((1, 1), np.float32), np.ones(1), ("ultra.centroid_mean_hz",), ("a",))
+    schema = pq.read_schema(io.BytesIO(as_parquet(matrix, Treatment(slow_down=10))))
+    assert schema.field("ultra.centroid_mean_hz").metadata[b"definition"].endswith(b"; slowed down 10 times")

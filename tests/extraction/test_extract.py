@@ -318,3 +318,49 @@ def test_a_fingerprint_is_of_the_whole_file_kept_in_the_cache_and_only_where_it_
     assert all(np.array_equal(again.fingerprints[path], first.fingerprints[path]) for path in paths)
     of_table = run(paths, ExtractSettings(features=("table:age",), workers=0), fingerprints=True)[0]
     assert of_table.fingerprints == {}
+
+
+@pytest.fixture
+def stereo(tmp_path):
+    """A tone of 300 Hz on the left and one of 500 Hz on the right."""
+    return write_clip(tmp_path / "stereo.wav", np.column_stack([tone(300), tone(500)]), subtype="FLOAT")
+
+
+def test_each_channel_has_vectors_of_its_own_in_the_cache_and_copies_too(run, stereo, tmp_path):
+    left, right = (QUICK.replace(features=("mfcc",), channel=channel) for channel in ("left", "2"))
+    for settings, hz in ((left, 300), (right, 500)):
+        alone = write_clip(tmp_path / f"{hz}.wav", tone(hz), subtype="FLOAT")
+        expected, _ = run([alone], QUICK.replace(features=("mfcc",)))
+        extraction, counts = run([stereo], settings, copies=1)
+        assert counts == (1, 0, 1)
+        assert np.array_equal(extraction.vectors[stereo]["mfcc"], expected.vectors[alone]["mfcc"])
+        assert run([stereo], settings.replace(channel="right" if hz == 500 else "1"), copies=1)[1] == (1, 1, 0)
+        assert find_cached([stereo], settings, cache_path=tmp_path / "cache.sqlite") == {stereo}
+    with VectorCache(tmp_path / "cache.sqlite", read_only=True) as store:
+        assert all(is_current(stored) for stored in store.stored())
+        names = {stored.set_name for stored in store.stored()}
+    assert {"mfcc", "mfcc, channel left", "mfcc, channel right", "mfcc, channel left, copy 1"} < names
+
+
+def test_a_clip_without_the_channel_is_set_aside_with_what_it_has(run, stereo, clips):
+    extraction, _ = run([stereo, *clips[:1]], QUICK.replace(channel="right"))
+    assert list(extraction.vectors) == [stereo]
+    assert extraction.failures == {clips[0]: "has 1 channel, so there is no channel 2; choose another with --channel"}
+
+
+def test_a_slowed_clip_lasts_longer_and_its_fingerprint_stays(run, clips):
+    plain, _ = run(clips[:1], fingerprints=True)
+    slowed, counts = run(clips[:1], QUICK.replace(slow_down=10), fingerprints=True)
+    assert counts == (1, 0, 1)
+    [path] = slowed.vectors
+    duration = features.names("metadata").index("duration_s")
+    assert slowed.vectors[path]["metadata"][duration] == pytest.approx(10 * plain.vectors[path]["metadata"][duration])
+    assert np.array_equal(slowed.fingerprints[path], plain.fingerprints[path])
+
+
+def test_settings_name_channels_in_one_way():
+    assert ExtractSettings(channel="1") == ExtractSettings(channel="LEFT")
+    with pytest.raises(ParameterError, match="channel='both' must be mix, left, right, loudest, or the number of a channel"):
+        ExtractSettings(channel="both")
+    with pytest.raises(ParameterError, match=r"slow_down=0.5 must be 1 or more"):
+        ExtractSettings(slow_down=0.5)

@@ -35,6 +35,7 @@ SMALL = {
     "random_forest": {"n_estimators": 5},
     "extra_trees": {"n_estimators": 5},
     "svr": {},
+    "kernel_ridge": {},
     "ridge": {},
 }
 

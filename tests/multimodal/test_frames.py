@@ -4,6 +4,7 @@ import time
 import numpy as np
 import pytest
 
+from core.data.treatment import AS_RECORDED, Treatment
 from core.errors import DataError
 from core.events import BatchHalved, ClipExtracted, ClipSetAside, ExtractionStarted
 from core.extraction.machine import Production
@@ -204,3 +205,23 @@ def test_frames_that_are_not_finite_are_refused_and_not_written(clips, folders, 
     heard, _ = hear(clips[:1], folders["wav2vec2"], tmp_path)  # more than half precision holds
     assert heard.failures == {clips[0]: "the encoder says what is not finite of it"}
     assert not list(tmp_path.rglob("audio_*.npy"))
+
+
+def test_frames_of_a_channel_are_those_of_a_file_of_that_channel_alone(clips, folders, tmp_path):
+    y = voice(1.0, seed=0)
+    both = write_clip(tmp_path / "both.wav", np.column_stack([np.zeros_like(y), y]), sr=16000, subtype="FLOAT")
+    checkpoint, workspace = find(str(folders["wav2vec2"])), Workspace(tmp_path / "ws")
+
+    def frames_of(path, treatment):
+        how = Production(CPU, 45.0, workers=0, treatment=treatment)
+        return encode_clips([path], checkpoint, workspace, how)
+
+    alone = read_frames(frames_of(clips[0], AS_RECORDED).files[clips[0]])
+    right = frames_of(both, Treatment("right"))
+    assert np.array_equal(read_frames(right.files[both]), alone)
+    assert right.files[both] != frames_of(both, AS_RECORDED).files[both]
+    slowed = frames_of(clips[0], Treatment(slow_down=2))
+    assert len(read_frames(slowed.files[clips[0]])) == pytest.approx(2 * len(alone), abs=2)
+    assert frames_of(both, Treatment("3")).failures == {
+        both: "has 2 channels, so there is no channel 3; choose another with --channel"
+    }
