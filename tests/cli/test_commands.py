@@ -472,7 +472,7 @@ def test_a_channel_slowed_down_is_what_is_checked_extracted_trained_on_and_predi
     assert "to analyse it, use --slow-down 10" in earmark("check", tmp_path / "bats")[1]
     _, out, _ = earmark("extract", tmp_path / "bats", "--features", "metadata", *flags)
     assert "12 clips have their features (channel left, slowed down 10 times): 12 computed now, 0 cached" in out
-    training = ["--features", "metadata", "--models", "ridge", "--folds", "3", "--json", *flags]
+    training = ["--features", "metadata", "--member", "ridge::alpha=0.01", "--folds", "3", "--json", *flags]
     code, out, _ = earmark("train", tmp_path / "bats", *training)
     assert code == 0
     assert json.loads(out.splitlines()[-1])["oof_rmse"] < 1
