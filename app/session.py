@@ -163,8 +163,9 @@ def jobs_here(kind: str, **settings: Any) -> Iterator[Job]:
 
 
 def _complete(name: str, asked: Any) -> Any:
-    """A part of a request; a layout that was written before a setting of it was there has its default."""
-    return to_json(Layout()) | asked if name == "layout" and isinstance(asked, dict) else asked
+    """A part of a request; a section that was written before a setting of it was there has what that setting meant then."""
+    before = {"layout": to_json(Layout()), "extract": to_json(ExtractSettings(encoder_window="30"))}
+    return before[name] | asked if name in before and isinstance(asked, dict) else asked
 
 
 def newest_labels() -> Job | None:

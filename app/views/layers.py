@@ -19,7 +19,7 @@ from core.insight.layers import Band, LayerScores
 from core.runs import Run
 from core.settings import build
 
-_KEYS = ("max_seconds", "encoder_window", "device")
+_KEYS = ("max_seconds", "channel", "slow_down", "encoder_window", "device")
 _DATA = ("dataset", "layout", "encoder", "groups")
 
 

@@ -1,6 +1,7 @@
 """What the command line shows: progress as bars on standard error, results as lines for people or for programs."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,9 @@ def _line(event: Event, progress: JobProgress) -> str | None:
             return f"label {number} of {labels}: {label}"
         case StageStarted(what=what):
             return f"{what} ..."
+        case LadderStepDone(title=title, rmse=rmse, kept=kept, reason=reason):
+            score = "passed over" if math.isnan(rmse) else f"RMSE {text(rmse)}, {'kept' if kept else 'not kept'}"
+            return f"{title}: {score}{f' ({reason})' if reason else ''}"
         case Warned(text=warning):
             return f"warning: {warning}"
         case CompilingStarted():

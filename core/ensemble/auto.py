@@ -22,7 +22,9 @@ class AutoSettings(FoldSettings):
         float,
         Flag(metavar="M"),
         Field(
-            gt=0, title="Minutes", description="Time for all steps; a step that would take longer than what is left is passed over."
+            gt=0,
+            title="Minutes",
+            description="Time for the steps, the last training aside; a step that would take longer is passed over.",
         ),
     ] = 60.0
     models: Annotated[

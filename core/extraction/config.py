@@ -83,7 +83,7 @@ class ExtractSettings(Section):
         Field(
             title="Window of Whisper",
             description="What Whisper's encoder reads of a clip below 30 s: clip (cut to it and half a second of silence) or 30 "
-            "(padded to 30 s, as it was trained). Cut windows take a fraction of the time and score the same.",
+            "(padded to 30 s, as it was trained). Cut windows take less time.",
         ),
     ] = TO_CLIP
 

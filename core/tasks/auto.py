@@ -6,8 +6,8 @@ little. The run at the end is trained on folds that no step has used, and its fi
 """
 
 import json
+import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from core.events import LadderStepDone, Notify, StageStarted, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import column_names
 from core.extraction.matrix import Matrix, build_matrix
-from core.extraction.speed import probe_speed
+from core.extraction.speed import Speed, probe_speed
 from core.extraction.texts import texts_of
 from core.runs import Run
 from core.runs.context import RunContext
@@ -139,7 +139,7 @@ class _Climb:
         for number, step in enumerate(others, start=1):
             if in_vain >= self._settings.patience:
                 reason = f"{in_vain} steps in a row could not be told from noise"
-                self._tell(step, self._skipped(step, reason))
+                self._end(step, self._skipped(step, reason))
                 continue
             best, record = self._try(number, step, best, tried=len(others))
             if not record["skipped"]:
@@ -159,9 +159,10 @@ class _Climb:
         )
         self._prepared = prepare(self._dataset, extraction, self._settings, sets=experiment.sets, notify=self._context.notify)
         experiment = replace(experiment, predictions=self._predictions(step, experiment, self._prepared.matrix))
-        if step.name not in self._done:
-            self._keep(step, self._scored(step, experiment, kept=True, seconds=time.monotonic() - began))
-        self._tell(step, self._done[step.name])
+        if step.name in self._done:
+            self._tell(step)
+        else:
+            self._end(step, self._scored(step, experiment, kept=True, seconds=time.monotonic() - began))
         return experiment
 
     def _try(self, number: int, step: Step, best: Experiment, *, tried: int) -> tuple[Experiment, dict[str, Any]]:
@@ -171,15 +172,12 @@ class _Climb:
             record = self._done[step.name]
             if record["kept"]:
                 experiment = replace(experiment, predictions=np.load(self._path(step)))
-            self._tell(step, record)
+            self._tell(step)
             return (experiment if record["kept"] else best), record
         left = 60 * self._settings.minutes - sum(record["seconds"] for record in self._done.values())
         began = time.monotonic()
         if (reason := self._why_not(experiment, left)) is not None:
-            record = self._skipped(step, reason)
-            self._keep(step, record)
-            self._tell(step, record)
-            return best, record
+            return best, self._end(step, self._skipped(step, reason))
         self._context.notify(StageStarted(f"step {number}: {step.title}"))
         matrix = self._matrix(experiment)
         assert self._prepared is not None
@@ -189,8 +187,7 @@ class _Climb:
         else:
             experiment = replace(experiment, predictions=self._predictions(step, experiment, matrix))
             record = self._compared(step, experiment, best, tried, seconds=time.monotonic() - began)
-        self._keep(step, record)
-        self._tell(step, record)
+        self._end(step, record)
         return (experiment if record["kept"] else best), record
 
     def _compared(self, step: Step, experiment: Experiment, best: Experiment, tried: int, *, seconds: float) -> dict[str, Any]:
@@ -231,33 +228,37 @@ class _Climb:
     def _why_not(self, experiment: Experiment, left_s: float) -> str | None:
         """Why a step is passed over, or None."""
         try:
-            needed_s = self._forecast(experiment)
+            needed_s = self._forecast(experiment, self._speed(experiment))
         except (ParameterError, DataError) as error:
             return str(error)
         if needed_s > left_s:
             return f"it would take about {needed_s / 60:.0f} minutes, and {max(0, left_s) / 60:.0f} are left"
         return None
 
-    def _forecast(self, experiment: Experiment) -> float:
-        """Seconds that an experiment takes; a few clips are extracted for it."""
+    def _speed(self, experiment: Experiment) -> Speed:
+        """How fast the clips of an experiment are extracted: a few of them are, for it."""
         extract = self._extract.replace(features=experiment.sets)
         rows = (*self._dataset.train, *self._dataset.test)
-        paths = list(dict.fromkeys(row.path for row in rows))
-        cache = self._context.workspace.cache
-        speed = probe_speed(paths, extract, cache_path=cache, texts=texts_of(rows, extract.features))
-        columns = len(column_names(experiment.sets))
+        paths = [row.path for row in rows]
+        return probe_speed(paths, extract, cache_path=self._context.workspace.cache, texts=texts_of(rows, extract.features))
+
+    def _forecast(self, experiment: Experiment, speed: Speed) -> float:
+        """Seconds that an experiment takes."""
+        clips = len({row.path for row in (*self._dataset.train, *self._dataset.test)})
         settings = experiment.settings(self._settings, seed=0)
         workers = max(1, cores() if self._settings.workers is None else self._settings.workers)
-        fits = forecast(settings, len(self._dataset.train), columns, {}, workers)
-        return speed.seconds(len(paths)) * (1 + experiment.augment) + fits.seconds
+        fits = forecast(settings, len(self._dataset.train), len(column_names(experiment.sets)), {}, workers)
+        return speed.seconds(clips) * (1 + experiment.augment) + fits.seconds
 
     def _show_plan(self, steps: list[Step]) -> None:
         """Say what will be tried, and about how long each step takes."""
-        experiment = Experiment((), ())
+        experiment, speeds = Experiment((), ()), dict[tuple[str, ...], Speed]()
         for step in steps:
             own = experiment.with_step(step)
             try:
-                seconds, reason = self._forecast(own), ""
+                if own.sets not in speeds:
+                    speeds[own.sets] = self._speed(own)
+                seconds, reason = self._forecast(own, speeds[own.sets]), ""
             except (ParameterError, DataError) as error:
                 seconds, reason = 0.0, str(error)
             if not reason and (step.adds or not experiment.sets):
@@ -275,7 +276,7 @@ class _Climb:
 
     def _predictions(self, step: Step, experiment: Experiment, matrix: Matrix) -> np.ndarray:
         """Out-of-fold predictions [shape=(repeats, n)], of an earlier attempt where there are some."""
-        if step.name in self._done and self._path(step).is_file():
+        if step.name in self._done:
             return np.asarray(np.load(self._path(step)))
         assert self._prepared is not None
         folder = self._home / step.name
@@ -291,35 +292,33 @@ class _Climb:
         write_whole(self._path(step), lambda file: np.save(file, result.oof.predictions))
         return result.oof.predictions
 
-    def _tell(self, step: Step, record: Mapping[str, Any]) -> None:
-        self._done[step.name] = dict(record)
-        self._context.notify(
-            LadderStepDone(
-                step.name,
-                step.title,
-                record["rmse"],
-                record["low"],
-                record["high"],
-                record["kept"],
-                record["reason"],
-                record["seconds"],
-            )
-        )
+    def _end(self, step: Step, record: dict[str, Any]) -> dict[str, Any]:
+        """Keep what a step did, and tell of it."""
+        self._done[step.name] = record
+        write_json(self._home / LADDER, self._done)
+        self._tell(step)
+        return record
+
+    def _tell(self, step: Step) -> None:
+        record = self._done[step.name]
+        rmse, low, high = (math.nan if record[name] is None else record[name] for name in ("rmse", "low", "high"))
+        kept, reason, seconds = (record[name] for name in ("kept", "reason", "seconds"))
+        self._context.notify(LadderStepDone(step.name, step.title, rmse, low, high, kept, reason, seconds))
 
     def _path(self, step: Step) -> Path:
         return self._home / f"{step.name}.npy"
 
-    def _keep(self, step: Step, record: dict[str, Any]) -> None:
-        self._done[step.name] = record
-        write_json(self._home / LADDER, self._done)
-
     def _read(self) -> dict[str, dict[str, Any]]:
-        """Steps that an earlier attempt finished; what is damaged is done again."""
+        """Steps that an earlier attempt finished; what is damaged, or lacks its predictions, is done again."""
         try:
             stored = json.loads((self._home / LADDER).read_text(encoding="utf-8"))
-            return {name: LadderRecord.model_validate(record).model_dump() for name, record in stored.items()}
-        except (OSError, ValueError, AttributeError):
+            done = {name: LadderRecord.model_validate(record).model_dump() for name, record in stored.items()}
+            for name, record in done.items():
+                if not record["skipped"]:
+                    np.load(self._home / f"{name}.npy")
+        except (OSError, ValueError, AttributeError, EOFError):
             return {}
+        return done
 
 
 class AutoRequest(DatasetRequest):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.ensemble.kernels import KernelPart, choose_widths, distances, unit
+from core.ensemble.kernels import WIDTHS, KernelPart, choose_widths, distances, unit
 from core.ensemble.models import CATALOGUE, make_model
 from core.ensemble.preprocess import Screen, make_preprocessor, screen_columns, weigh_sets
 from core.ensemble.storage import load_skops, save_skops
@@ -49,10 +49,11 @@ def test_a_few_columns_that_hold_the_label_count_more_than_a_thousand_that_do_no
     assert choice.parameters == {"alpha": 0.03}  # labels without any noise want the smaller penalty
 
 
-def test_labels_that_nothing_tells_leave_widths_and_penalty_about_where_they_begin(rng):
+def test_labels_that_nothing_tells_still_leave_a_set_in_the_kernel(rng):
     blocks = {"one": rng.normal(size=(150, 5)), "other": rng.normal(size=(150, 5))}
     choice = choose_widths(parts_of(blocks, rng.normal(size=150)), predict, [{}])
-    assert choice.widths  # never without any set
+    assert choice.widths
+    assert set(choice.widths.values()) <= set(WIDTHS) - {0.0}
 
 
 @pytest.mark.parametrize("name", ["svr", "kernel_ridge"])

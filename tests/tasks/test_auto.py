@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from core.cli.console import Progress
 from core.data.dataset import read_dataset
 from core.ensemble.auto import FRESH_SEED, AutoSettings
 from core.events import LadderStepDone
@@ -74,6 +75,25 @@ def test_a_killed_search_goes_on_and_ends_with_the_same_numbers(search):
     ]
     assert read_run(run.folder).scores.oof_rmse == expected.scores.oof_rmse
     assert next(event.name for event in told if isinstance(event, LadderStepDone)) == "baseline"
+
+
+def test_predictions_that_are_gone_are_made_again(search, tmp_path):
+    expected, _ = search("undisturbed")
+    with pytest.raises(Killed):
+        search("killed", until="sound")
+    (tmp_path / "workspace/jobs/killed/checkpoints/steps/sound.npy").unlink()
+    run, _ = search("killed")
+    assert run.scores.oof_rmse == expected.scores.oof_rmse
+
+
+def test_the_command_line_says_what_each_step_did(search, capsys):
+    _, told = search(settings=SETTINGS.replace(minutes=0.001))
+    with Progress() as progress:
+        for event in told:
+            progress(event)
+    said = capsys.readouterr().err
+    assert "length and size of the file: RMSE" in said
+    assert "cepstra: passed over (it would take about" in said
 
 
 def test_a_step_that_there_is_no_time_for_is_named(search):
