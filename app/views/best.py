@@ -43,7 +43,7 @@ def show(ensemble: EnsembleSettings, extraction: ExtractSettings, *, possible: b
             usual = session.usual(job, AutoSettings, KIND)
             minutes = fields.number(KIND, usual, "minutes", step=15.0, width=180)
             plan = {name: getattr(ensemble, name) for name in ("folds", "group_by", "stratified", "seed", "level", "workers")}
-            settings = usual.replace(**plan, minutes=minutes)
+            settings = usual.replace(**plan, minutes=minutes, models=_models(usual))
             st.button(
                 "Find the best",
                 icon=":material/trophy:",
@@ -53,7 +53,7 @@ def show(ensemble: EnsembleSettings, extraction: ExtractSettings, *, possible: b
                 disabled=not possible or active,
             )
         for line in missing_models():
-            st.caption(plain(line))
+            st.caption(plain(f"{line[:1].upper()}{line[1:]}. Its name under Models fetches it."))
         chosen = session.choice()
         forms.command(as_command.auto_command(chosen.path, chosen.layout, extraction, settings, session.workspace().root))
         if job is not None and active:
@@ -74,6 +74,23 @@ def show_ladder(run: Run) -> None:
     for step in steps:
         if step.reason:
             st.caption(plain(f"{step.title}: {step.reason}"))
+
+
+def _models(usual: AutoSettings) -> tuple[str, ...]:
+    """Audio models that are tried besides those on this machine; folders and hub ids can be typed."""
+    setting = usual.describe()["models"]
+    names = list(usual.models)
+    chosen = st.multiselect(
+        setting.label,
+        names,
+        names,
+        accept_new_options=True,
+        key="auto_models",
+        persist_state="session",
+        width=360,
+        help=setting.help,
+    )
+    return tuple(dict.fromkeys(session.model_folder(name.strip()) for name in chosen if name.strip()))
 
 
 def _start(extraction: ExtractSettings, settings: AutoSettings) -> None:

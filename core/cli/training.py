@@ -73,7 +73,7 @@ def auto(options: argparse.Namespace) -> int:
     extract = read_options(options, ExtractSettings, *names)
     settings = read_options(options, AutoSettings)
     for line in missing_models():
-        print(line, file=sys.stderr)
+        print(f"{line}; --model fetches it", file=sys.stderr)
     request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": extract, "auto": settings}
     run = _trained("auto", request, options)
     print_ladder(run, out=sys.stderr if options.json else sys.stdout)

@@ -15,7 +15,7 @@ from core.runs.context import RunContext
 from core.runs.store import MATRIX, OOF, Run, library_versions, model_hashes, write_record
 from core.runs.submission import TestPredictions, describe_predictions, save_test_predictions, submission_rows, write_submission
 from core.scoring.compare import Verdict
-from core.scoring.oof import IN_SAMPLE, NESTED, OofResult
+from core.scoring.oof import IN_SAMPLE, NESTED, OUT_OF_FOLD, OofResult
 from core.workspace import to_json, write_csv, write_whole
 
 
@@ -107,6 +107,7 @@ def complete_scores(
     tested: SelfTest | None = None,
     verdicts: Mapping[str, Verdict] | None = None,
     cheated: bool,
+    searched: bool = False,
 ) -> dict[str, Any]:
     """Figures of a cross-validation, with what was checked beside them and how each was computed.
 
@@ -120,6 +121,7 @@ def complete_scores(
     verdicts : dict of what was compared to Verdict
     cheated : bool, something that was fitted has seen what it is asked for: a column of the table holds the label. Then, or
         where the self-test fails, every badge is in-sample
+    searched : bool, the settings were chosen on other folds of the same rows: what would be nested is out-of-fold
     """
     checks: dict[str, Any] = {"leak": leak, "leak_gap": None if leak is None else leak["gap"], "self_test": None}
     if tested is not None:
@@ -128,6 +130,8 @@ def complete_scores(
     checks["verdicts"] = {name: to_json(verdict) | {"sentence": verdict.sentence()} for name, verdict in (verdicts or {}).items()}
     computed = {"leak_gap": IN_SAMPLE, "self_test": NESTED, "verdicts": NESTED}
     badges = scores["badges"] | {name: badge for name, badge in computed.items() if checks[name] not in (None, {})}
+    if searched:
+        badges = {name: OUT_OF_FOLD if badge == NESTED else badge for name, badge in badges.items()}
     return {**scores, **checks, "ceiling": ceiling, "badges": dict.fromkeys(badges, IN_SAMPLE) if cheated else badges}
 
 

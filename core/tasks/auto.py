@@ -2,7 +2,8 @@
 
 Every step is scored on the same repeated folds and compared, pair by pair, with the best so far; it is kept where it helps for sure
 (one-sided, at 5 % divided by the number of steps: Bonferroni). The steps were chosen on these folds, so their figures flatter a
-little. The run at the end is trained on folds that no step has used, and its figure is the one to quote.
+little. The run at the end is trained on folds that no step has used, and its figure is the one to quote. Its rows are the same, so
+what was chosen has seen their labels, in other folds: it is badged out-of-fold, not nested.
 """
 
 import json
@@ -116,7 +117,7 @@ def find_best(
             best.settings(settings, seed=(settings.seed + FRESH_SEED) % 2**31),
             workspace,
             folder=context.folder,
-            extra={"ladder": climb.record(), "auto": settings},
+            search={"ladder": climb.record(), "auto": settings},
             notify=notify,
         )
 

@@ -119,11 +119,9 @@ def audio_models(named: Sequence[str]) -> list[str]:
 
 
 def missing_models() -> list[str]:
-    """What could be fetched, in a line each: how large it is, what it usually brings, and the flag that asks for it."""
+    """What could be fetched, in a line each: how large it is, and what it usually brings."""
     return [
-        f"not on this machine: {model} ({megabytes} MB; {brings}); --model {model} fetches it"
-        for model, megabytes, brings in FETCHABLE
-        if not is_here(model)
+        f"not on this machine: {model} ({megabytes} MB; {brings})" for model, megabytes, brings in FETCHABLE if not is_here(model)
     ]
 
 

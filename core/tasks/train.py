@@ -38,7 +38,7 @@ def train_dataset(
     workspace: Workspace,
     *,
     folder: Path | None = None,
-    extra: Mapping[str, object] | None = None,
+    search: Mapping[str, object] | None = None,
     notify: Notify = ignore,
 ) -> Run:
     """Extract, train, score, predict the test clips, write the submission and the record of the run.
@@ -51,7 +51,7 @@ def train_dataset(
     workspace : Workspace
     folder : of the run, whose name is its id; a run that an earlier attempt finished there is returned, and fits that it finished
         are not done again. None makes a new one, and removes it when the run fails
-    extra : dict, what else the record has
+    search : dict, what the search that chose these settings adds to the record; its figures are then out-of-fold, not nested
     notify : told of the progress
 
     Raises
@@ -79,7 +79,7 @@ def train_dataset(
             test_copies=ensemble.tta,
             notify=notify,
         )
-        result, scores = _Training(context, prepared, extract, ensemble).run()
+        result, scores = _Training(context, prepared, extract, ensemble, searched=search is not None).run()
         outcome = Outcome(
             RUN.name,
             RUN.submission_name,
@@ -88,7 +88,7 @@ def train_dataset(
             scores,
             {"layout": dataset.layout, "extract": extract, "ensemble": ensemble},
             None if dataset.submission is None else _predict_test(context.models, prepared.test),
-            extra or {},
+            search or {},
         )
         return write_run(context, prepared.training_data(), outcome)
 
@@ -109,6 +109,7 @@ class _Training:
     prepared: Prepared
     extract: ExtractSettings
     ensemble: EnsembleSettings
+    searched: bool = False
 
     def run(self) -> tuple[EnsembleResult, dict[str, Any]]:
         """The result, and every figure with its badge."""
@@ -125,6 +126,7 @@ class _Training:
             tested=tested,
             verdicts=verdicts,
             cheated=bool(self.prepared.leaking),
+            searched=self.searched,
         )
         return result, scores
 

@@ -9,6 +9,7 @@ from core.ensemble.auto import FRESH_SEED, AutoSettings
 from core.events import LadderStepDone
 from core.extraction.config import ExtractSettings
 from core.runs import read_run
+from core.scoring.oof import NESTED, OUT_OF_FOLD
 from core.tasks import auto
 from core.tasks.auto import find_best
 from core.tasks.ladder import Step, missing_models, plan_steps, spread_layers
@@ -61,6 +62,8 @@ def test_what_helps_is_kept_and_the_run_is_of_folds_that_no_step_used(search):
     assert ladder["sound"].low <= ladder["sound"].rmse <= ladder["sound"].high
     assert run.record.settings.extract.features == ["metadata", "mfcc"]
     assert run.record.settings.ensemble.seed == SETTINGS.seed + FRESH_SEED
+    assert run.scores.badges["oof_rmse"] == OUT_OF_FOLD  # the choice of steps has seen the labels, in other folds
+    assert NESTED not in run.scores.badges.values()
     assert [event.name for event in told if isinstance(event, LadderStepDone)] == list(ladder)
     assert not (run.folder / "checkpoints").exists()
 
