@@ -48,11 +48,11 @@ def main() -> None:
     from core.errors import AudioError
 
     def clip(request: Request) -> Response:  # not async: decoding may take a while
-        path = clip_urls.find(request.path_params["clip_id"])
-        if path is None or not path.is_file():
+        found = clip_urls.find(request.path_params["clip_id"])
+        if found is None or not found[0].is_file():
             return PlainTextResponse("no such clip", status_code=404)
         try:
-            sound, mime = playable(path)
+            sound, mime = playable(*found)
         except AudioError as error:
             return PlainTextResponse(error.reason, status_code=415)
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}

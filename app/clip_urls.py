@@ -4,7 +4,9 @@ import hashlib
 import os
 from pathlib import Path
 
-_paths: dict[str, Path] = {}
+from core.data.treatment import AS_RECORDED, Treatment
+
+_clips: dict[str, tuple[Path, Treatment]] = {}
 _routed = False
 
 
@@ -19,13 +21,14 @@ def routed() -> bool:
     return _routed
 
 
-def address(path: Path) -> str:
-    """Where the browser finds a clip."""
-    clip_id = hashlib.blake2b(os.fsencode(path), digest_size=12).hexdigest()
-    _paths[clip_id] = path
+def address(path: Path, treatment: Treatment = AS_RECORDED) -> str:
+    """Where the browser finds a clip, as it is analysed."""
+    name = os.fsencode(path) + (b"" if treatment.is_plain else f"\0{treatment.words}".encode())
+    clip_id = hashlib.blake2b(name, digest_size=12).hexdigest()
+    _clips[clip_id] = path, treatment
     return f"/api/clip/{clip_id}"
 
 
-def find(clip_id: str) -> Path | None:
-    """The clip of an id, if a page has shown it."""
-    return _paths.get(clip_id)
+def find(clip_id: str) -> tuple[Path, Treatment] | None:
+    """The clip of an id and how it is analysed, if a page has shown it."""
+    return _clips.get(clip_id)

@@ -77,7 +77,7 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
         )
         shown = {"max_seconds": fields.number("extract", usual, "max_seconds", step=5.0, width=180)}
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            shown["channel"] = _channel(usual)
+            shown["channel"] = channel("extract", usual)
             shown["slow_down"] = fields.number("extract", usual, "slow_down", step=1.0, width=180)
         shown["encoder_window"] = fields.choice("extract", usual, "encoder_window")
         shown["device"] = fields.device("extract", usual)
@@ -94,8 +94,14 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
         return None
 
 
-def _channel(usual: ExtractSettings) -> str:
-    """Which channel of a clip is analysed; a number can be typed."""
+def channel(form: str, usual: ExtractSettings) -> str:
+    """Which channel of a clip is analysed; a number can be typed.
+
+    Parameters
+    ----------
+    form : str, that the key begins with
+    usual : settings that the form begins with
+    """
     setting = usual.describe()["channel"]
     names = list(dict.fromkeys([*CHANNELS, usual.channel]))
     chosen = st.selectbox(
@@ -103,7 +109,7 @@ def _channel(usual: ExtractSettings) -> str:
         names,
         names.index(usual.channel),
         accept_new_options=True,
-        key="extract_channel",
+        key=f"{form}_channel",
         persist_state="session",
         width=180,
         help=setting.help,

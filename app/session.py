@@ -17,6 +17,7 @@ from app import resources
 from app.words import plain
 from core.data.dataset import Dataset
 from core.data.layouts.layout import Layout
+from core.data.treatment import Treatment
 from core.errors import DataError, EarmarkError, JobError
 from core.events import LabelStarted
 from core.extraction.config import ExtractSettings
@@ -245,6 +246,12 @@ def usual(job: Job | None, kind: type[Settings], section: str) -> Settings:
         except (EarmarkError, KeyError, TypeError):  # of another version
             pass
     return kind()
+
+
+def treatment() -> Treatment:
+    """How clips of the chosen data set are analysed: as in the last extraction, training, search or fine-tuning on it."""
+    last = by_request(job for kind in ("extract", "train", "auto", "finetune") if (job := newest_job(kind)) is not None)
+    return usual(last[0] if last else None, ExtractSettings, "extract").treatment
 
 
 def column(names: Sequence[str]) -> str:

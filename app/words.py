@@ -148,6 +148,12 @@ def run_label(run: Run, best: Run | None = None) -> str:
     return f"RMSE {run.scores.oof_rmse:.4f} · {run.record.dataset.name} · {folds} · {run.name}{mark}"
 
 
+def analysed(run: Run) -> list[str]:
+    """How the clips of a run were analysed, in words; empty where they were taken as they are."""
+    words = run.record.settings.extract.treatment.words
+    return [words] if words else []
+
+
 def changed_since(what: str) -> None:
     """Say that a result was computed from other files than there are now."""
     st.warning(f"Clips or tables have changed since {what}.", icon=":material/history:")

@@ -11,6 +11,7 @@ from app.views import explore, live, sets as sets_view
 from app.words import about, changed_since, count, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
+from core.data.treatment import Treatment
 from core.errors import DataError
 from core.events import ClipSetAside, Recorded
 from core.extraction.config import ExtractSettings
@@ -77,14 +78,14 @@ def draw_set_aside(recorded: list[Recorded]) -> None:
         set_aside_table(aside)
 
 
-def show_features(files: list[str], sets: list[str]) -> None:
+def show_features(files: list[str], sets: list[str], treatment: Treatment) -> None:
     """The matrices of the last extraction: to look at, and to take away.
 
     They stand in this workspace, wherever it was when they were written.
     """
     files = [str(ws.features / Path(file).parent.name / Path(file).name) for file in files]
     try:
-        features = resources.features(files, sets, dataset)
+        features = resources.features(files, sets, dataset, treatment)
     except DataError as error:
         st.error(plain(str(error)), icon=":material/broken_image:")
         return
@@ -113,12 +114,14 @@ def show_cached(settings: ExtractSettings, unreadable: int) -> None:
 def show_finished(job: jobs.Job, done: dict[str, Any], unchanged: bool) -> None:
     """What the last extraction that ended well has left, whatever was begun since."""
     of = job.request["extract"]
+    settings = build(ExtractSettings, of)
     if not unchanged:
         changed_since("the last extraction")
     if done["set_aside"]:
         set_aside_table([(problem["file"], problem["reason"]) for problem in done["set_aside"]])
     sets = f"{plain(', '.join(of['features']))}, up to {of['max_seconds']:g} s"
-    if done.get("definitions") != definitions_of(build(ExtractSettings, of)):
+    sets += f", {words}" if (words := settings.treatment.words) else ""
+    if done.get("definitions") != definitions_of(settings):
         st.warning(
             f"The last extraction ({sets}) is of an earlier version of Earmark, which computed some columns in another way. "
             "Extract again to look at them.",
@@ -132,7 +135,7 @@ def show_finished(job: jobs.Job, done: dict[str, Any], unchanged: bool) -> None:
     )
     if st.button("Train", type="primary", icon=":material/arrow_forward:", key="next_step"):
         st.switch_page(session.PAGES["train"])
-    show_features(done["files"], done.get("features", of["features"]))
+    show_features(done["files"], done.get("features", of["features"]), settings.treatment)
 
 
 st.title("Features")

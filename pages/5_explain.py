@@ -4,7 +4,7 @@ import streamlit as st
 
 from app import forms, resources, session
 from app.views import explain as explain_view, layers, live
-from app.words import about, count, errors_in_words, plain
+from app.words import about, analysed, count, errors_in_words, plain
 from core import jobs
 from core.cli import as_command
 from core.errors import RunError
@@ -70,6 +70,7 @@ if found is not None:
         )
         clips, trained = len(found.filenames), run.record.dataset.train_clips
         drawn = "" if clips == trained else f", drawn from {trained:,}"
-        st.caption(f"{count(clips, 'clip')}{drawn} · {len(found.members)} members · in the unit of the label", width="content")
+        facts = [f"{count(clips, 'clip')}{drawn}", f"{len(found.members)} members", "in the unit of the label", *analysed(run)]
+        st.caption(" · ".join(facts), width="content")
     explain_view.look(run, found)
 layers.show_layers(run)

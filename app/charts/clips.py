@@ -216,8 +216,15 @@ def waveform(clip: Clip, pauses_s: np.ndarray | None = None) -> alt.Chart | Laye
     return alt.layer(wave, shade).properties(height=150)
 
 
+def _seconds(clip: Clip) -> str:
+    """Title of an axis of time, and of what stands above it."""
+    return ", ".join(part for part in ("Seconds", clip.treatment.speed) if part)
+
+
 def spectrogram(clip: Clip, pitch: tuple[np.ndarray, np.ndarray] | None = None) -> go.Figure:
     """Level by time and frequency, in dB below the loudest spot, down to -80 dB; frequency on a logarithmic axis from 50 Hz.
+
+    Of a clip that is slowed down, times and frequencies are those of the slowed sound, and the axis of time says so.
 
     Parameters
     ----------
@@ -250,7 +257,7 @@ def spectrogram(clip: Clip, pitch: tuple[np.ndarray, np.ndarray] | None = None) 
         )
     low, high = np.log10(50), np.log10(clip.sample_rate_hz / 2)
     figure.update_yaxes(type="log", title="Hz", tickvals=[50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000], range=[low, high])
-    figure.update_xaxes(title="Seconds", range=[0, clip.seconds])
+    figure.update_xaxes(title=_seconds(clip), range=[0, clip.seconds])
     figure.update_layout(height=300, margin={"l": 10, "r": 10, "t": 10, "b": 10})
     return figure
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from app.clip_urls import address, routed
 from app.resources.caching import cached, version
 from app.resources.queue import result
 from app.uploads import Upload, keep
@@ -78,20 +77,20 @@ def batch(path: str, layout: Layout, clips: tuple[str, ...] | None = None) -> tu
     return read_batch(path, layout, clips=clips)
 
 
-@cached(lambda path: (path, version(path)), most=16)
-def clip(path: Path) -> Clip:
-    """The start of a clip, decoded.
+@cached(lambda path, treatment=AS_RECORDED: (path, version(path), treatment), most=16)
+def clip(path: Path, treatment: Treatment = AS_RECORDED) -> Clip:
+    """The start of a clip, decoded as it is analysed.
 
     Raises
     ------
     AudioError
         As ``read_clip``.
     """
-    return read_clip(path)
+    return read_clip(path, treatment=treatment)
 
 
-@cached(lambda path: (path, version(path)), most=16)
-def playable(path: Path) -> tuple[Path | bytes, str]:
+@cached(lambda path, treatment=AS_RECORDED: (path, version(path), treatment), most=16)
+def playable(path: Path, treatment: Treatment = AS_RECORDED) -> tuple[Path | bytes, str]:
     """What the browser is given to play a clip, and its MIME type.
 
     Raises
@@ -99,19 +98,19 @@ def playable(path: Path) -> tuple[Path | bytes, str]:
     AudioError
         As ``core.data.playback.playable``.
     """
-    return playable_of(path)
+    return playable_of(path, treatment)
 
 
-@cached(lambda path: (path, version(path)), most=64)
-def trace(path: Path) -> Trace:
-    """Pauses and pitch along a clip.
+@cached(lambda path, treatment=AS_RECORDED: (path, version(path), treatment), most=64)
+def trace(path: Path, treatment: Treatment = AS_RECORDED) -> Trace:
+    """Pauses and pitch along a clip, as it is analysed.
 
     Raises
     ------
     AudioError, JobError
         As ``clip`` and ``core.features.trace``.
     """
-    return follow(clip(path))
+    return follow(clip(path, treatment))
 
 
 def can_trace() -> bool:
@@ -191,8 +190,6 @@ def _clip_table(seen: dict[str, Any], rows: dict[Key, Row]) -> pd.DataFrame:
             reasons.setdefault((split, problem["file"]), []).append(problem["reason"])
     table.insert(2, "label", [rows[key].label for key in keys])
     table["problem"] = ["; ".join(reasons.get(key, [])) for key in keys]
-    if routed():
-        table.insert(0, "play", [address(rows[key].path) for key in keys])
     return table
 
 

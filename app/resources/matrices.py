@@ -10,9 +10,11 @@ import pandas as pd
 from app.resources.caching import cached, version
 from core.data.dataset import Dataset
 from core.data.duplicates import NEAR_AUDIO, Twins, near_pairs
+from core.data.treatment import AS_RECORDED, Treatment
 from core.errors import DataError
 from core.extraction.export import as_npz, as_parquet, definitions, read_exported
 from core.extraction.matrix import Matrix
+from core.features import Column
 from core.scoring import associations
 from core.scoring.associations import Usual, usual
 
@@ -29,12 +31,14 @@ class Features:
     key : str, differs wherever files or labels do
     sets : tuple of str
     train, test : Matrix, or None where the table has no rows
+    treatment : Treatment, which channel was analysed, and how far it was slowed down
     """
 
     key: str
     sets: tuple[str, ...]
     train: Matrix | None
     test: Matrix | None
+    treatment: Treatment = AS_RECORDED
 
     @property
     def whole(self) -> Matrix:
@@ -43,13 +47,18 @@ class Features:
         assert matrix is not None
         return matrix
 
+    @property
+    def definitions(self) -> dict[str, Column]:
+        """What each column is, by its name."""
+        return definitions(self.sets, self.treatment)
 
-def _features_key(files: list[str], sets: list[str], dataset: Dataset) -> tuple[object, ...]:
-    return files, version(*map(Path, files)), sets, dataset.stamp()
+
+def _features_key(files: list[str], sets: list[str], dataset: Dataset, treatment: Treatment = AS_RECORDED) -> tuple[object, ...]:
+    return files, version(*map(Path, files)), sets, dataset.stamp(), treatment
 
 
 @cached(_features_key, most=2, spinner="Reading the matrices ...")
-def features(files: list[str], sets: list[str], dataset: Dataset) -> Features:
+def features(files: list[str], sets: list[str], dataset: Dataset, treatment: Treatment = AS_RECORDED) -> Features:
     """The matrices of an extraction, with the labels of a data set as they are now.
 
     Raises
@@ -61,7 +70,7 @@ def features(files: list[str], sets: list[str], dataset: Dataset) -> Features:
     train, test = (read_exported(files, sets, split, known) for split, known in (("train", labels), ("test", {})))
     if train is None and test is None:
         raise DataError("the last extraction exported no matrix; extract again")
-    return Features(repr(_features_key(files, sets, dataset)), tuple(sets), train, test)
+    return Features(repr(_features_key(files, sets, dataset, treatment)), tuple(sets), train, test, treatment)
 
 
 @cached(lambda features: features.key, most=2, spinner="Comparing the features with the label ...")
@@ -72,7 +81,7 @@ def label_table(features: Features) -> pd.DataFrame:
     -------
     table : pd.DataFrame with ``column``, ``spearman``, ``pearson``, ``clips``, ``unit``, ``definition``
     """
-    matrix, known = features.whole, definitions(features.sets)
+    matrix, known = features.whole, features.definitions
     correlations = associations.with_label(matrix.X, matrix.y)
     frame = pd.DataFrame(
         {
@@ -150,4 +159,4 @@ def export_bytes(features: Features, split: Split, kind: Kind) -> bytes:
     """A matrix as a file to download."""
     matrix = features.train if split == "train" else features.test
     assert matrix is not None
-    return as_npz(matrix) if kind == "npz" else as_parquet(matrix)
+    return as_npz(matrix) if kind == "npz" else as_parquet(matrix, features.treatment)

@@ -13,6 +13,7 @@ from app.charts import training
 from app.views.player import play
 from app.words import errors_in_words, plain
 from core.data.rows import Row
+from core.data.treatment import Treatment
 from core.runs import Run
 from core.scoring.residuals import coverage_bins, error_bins, errors_by_group
 
@@ -32,6 +33,7 @@ def clip_by_clip(run: Run, rows: Sequence[Row], repeating: Sequence[str]) -> Non
     repeating : columns of the table whose values several clips share
     """
     oof, clips = resources.oof(run), {row.name: row.path for row in rows}
+    treatment = run.record.settings.extract.treatment
     with st.grid(2, min_column_width=340):
         with st.container():
             st.markdown("**Prediction by label**")
@@ -46,11 +48,11 @@ def clip_by_clip(run: Run, rows: Sequence[Row], repeating: Sequence[str]) -> Non
             st.caption("Above 0 the prediction is too high. Line: mean error, in bins of about as many clips each.")
     picked = [point.get("clip") for point in session.picked("oof_scatter").get("clip", [])]
     if picked and len(row := oof[oof["filename"] == picked[0]]):
-        _player(row.iloc[0], clips.get(picked[0]))
+        _player(row.iloc[0], clips.get(picked[0]), treatment)
     left, right = st.tabs(["Largest errors", "By group"], key="errors_view", on_change="rerun")
     if left.open:
         with left:
-            _largest(oof, clips)
+            _largest(oof, clips, treatment)
     if right.open:
         with right:
             _by_group(run, oof, rows, repeating)
@@ -80,7 +82,7 @@ def label_range(low: float, high: float) -> str:
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
-def _player(row: pd.Series, path: Path | None) -> None:
+def _player(row: pd.Series, path: Path | None, treatment: Treatment) -> None:
     with st.container(border=True):
         error = row["oof_prediction"] - row["label"]
         st.markdown(
@@ -88,12 +90,12 @@ def _player(row: pd.Series, path: Path | None) -> None:
             f"{row['low']:.3f} to {row['high']:.3f} · error {error:+.3f} · fold {int(row['fold'])}"
         )
         if path is not None and path.is_file():
-            play(path)
+            play(path, treatment)
         else:
             st.caption("Audio unavailable: the clip is no longer in its data set.")
 
 
-def _largest(oof: pd.DataFrame, clips: Mapping[str, Path]) -> None:
+def _largest(oof: pd.DataFrame, clips: Mapping[str, Path], treatment: Treatment) -> None:
     frame = oof.assign(error=oof["oof_prediction"] - oof["label"])
     frame = frame.iloc[np.argsort(-frame["error"].abs().to_numpy(), kind="stable")[:_WORST]]
     shown = frame[
@@ -113,7 +115,7 @@ def _largest(oof: pd.DataFrame, clips: Mapping[str, Path]) -> None:
     if clip_urls.routed() and clips:
         shown = shown.copy()
         paths = [clips.get(name) for name in shown["filename"]]
-        shown.insert(0, "play", [clip_urls.address(path) if path is not None else None for path in paths])
+        shown.insert(0, "play", [clip_urls.address(path, treatment) if path is not None else None for path in paths])
         columns["play"] = st.column_config.AudioColumn("Play", help="Double click to listen here")
     st.caption("The predictions furthest from their label; a wrong label is often among the first.")
     st.dataframe(

@@ -36,7 +36,8 @@ _CONFIG = {"displayModeBar": False}
 @errors_in_words()
 def look(run: Run, found: Explanation) -> None:
     """Three views of an explanation: all features, one feature, one clip."""
-    known = definitions(run.record.settings.extract.features)
+    extract = run.record.settings.extract
+    known = definitions(extract.features, extract.treatment)
     st.markdown(plain(summary(found)))
     views = st.tabs(list(_VIEWS), key="explain_view", on_change="rerun", bind="query-params")
     if views[0].open:
@@ -320,7 +321,7 @@ def _player(run: Run, clip: str) -> None:
         name = run.record.dataset.path or run.record.dataset.name
         st.caption(f"Audio unavailable: the clip is no longer in the data set {plain(str(name))}.")
     else:
-        play(path)
+        play(path, run.record.settings.extract.treatment)
 
 
 def _open_point() -> None:

@@ -13,7 +13,6 @@ from app.charts import features as features_charts
 from app.resources import Features, Kind, Split
 from app.views.player import play
 from app.words import count, errors_in_words, plain
-from core.extraction.export import definitions
 from core.extraction.matrix import Matrix
 from core.features import Column
 from core.scoring.associations import alike
@@ -79,7 +78,7 @@ def explore(features: Features, clips: dict[str, Path]) -> None:
 def against_label(features: Features, *, clips: dict[str, Path]) -> None:
     """The features that correlate most with the label, and any one of them clip by clip."""
     table = resources.label_table(features)
-    known = definitions(features.sets)
+    known = features.definitions
     names = table["column"].tolist()
     chosen = session.column(names)
     with st.grid(2, min_column_width=440):
@@ -140,7 +139,7 @@ def one_column(features: Features, name: str, about: Column, clips: dict[str, Pa
         picked = [point.get("clip") for point in session.picked("features_scatter").get("clip", [])]
         if picked and picked[0] in clips:
             st.markdown(f"**{plain(picked[0])}**")
-            play(clips[picked[0]])
+            play(clips[picked[0]], features.treatment)
 
 
 def spread(features: Features, name: str, about: Column) -> None:
@@ -155,7 +154,7 @@ def spread(features: Features, name: str, about: Column) -> None:
 
 def missing(features: Features) -> None:
     """Which columns have no value in which share of the clips."""
-    known = definitions(features.sets)
+    known = features.definitions
     tables = [(split, one) for split, one in (("train", features.train), ("test", features.test)) if one is not None]
     holes = {split: np.isnan(matrix.X) for split, matrix in tables}
     some = np.any([hole.any(axis=0) for hole in holes.values()], axis=0)
@@ -201,7 +200,7 @@ def missing(features: Features) -> None:
 
 def alike_columns(features: Features) -> None:
     """Pairs of features that carry nearly the same information."""
-    known = definitions(features.sets)
+    known = features.definitions
     r, clips = resources.column_correlations(features)
     at_least = st.slider(
         "Correlation of at least",

@@ -69,7 +69,7 @@ class Model:
 def finetune_settings(
     dataset: Dataset, usual: FinetuneSettings, heard: ExtractSettings
 ) -> tuple[ExtractSettings, FinetuneSettings | None]:
-    """How much of a clip is heard; encoders, text, folds and rates, or None where they make no sense: then the page has said why.
+    """What of a clip is heard; encoders, text, folds and rates, or None where they make no sense: then the page has said why.
 
     Parameters
     ----------
@@ -78,12 +78,18 @@ def finetune_settings(
     """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = _sound(usual)
-        seconds = fields.number("finetune", heard, "max_seconds", step=5.0, width=150)
+        extracted = {"max_seconds": fields.number("finetune", heard, "max_seconds", step=5.0, width=150)}
+        extracted["channel"] = forms.channel("finetune", heard)
+        extracted["slow_down"] = fields.number("finetune", heard, "slow_down", step=1.0, width=150)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen |= _text(dataset, usual) | {"device": fields.device("finetune", usual)}
     chosen |= _plan(dataset, usual)
     chosen |= _rates(usual)
-    extraction = heard.replace(max_seconds=seconds)  # what is not shown stays as it was
+    try:
+        extraction = heard.replace(**extracted)  # what is not shown stays as it was
+    except ParameterError as error:  # a channel can be typed
+        forms.refuse(str(error))
+        return heard, None
     try:
         settings = usual.replace(**chosen)
     except ParameterError as error:

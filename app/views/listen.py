@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import resources, session
+from app import clip_urls, resources, session
 from app.charts import clips as clips_charts
 from app.charts.marks import sensible
 from app.resources import CheckedDataset, Features, Key
@@ -17,9 +17,9 @@ from app.views.player import play
 from app.words import NOTHING, count, errors_in_words, plain
 from core.data.audio import Clip
 from core.data.duplicates import COPY_NAME, SAME_AUDIO, Twins
+from core.data.treatment import Treatment
 from core.errors import AudioError, DataError, EarmarkError, JobError
 from core.extraction.config import ExtractSettings
-from core.extraction.export import definitions
 from core.extraction.extract import definitions_of
 from core.features import Column
 from core.scoring.associations import below
@@ -49,11 +49,12 @@ def newest_features(looked: CheckedDataset) -> Features | None:
         return None
     try:
         done, of = resources.result(job), job.request["extract"]
-        if done.get("definitions") != definitions_of(build(ExtractSettings, of)):
+        settings = build(ExtractSettings, of)
+        if done.get("definitions") != definitions_of(settings):
             return None
         folder = session.workspace().features
         files = [str(folder / Path(file).parent.name / Path(file).name) for file in done["files"]]
-        return resources.features(files, of["features"], looked.dataset)
+        return resources.features(files, of["features"], looked.dataset, settings.treatment)
     except (JobError, DataError):  # the Features page says what is wrong with it
         return None
 
@@ -164,7 +165,7 @@ def _twins_seen(looked: CheckedDataset, table: pd.DataFrame) -> None:
         ):
             with st.container():
                 st.markdown(f"**{plain(file)}**" + (f" · label {label:.10g}" if label == label else " · no label"))
-                play(looked.rows[split, file].path)
+                play(looked.rows[split, file].path, session.treatment())
 
 
 def twins_table(looked: CheckedDataset, pairs: Sequence[Twins]) -> pd.DataFrame:
@@ -234,21 +235,30 @@ def clip_table(looked: CheckedDataset) -> None:
     some = table if take.all() else table[take]
     if not (table["problem"] != "").any():
         some = some.drop(columns="problem")
+    treatment = session.treatment()
     if len(some) == 0:
         st.caption("No clip passes these filters.")
         return
-    st.caption(f"{len(some):,} of {count(len(table), 'clip')}. Click a row to listen to the clip.")
+    keys = list(zip(some["split"], some["file"], strict=True))
+    if clip_urls.routed():
+        some = some.copy()
+        some.insert(0, "play", [clip_urls.address(looked.rows[key].path, treatment) for key in keys])
+    st.caption(f"{len(some):,} of {count(len(table), 'clip')}. Click a row to listen to the clip.{_as_recorded(treatment)}")
     st.dataframe(
         some,
         hide_index=True,
         height=320,
         column_config=_COLUMNS,
-        on_select=partial(_pick_row, list(zip(some["split"], some["file"], strict=True))),
+        on_select=partial(_pick_row, keys),
         selection_mode="single-cell",
         key="dataset_clips",
         placeholder=NOTHING,
         alt="Clips with label, length, rate and levels",
     )
+
+
+def _as_recorded(treatment: Treatment) -> str:
+    return "" if treatment.is_plain else f" Lengths, rates and levels are those of the files; played {treatment.words}."
 
 
 def chosen_rows(table: pd.DataFrame, *, wanted: str, of: str, low: float | None, high: float | None, odd: bool) -> np.ndarray:
@@ -315,7 +325,7 @@ def _pick_point() -> None:
 
 def show_clip(looked: CheckedDataset, features: Features | None, key: Key) -> None:
     """Player, waveform and spectrogram of a clip, and the features in which it is unlike the others."""
-    row = looked.rows[key]
+    row, treatment = looked.rows[key], session.treatment()
     with st.container(border=True, key="dataset_clip"):
         st.markdown(
             f"**{plain(row.name)}**"
@@ -323,11 +333,11 @@ def show_clip(looked: CheckedDataset, features: Features | None, key: Key) -> No
             + (" · test table" if key[0] == "test" else "")
         )
         try:
-            clip = resources.clip(row.path)
+            clip = resources.clip(row.path, treatment)
         except AudioError as error:
             st.error(plain(error.reason), icon=":material/volume_off:")
             return
-        play(row.path)
+        play(row.path, treatment)
         if features is None:
             seen, unlike = st.container(), None
         else:
@@ -349,7 +359,7 @@ def over_time(clip: Clip, path: Path, name: str) -> None:
         levels.plotly_chart(clips_charts.spectrogram(clip), key="spectrogram_first", alt=f"Spectrogram of {name}", **plotly)
     try:
         with working, st.spinner("Following pauses and pitch; the first time takes some seconds ..."):
-            trace = resources.trace(path)
+            trace = resources.trace(path, clip.treatment)
     except EarmarkError as error:
         legend.caption(plain(f"Pauses and pitch could not be followed: {error}"))
         pauses_s = pitch = None
@@ -422,7 +432,7 @@ def against_others(features: Features, values: np.ndarray) -> pd.DataFrame:
     table : pd.DataFrame with ``column``, ``value``, ``unit``, ``median``, ``z`` (as ``Usual.distance``), ``p5``, ``p25``, ``p75``,
         ``p95`` of the other clips as z, ``below`` (share of clips), ``definition``, and in words ``shown``, ``typical``, ``share``
     """
-    most, whole, known = resources.typical(features), features.whole, definitions(features.sets)
+    most, whole, known = resources.typical(features), features.whole, features.definitions
     z = most.distance(values)
     quarters = {"p5": -_P95, "p25": most.distance(most.p25), "p75": most.distance(most.p75), "p95": _P95}
     order = np.argsort(-np.nan_to_num(np.abs(z), nan=-1.0), kind="stable")

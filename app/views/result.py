@@ -19,6 +19,7 @@ from app.words import (
     BADGES,
     SWITCHES,
     VERDICTS,
+    analysed,
     changed_since,
     count,
     decimals,
@@ -97,7 +98,8 @@ def _head(run: Run) -> None:
     kind = run.kind.label or str(settings.preset)
     clips, took = count(run.record.dataset.train_clips, "clip"), duration(run.record.seconds)
     st.subheader("Result")
-    st.caption(" · ".join([plain(run.id), clips, plain(fold_plan(settings, run.record.grouped_by)), kind, took]))
+    facts = [plain(run.id), clips, plain(fold_plan(settings, run.record.grouped_by)), kind, took]
+    st.caption(" · ".join([*facts, *analysed(run)]))
 
 
 def _next_steps(run: Run) -> None:

@@ -14,7 +14,7 @@ from app import resources, session
 from app.charts import runs as runs_charts
 from app.views import live
 from app.views.player import play
-from app.words import BADGES, VERDICTS, count, duration, errors_in_words, fold_plan, plain
+from app.words import BADGES, VERDICTS, analysed, count, duration, errors_in_words, fold_plan, plain
 from core import jobs
 from core.cli.doctor import size_text
 from core.errors import EarmarkError
@@ -243,7 +243,7 @@ def _figures(run: Run) -> None:
         plain(fold_plan(record.settings.ensemble, record.grouped_by)),
         count(record.dataset.train_clips, "clip"),
     ]
-    st.caption(" · ".join([*facts, duration(record.seconds)]))
+    st.caption(" · ".join([*facts, duration(record.seconds), *analysed(run)]))
     shown = {"oof_rmse": "Out-of-fold RMSE", "constant_rmse": "Baseline RMSE", "oof_mae": "MAE", "oof_pearson": "Pearson"}
     shown |= {"oof_spearman": "Spearman", "oof_ccc": "CCC"} if scores.confidence is not None else {}
     with st.grid(2, min_column_width=180):
@@ -440,7 +440,7 @@ def _clip_by_clip(run: Run, other: Run) -> None:
     picked = [point.get("clip") for point in session.picked("compare_clips").get("clip", [])]
     if picked and (path := clips.get(picked[0])) is not None:
         st.markdown(f"**{plain(picked[0])}**")
-        play(path)
+        play(path, run.record.settings.extract.treatment)
 
 
 def _said(value: Any) -> str:

@@ -13,7 +13,7 @@ import streamlit as st
 from app import clip_urls, fields, resources, session
 from app.charts import predict
 from app.views.player import play
-from app.words import BADGES, count, decimals, errors_in_words, plain
+from app.words import BADGES, analysed, count, decimals, errors_in_words, plain
 from core.data.kinds import USUAL
 from core.data.layouts.layout import Layout
 from core.data.layouts.tables import SUFFIXES as TABLES
@@ -59,12 +59,13 @@ def bring(run: Run, folder: Path) -> Brought:
         "Clips", SOURCES, default=SOURCES[0], required=True, key="predict_source", persist_state="session"
     )
     seconds = run.record.settings.extract.max_seconds
+    treated = "".join(f", {words}" for words in analysed(run))
     if source == SOURCES[1]:
         recording = st.audio_input("Record a clip", sample_rate=44100, key="predict_recording", label_visibility="collapsed")
         st.caption(
             "Browsers suppress noise and level the loudness of what they record. That changes the sound, and so the prediction: "
             "columns of loudness and quality most. A file of your usual recorder is the better test. "
-            f"The first {seconds:g} s are analysed."
+            f"The first {seconds:g} s are analysed{treated}."
         )
         return _uploaded([recording] if recording else [], folder)
     if source == SOURCES[2]:
@@ -78,7 +79,7 @@ def bring(run: Run, folder: Path) -> Brought:
     )
     st.caption(
         f"{USUAL}. Add a table with the columns filename and label to compare with labels. "
-        f"The first {seconds:g} s of each clip are analysed."
+        f"The first {seconds:g} s of each clip are analysed{treated}."
     )
     return _uploaded(files or [], folder)
 
@@ -216,7 +217,8 @@ def many_clips(run: Run, scored: Sequence[dict[str, Any]]) -> None:
     }
     frame = frame.dropna(axis=1, how="all")
     if clip_urls.routed():
-        frame.insert(0, "play", [clip_urls.address(Path(path_of(one))) for one in scored])
+        treatment = run.record.settings.extract.treatment
+        frame.insert(0, "play", [clip_urls.address(Path(path_of(one)), treatment) for one in scored])
         columns["play"] = st.column_config.AudioColumn("Play", help="Double click to hear it here")
     st.caption("Click a row to see the clip, a heading to sort; the table can be searched.")
     event = st.dataframe(
@@ -252,7 +254,7 @@ def _in_full(run: Run, one: dict[str, Any], place: int) -> None:
                 st.caption(f"{one['low']:.{places}f} to {one['high']:.{places}f} in {level:.0%} of cases")
             if one.get("label") is not None:
                 st.caption(f"Its label is {one['label']:.10g}: off by {one['prediction'] - one['label']:+.{places}f}")
-            _player(Path(path_of(one)))
+            _player(run, Path(path_of(one)))
         with sides.cell():
             st.altair_chart(
                 predict.predictions_on_labels(labels, as_table([one])),
@@ -280,7 +282,8 @@ def _neighbourhood(run: Run, one: dict[str, Any], around: Neighbourhood, place: 
             + (f" The furthest {len(around.outside)}:" if around.outside_count > len(around.outside) else "")
         )
         if around.outside:
-            known = definitions(run.record.settings.extract.features)
+            extract = run.record.settings.extract
+            known = definitions(extract.features, extract.treatment)
             far = far_table(around.outside, known)
             st.dataframe(
                 far if far["unit"].any() else far.drop(columns="unit"),
@@ -332,7 +335,7 @@ def _neighbours(run: Run, nearest: Sequence[Neighbour], same: Sequence[str], pla
     heard = nearest[picked[0] if picked else 0]
     st.markdown(f"**{plain(heard.file)}** · label {heard.label:.10g}")
     if heard.file in paths:
-        _player(paths[heard.file])
+        _player(run, paths[heard.file])
     else:
         st.caption("Its data set is not there any more.")
 
@@ -507,8 +510,9 @@ def _error_words(run: Run) -> None:
     error = run.scores.oof_rmse
     badge = run.scores.badges.get("oof_rmse")
     with st.container(horizontal=True, vertical_alignment="center"):
+        treated = "".join(f" Its clips are analysed {words}." for words in analysed(run))
         st.caption(
-            f"Scored by run {plain(run.name)} on {plain(run.record.dataset.name)}, whose error is RMSE {error:.4f}.",
+            f"Scored by run {plain(run.name)} on {plain(run.record.dataset.name)}, whose error is RMSE {error:.4f}.{treated}",
             width="content",
         )
         if badge in BADGES:
@@ -526,9 +530,9 @@ def _failures(failed: Sequence[tuple[str, str]]) -> None:
         st.dataframe(frame, hide_index=True, height=220, key="predict_failed", alt="Clips that were not scored, with the reason")
 
 
-def _player(path: Path) -> None:
+def _player(run: Run, path: Path) -> None:
     if path.is_file():
-        play(path)
+        play(path, run.record.settings.extract.treatment)
     else:
         st.caption("The file of this clip is gone.")
 

@@ -10,6 +10,7 @@ from app import clip_urls, resources, uploads
 from app.charts import clips, features, predict, training
 from app.views import live
 from core.data.audio import read_clip
+from core.data.treatment import AS_RECORDED, Treatment
 from core.events import (
     ClipExtracted,
     EventLog,
@@ -172,7 +173,10 @@ def test_a_new_attempt_keeps_the_rounds_of_the_one_before_and_nothing_else(tmp_p
 def test_an_address_names_only_what_a_page_has_shown(tmp_path):
     address = clip_urls.address(tmp_path / "secret name.wav")
     assert "secret" not in address
-    assert clip_urls.find(address.rsplit("/", 1)[1]) == tmp_path / "secret name.wav"
+    assert clip_urls.find(address.rsplit("/", 1)[1]) == (tmp_path / "secret name.wav", AS_RECORDED)
+    slowed = clip_urls.address(tmp_path / "secret name.wav", Treatment("right", 10))
+    assert clip_urls.find(slowed.rsplit("/", 1)[1]) == (tmp_path / "secret name.wav", Treatment("right", 10))
+    assert clip_urls.find(address.rsplit("/", 1)[1]) == (tmp_path / "secret name.wav", AS_RECORDED)
     assert clip_urls.find("../../etc/passwd") is None
 
 

@@ -9,6 +9,7 @@ import soundfile
 from core.data import ffmpeg
 from core.data.audio import read_clip
 from core.data.playback import playable
+from core.data.treatment import Treatment
 from core.errors import AudioError
 from tests.conftest import tone, write_clip
 from tests.data.test_ffmpeg import made
@@ -50,6 +51,41 @@ def test_a_file_of_two_parts_is_played_to_its_end(tmp_path):
 def test_what_ffmpeg_reads_is_played_as_wav(tmp_path, name):
     (tmp_path / "clip.wav").write_bytes(made(name))
     assert_plays(tmp_path / "clip.wav")
+
+
+def both_ears(path, *, seconds=1.0, sr=22050):
+    """440 Hz on the left, 880 Hz on the right."""
+    samples = np.stack([tone(440, seconds=seconds, sr=sr), tone(880, seconds=seconds, sr=sr)], axis=1)
+    return write_clip(path, samples, sr=sr, format="WAV", subtype="PCM_16")
+
+
+def heard(sound):
+    samples, sr = soundfile.read(io.BytesIO(sound), dtype="float32", always_2d=True)
+    spectrum = np.abs(np.fft.rfft(samples[:, 0] * np.hanning(len(samples))))
+    return samples.shape[1], len(samples) / sr, spectrum.argmax() * sr / len(samples)
+
+
+@pytest.mark.parametrize(("channel", "hz"), [("left", 440), ("right", 880)])
+def test_the_channel_that_is_analysed_is_played(tmp_path, channel, hz):
+    sound, mime = playable(both_ears(tmp_path / "clip.wav"), Treatment(channel))
+    assert mime == "audio/wav"
+    assert heard(sound) == (1, 1.0, hz)  # a whole second: bins of 1 Hz
+
+
+@pytest.mark.parametrize("sr", [96000, 44100])  # slowed down 44,100 Hz are 4,410 Hz, which no browser need play
+def test_a_recording_that_is_slowed_down_10_times_plays_a_tenth_as_high_and_ten_times_as_long(tmp_path, sr):
+    path = write_clip(tmp_path / "clip.wav", tone(10000, seconds=0.5, sr=sr), sr=sr, format="WAV", subtype="PCM_16")
+    sound, _ = playable(path, Treatment(slow_down=10))
+    _, seconds, hz = heard(sound)
+    assert seconds == pytest.approx(5, abs=1e-3)
+    assert hz == pytest.approx(1000, abs=0.2)  # bins of 0.2 Hz
+    assert soundfile.info(io.BytesIO(sound)).samplerate >= 8000
+
+
+def test_a_channel_that_a_recording_lacks_is_not_played(tmp_path):
+    path = write_clip(tmp_path / "clip.wav", tone(440), format="WAV", subtype="PCM_16")
+    with pytest.raises(AudioError, match="there is no channel 2"):
+        playable(path, Treatment("right"))
 
 
 def assert_plays(path):
