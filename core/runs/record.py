@@ -13,7 +13,15 @@ from core.ensemble.checks import SelfTest
 from core.extraction.matrix import Matrix, save_matrix
 from core.runs.context import RunContext
 from core.runs.store import MATRIX, OOF, Run, library_versions, model_hashes, write_record
-from core.runs.submission import TestPredictions, describe_predictions, save_test_predictions, submission_rows, write_submission
+from core.runs.submission import (
+    TestPredictions,
+    describe_predictions,
+    number_rows,
+    save_test_predictions,
+    submission_rows,
+    values_of,
+    write_submission,
+)
 from core.scoring.compare import Verdict
 from core.scoring.oof import IN_SAMPLE, NESTED, OUT_OF_FOLD, OofResult
 from core.workspace import to_json, write_csv, write_whole
@@ -138,10 +146,10 @@ def complete_scores(
 def _submit(context: RunContext, data: TrainingData, test: TestPredictions, name: str) -> dict[str, object]:
     assert data.submission is not None
     save_test_predictions(context.folder, test)
-    predictions = dict(zip(test.filenames, test.value.tolist(), strict=True))
+    predictions = dict(zip(number_rows(test.filenames), test.value.tolist(), strict=True))
     rows, filled = submission_rows(data.submission, predictions, float(np.median(data.matrix.y)))
     submissions = context.workspace.submissions
-    scored = np.array([predictions[name] for name in data.submission.names if name in predictions])
+    scored = np.array([value for value in values_of(data.submission, predictions) if value is not None])
     return {
         "submission": write_submission(data.submission, rows, submissions / context.folder.name, latest=submissions, name=name),
         "test": describe_predictions(scored) | {"filled_with_training_median": filled},

@@ -1,7 +1,8 @@
 """Predictions of test clips in; their table in the run's folder and the submission of the data set out."""
 
 import csv
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,24 @@ def save_test_predictions(folder: Path, test: TestPredictions) -> None:
     write_csv(folder / TEST_PREDICTIONS, ("filename", "prediction", "low", "high"), list(zip(*columns, strict=True)))
 
 
-def load_test_predictions(folder: Path) -> dict[str, float]:
-    """Predictions of the test clips of a run, by name.
+def number_rows(names: Sequence[str]) -> list[tuple[str, int]]:
+    """What tells rows apart: a name, and how many rows before have it too, as a clip may stand twice with other cells.
+
+    Examples
+    --------
+    >>> number_rows(["a", "b", "a"])
+    [('a', 0), ('b', 0), ('a', 1)]
+    """
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        numbered.append((name, seen[name]))
+        seen[name] += 1
+    return numbered
+
+
+def load_test_predictions(folder: Path) -> dict[tuple[str, int], float]:
+    """Predictions of the rows of the test table of a run, by row as ``number_rows`` tells them apart.
 
     Raises
     ------
@@ -54,20 +71,21 @@ def load_test_predictions(folder: Path) -> dict[str, float]:
     path = folder / TEST_PREDICTIONS
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return {row["filename"]: float(row["prediction"]) for row in csv.DictReader(file)}
+            rows = [(row["filename"], float(row["prediction"])) for row in csv.DictReader(file)]
+        return dict(zip(number_rows([name for name, _ in rows]), (value for _, value in rows), strict=True))
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise RunError(f"{path}: cannot be read ({error}); train again") from None
 
 
 def submission_rows(
-    form: SubmissionForm, predictions: dict[str, float], fallback: float
+    form: SubmissionForm, predictions: Mapping[tuple[str, int], float], fallback: float
 ) -> tuple[list[tuple[str | float, ...]], list[str]]:
     """The rows of a submission in the order and spelling of the test table.
 
     Parameters
     ----------
     form : SubmissionForm
-    predictions : by name
+    predictions : by row as ``number_rows`` tells them apart; a row that the test table lacks has that of the one before of its name
     fallback : float, for clips without a prediction: the median of the training labels
 
     Returns
@@ -75,10 +93,19 @@ def submission_rows(
     rows : list of tuple, the cells that name a row and its prediction
     filled : list of str, the names that got the fallback
     """
+    values = values_of(form, predictions)
     rows: list[tuple[str | float, ...]] = [
-        (*cells, predictions.get(name, fallback)) for cells, name in zip(form.cells, form.names, strict=True)
+        (*cells, fallback if value is None else value) for cells, value in zip(form.cells, values, strict=True)
     ]
-    return rows, [name for name in form.names if name not in predictions]
+    return rows, [name for name, value in zip(form.names, values, strict=True) if value is None]
+
+
+def values_of(form: SubmissionForm, predictions: Mapping[tuple[str, int], float]) -> list[float | None]:
+    """The prediction of each row of a submission; None where its clip has none."""
+    return [
+        next((predictions[name, row] for row in range(number, -1, -1) if (name, row) in predictions), None)
+        for name, number in number_rows(form.names)
+    ]
 
 
 def write_submission(

@@ -144,11 +144,11 @@ def _training_data(runs: Sequence[Run], outcome: Outcome) -> TrainingData:
 
 
 def _average_test(runs: Sequence[Run], oof: OofResult) -> TestPredictions:
-    """Of each test clip that every run could score, the mean."""
+    """Of each row of the test table that every run could score, the mean."""
     tables = [load_test_predictions(run.folder) for run in runs]
-    names = tuple(name for name in tables[0] if all(name in table for table in tables))
-    value = np.array([np.mean([table[name] for table in tables]) for name in names])
-    return TestPredictions(names, value, *_ends(value, _layout(runs, oof)))
+    rows = [row for row in tables[0] if all(row in table for table in tables)]
+    value = np.array([np.mean([table[row] for table in tables]) for row in rows])
+    return TestPredictions(tuple(name for name, _ in rows), value, *_ends(value, _layout(runs, oof)))
 
 
 def _ends(value: np.ndarray, layout: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,7 @@ from core.scoring.oof import measure
 from core.settings import build
 from core.tasks.kinds import DatasetRequest, JobKind, TrainingResult
 from core.tasks.prepare import Prepared, check_early, extract_all, prepare
-from core.tasks.score import Prediction, ScoringOptions, by_path, describe_rows, extract_settings
+from core.tasks.score import Prediction, ScoringOptions, describe_rows, extract_settings
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Pred
     scored = score_rows(run.models, audible, extraction, settings, workspace, notify=options.notify)
     extraction = _without(extraction, scored.failures)
     matrix = build_matrix(rows, extraction, FEATURE_SETS, allow_missing_table=options.allow_missing_table)
-    ends = by_path(scored.rows, scored.value, scored.low, scored.high)
+    ends = scored.value, scored.low, scored.high
     return describe_rows(run, rows, ends, extraction, matrix, [] if column is None else [column], options.notify)
 
 

@@ -121,16 +121,10 @@ def predict_rows(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list
     return run.kind.predict(run, rows, options)
 
 
-def by_path(rows: Sequence[Row], *columns: np.ndarray) -> dict[Path, tuple[float, ...]]:
-    """Values of the rows in each column, by the path of their clip."""
-    values = zip(*(column.tolist() for column in columns), strict=True)
-    return dict(zip((row.path for row in rows), values, strict=True))
-
-
 def describe_rows(
     run: Run,
     rows: Sequence[Row],
-    ends: Mapping[Path, tuple[float, ...]],
+    ends: Sequence[np.ndarray],
     extraction: Extraction,
     matrix: Matrix,
     of_table: Sequence[str],
@@ -142,29 +136,30 @@ def describe_rows(
     ----------
     run : Run
     rows : sequence of Row
-    ends : prediction, low and high end of its interval, by path
-    extraction : Extraction; of each row whose path is not in ``ends`` it knows the reason
+    ends : predictions, low and high ends of their intervals [shape=(n,)] of the rows whose clips have vectors, in their order:
+        a clip may stand in several rows, with other cells or texts
+    extraction : Extraction; of each clip without vectors it knows the reason
     matrix : Matrix of the rows that were scored
     of_table : names of what comes from a table
     notify : told of the comparison
     """
     notify(StageStarted("comparing with the training clips"))
     seen, surroundings = _compare(run, matrix, notify)
-    places = {row.path: place for place, row in enumerate(row for row in rows if row.path in extraction.vectors)}
+    scored = enumerate(zip(*(column.tolist() for column in ends), strict=True))
     settings = extract_settings(run)
     unknown = f"{', '.join(of_table)} is not known of a clip without its table"
     predictions = []
     for row in rows:
         label = None if np.isnan(row.label) else row.label
-        if row.path not in ends:
+        if row.path not in extraction.vectors:
             failure = (extraction.failures[row.path],)
             predictions.append(Prediction(row.name, None, failure, path=str(row.path), label=label))
             continue
-        value, low, high = ends[row.path]
+        place, (value, low, high) = next(scored)
         doubts = (*_doubts(row.path, settings), *unseen_words(row, settings.features))
         doubts += (unknown,) if of_table and not row.columns else ()
         same = seen.get(extraction.contents[row.path], ())
-        around = surroundings[places[row.path]] if surroundings is not None else None
+        around = surroundings[place] if surroundings is not None else None
         predictions.append(Prediction(row.name, value, doubts, low, high, str(row.path), label, same, around))
     return predictions
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core.data.dataset import Dataset
 from core.data.rows import Row
 from core.ensemble import EnsembleResult, EnsembleSettings, train_ensemble, with_sets_of
@@ -27,7 +29,7 @@ from core.runs.record import Outcome, complete_scores, write_run
 from core.runs.submission import TestPredictions, no_predictions
 from core.tasks.kinds import DatasetRequest, JobKind, TrainingResult
 from core.tasks.prepare import Prepared, check_early, extract_all, prepare
-from core.tasks.score import Prediction, ScoringOptions, by_path, describe_rows, extract_settings
+from core.tasks.score import Prediction, ScoringOptions, describe_rows, extract_settings
 from core.workspace import Workspace
 
 
@@ -163,11 +165,10 @@ def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Pred
             options.notify(StageStarted("reading the models"))
         ensemble = loading.result()
         matrix = columns_of_run(matrix, ensemble.names)
-    scored = [row for row in rows if row.path in extraction.vectors]
-    ends = {}
-    if scored:
+    ends: tuple[np.ndarray, ...] = (np.zeros(0),) * 3
+    if matrix.filenames:
         found = ensemble.score(matrix.X, matrix.names, copies=matrix.copies)
-        ends = by_path(scored, found.value, found.low, found.high)
+        ends = found.value, found.low, found.high
     of_table = [plain_set(name) for name in extract_settings(run).features if parse_set(name).column]
     return describe_rows(run, rows, ends, extraction, matrix, of_table, options.notify)
 

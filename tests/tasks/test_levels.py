@@ -1,5 +1,7 @@
 """Columns of a few words through a training: what is learned, what the record says, and what another table gets."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,7 @@ def trained(tmp_path, rng):
     for name in ("new", "known"):
         write_clip(root / f"audios/test/{name}.wav", tone(400 + len(name), seconds=0.2))
     write_table(root / "csvs/train.csv", ["filename", "label", "device"], rows)
-    write_table(root / "csvs/test.csv", ["filename", "device"], [["new", "tape"], ["known", "phone"]])
+    write_table(root / "csvs/test.csv", ["filename", "device"], [["new", "tape"], ["known", "phone"], ["known", "desk mic"]])
     said = []
     extract = ExtractSettings(features=("metadata", "table:device"), workers=0)
     dataset, workspace = read_dataset(root), Workspace(tmp_path / "ws")
@@ -57,12 +59,23 @@ def test_a_table_with_the_words_in_another_order_gets_the_same_predictions_to_th
 def test_an_unseen_word_is_a_reason_to_doubt_that_names_it_and_a_clip_without_a_table_another(trained):
     run, dataset, workspace, _ = trained
     options = ScoringOptions(workspace, allow_missing_table=True)
-    new, known, loose = predict_rows(run, [*dataset.test, Row("loose", dataset.train[0].path, np.nan)], options)
+    new, known, other, loose = predict_rows(run, [*dataset.test, Row("loose", dataset.train[0].path, np.nan)], options)
     unknown = "device 'tape' is in no training row: it counts as none of desk mic, phone"
     assert unknown in new.warnings
     assert not [why for why in known.warnings if "device" in why]
     assert "table:device is not known of a clip without its table" in loose.warnings
-    assert known.prediction < 1.5  # half way between a phone and a desk mic
+    assert known.prediction < 1.5 < other.prediction  # half way between a phone and a desk mic
+
+
+def test_a_clip_that_stands_twice_has_the_prediction_of_each_row(trained):
+    run, dataset, workspace, _ = trained
+    _, known, other = predict_rows(run, dataset.test, ScoringOptions(workspace))
+    _, *named = Path(run.record.submission).read_text().splitlines()
+    assert [line.split(",")[0] for line in named] == ["new", "known", "known"]
+    submitted = [float(line.split(",")[1]) for line in named]
+    assert submitted[1:] == pytest.approx([known.prediction, other.prediction], abs=1e-9)  # other order of the sums
+    assert known.prediction < 1.5 < other.prediction
+    assert known.surroundings != other.surroundings
 
 
 def test_levels_are_explained_as_features_of_the_table_with_what_they_mean(trained):
@@ -89,7 +102,7 @@ def test_words_that_give_the_label_away_are_named_and_words_that_only_help_are_n
 
 def test_a_loose_clip_whose_word_is_said_is_predicted_as_in_its_table(trained):
     run, dataset, workspace, _ = trained
-    [in_table] = predict_rows(run, dataset.test[1:], ScoringOptions(workspace))
+    [in_table] = predict_rows(run, dataset.test[1:2], ScoringOptions(workspace))
     [loose] = predict_clips(run, [str(dataset.test[1].path)], workspace=workspace, columns={"device": "phone"})
     assert (loose.prediction, loose.low) == (in_table.prediction, in_table.low)
     assert not [why for why in loose.warnings if "device" in why]
