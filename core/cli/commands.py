@@ -153,7 +153,7 @@ COMMANDS = {
     "cache verify": Command("upkeep:cache_verify", "check every stored vector against its checksum", (_WORKSPACE,)),
     "cache prune": Command(
         "upkeep:cache_prune",
-        "remove what is damaged or of an earlier definition",
+        "remove what is damaged or of an earlier definition, and segments of recordings that are gone or were changed",
         (
             _WORKSPACE,
             Argument(

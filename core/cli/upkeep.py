@@ -8,6 +8,7 @@ from pathlib import Path
 from core.cli.common import read_workspace
 from core.cli.console import print_json
 from core.errors import ParameterError
+from core.workspace import Workspace
 
 
 def cache_info(options: argparse.Namespace) -> int:
@@ -27,6 +28,9 @@ def cache_info(options: argparse.Namespace) -> int:
     if kept := list(read_workspace(options).frames.glob("audio_*.npy")):
         size = size_text(sum(file.stat().st_size for file in kept))
         print(f"  {len(kept):8d} clips,   {size:>9}  heard for fine-tuning (earmark cache prune --frames removes them)")
+    if cut := [file for file in read_workspace(options).segments.glob("*/*.wav") if not file.name.startswith(".")]:
+        size = size_text(sum(file.stat().st_size for file in cut))
+        print(f"  {len(cut):8d} segments, {size:>8}  cut out of recordings (earmark cache prune removes those of recordings that are gone)")
     return 0
 
 
@@ -46,7 +50,28 @@ def cache_verify(options: argparse.Namespace) -> int:
 
 
 def cache_prune(options: argparse.Namespace) -> int:
-    """Remove from a cache what this version will not use."""
+    """Remove from a workspace what this version will not use, and segments of recordings that are gone or were changed."""
+    if read_workspace(options).cache.is_file() or not read_workspace(options).segments.is_dir():
+        _prune_vectors(options)
+    _prune_segments(read_workspace(options))
+    return 0
+
+
+def _prune_segments(workspace: Workspace) -> None:
+    from core import jobs
+    from core.cli.doctor import size_text
+    from core.data.segments import prune
+
+    if not workspace.segments.is_dir():
+        return
+    if active := [job.id for job in jobs.list_jobs(workspace.jobs) if jobs.status(job) in jobs.ACTIVE]:
+        print(f"segments of recordings stay, as job {active[0]} may need them; run it again when it has ended")
+        return
+    pruned = prune(workspace.segments)
+    print(f"segments of {pruned.recordings} of {pruned.among} recordings removed, {size_text(pruned.bytes)} freed")
+
+
+def _prune_vectors(options: argparse.Namespace) -> None:
     from core.cli.doctor import size_text
     from core.extraction.extract import is_current
     from core.multimodal.frames import is_whole, torn_frames
@@ -64,7 +89,6 @@ def cache_prune(options: argparse.Namespace) -> int:
         file.unlink(missing_ok=True)
     heard = f" and {len(gone)} of {len(files)} clips heard for fine-tuning" if files else ""
     print(f"{removed} vectors{heard} removed, {size_text(freed)} freed")
-    return 0
 
 
 def doctor(options: argparse.Namespace) -> int:

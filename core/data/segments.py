@@ -1,11 +1,13 @@
 """Labelled parts of long recordings in, a clip of its own for each out.
 
 A segment is cut out of its recording once, in blocks, into a file that keeps its samples. So whatever reads clips reads segments,
-and what is made of them is cached by their content. Times are in seconds.
+and what is made of them is cached by their content. Beside them stands which recording they are of. Times are in seconds.
 """
 
 import hashlib
 import os
+import shutil
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,13 +22,15 @@ from core.data.audio import check_regular, read_clip
 from core.data.kinds import recognise
 from core.data.native import Unsupported
 from core.data.parts import Damage
-from core.errors import AudioError
+from core.errors import AudioError, FileError
 from core.runtime.pool import map_unordered
-from core.workspace import make_folder
+from core.workspace import make_folder, read_json, write_json
 
 SLACK_S = 0.05  # by which a segment may end behind its recording: times in tables are rounded
 _LONGEST_WHOLE_S = 3600.0  # of what is decoded in one piece
 _LONGEST_NAME = 80
+_RECORDING = ".recording.json"  # in the folder of its segments
+_DAY_S = 86_400.0  # no recording is cut for longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,13 @@ def segment_of(recording: Path, start_s: float, end_s: float, folder: Path) -> S
         facts = recording.stat()
     except OSError as error:
         raise AudioError(recording, f"cannot be opened ({error.strerror})") from None
-    key = hashlib.blake2b(f"{recording}\0{facts.st_size}\0{facts.st_mtime_ns}".encode(errors="surrogateescape"), digest_size=8)
     name = f"{recording.stem[:_LONGEST_NAME]}_{start_s:.3f}-{end_s:.3f}.wav"
-    return Segment(recording, start_s, end_s, folder / key.hexdigest() / name)
+    return Segment(recording, start_s, end_s, folder / _key(recording, facts) / name)
+
+
+def _key(recording: Path, facts: os.stat_result) -> str:
+    told = f"{recording}\0{facts.st_size}\0{facts.st_mtime_ns}".encode(errors="surrogateescape")
+    return hashlib.blake2b(told, digest_size=8).hexdigest()
 
 
 def cut(segments: Sequence[Segment], *, workers: int | None = None) -> dict[Path, str]:
@@ -72,8 +80,9 @@ def cut(segments: Sequence[Segment], *, workers: int | None = None) -> dict[Path
     for segment in segments:
         if not segment.path.is_file():
             missing[segment.recording][segment.path] = segment
-    for folder in {path.parent for of_recording in missing.values() for path in of_recording}:
-        make_folder(folder)
+    for folder, recording in {segment.path.parent: segment.recording for segment in segments}.items():
+        if not (folder / _RECORDING).is_file() and (not folder.exists() or os.access(folder, os.W_OK)):
+            write_json(make_folder(folder) / _RECORDING, {"recording": str(recording)})
     tasks = [tuple(of_recording.values()) for of_recording in missing.values()]
     failures: dict[Path, str] = {}
     for outcome in map_unordered(_cut_recording, tasks, workers=0 if workers is None and len(tasks) == 1 else workers):
@@ -82,6 +91,57 @@ def cut(segments: Sequence[Segment], *, workers: int | None = None) -> dict[Path
         else:
             failures |= outcome.value
     return failures
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed.
+
+    Attributes
+    ----------
+    recordings : int, whose segments were removed, of so many in ``among``
+    bytes : int
+    """
+
+    recordings: int
+    among: int
+    bytes: int
+
+
+def prune(folder: Path) -> Pruned:
+    """Remove segments of recordings that are gone or were changed since, which nothing reads again, and what killed cuts left.
+
+    Segments of which it is not known whose they are stay, as those of an earlier version do until their data set is read again.
+
+    Parameters
+    ----------
+    folder : as in ``segment_of``; no job may be at work on it
+    """
+    folders = [each for each in folder.iterdir() if each.is_dir() and not each.is_symlink()] if folder.is_dir() else []
+    stale = [each for each in folders if _is_stale(each)]
+    freed = sum(file.stat().st_size for each in stale for file in each.iterdir())
+    for each in stale:
+        shutil.rmtree(each)
+    for torn in (file for each in folders if each not in stale for file in each.glob(".*.wav")):
+        facts = torn.stat()
+        if time.time() - facts.st_mtime > _DAY_S:
+            torn.unlink()
+            freed += facts.st_size
+    return Pruned(len(stale), len(folders), freed)
+
+
+def _is_stale(folder: Path) -> bool:
+    """Whether the recording whose segments a folder holds is gone, or has another size or time of change now."""
+    try:
+        recording = Path(read_json(folder / _RECORDING)["recording"])
+    except (FileNotFoundError, FileError, KeyError, TypeError):  # not known, so it stays
+        return False
+    try:
+        return folder.name != _key(recording, recording.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # such as a folder that may not be looked into: it may still be there
+        return False
 
 
 def _cut_recording(segments: tuple[Segment, ...]) -> dict[Path, str]:

@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from core.data.audio import read_clip
-from core.data.segments import cut, segment_of
+from core.data.segments import cut, prune, segment_of
 from core.errors import AudioError
 
 RATE_HZ = 16000
@@ -68,7 +68,7 @@ def test_a_segment_behind_the_end_of_its_recording_is_named_and_costs_only_itsel
         later.path: "it ends at 9 s, the recording lasts 4.00 s",
     }
     assert soundfile.info(good.path).frames == soundfile.info(rounded.path).frames == RATE_HZ
-    assert sorted(path.name for path in good.path.parent.iterdir()) == sorted([good.path.name, rounded.path.name])
+    assert sorted(path.name for path in good.path.parent.glob("*.wav")) == sorted([good.path.name, rounded.path.name])
 
 
 def test_a_recording_that_was_joined_of_two_is_cut_to_its_end(recording, tmp_path):
@@ -88,3 +88,32 @@ def test_a_recording_that_is_missing_or_no_audio_is_named(recording, tmp_path):
     assert set(failures) == {bad.path}
     assert "this is text" in failures[bad.path]
     assert good.path.is_file()
+
+
+def test_segments_of_recordings_that_are_gone_or_changed_are_pruned_and_no_others(recording, tmp_path):
+    whole = recording(ramp(1)).read_bytes()
+    folder, segments = tmp_path / "segments", {}
+    for name in ("kept", "gone", "changed", "unknown"):
+        copied = tmp_path / f"{name}.wav"
+        copied.write_bytes(whole)
+        segments[name] = segment_of(copied, 0.1, 0.3, folder)
+    assert cut(list(segments.values()), workers=0) == {}
+    (tmp_path / "gone.wav").unlink()
+    (tmp_path / "changed.wav").write_bytes(whole + bytes(2))
+    (segments["unknown"].path.parent / ".recording.json").unlink()  # as an earlier version left it
+    (tmp_path / "unknown.wav").unlink()
+    sizes = sum(file.stat().st_size for name in ("gone", "changed") for file in segments[name].path.parent.iterdir())
+    pruned = prune(folder)
+    assert (pruned.recordings, pruned.among, pruned.bytes) == (2, 4, sizes)
+    assert {name for name, segment in segments.items() if segment.path.is_file()} == {"kept", "unknown"}
+    assert prune(folder).recordings == 0
+
+
+def test_segments_of_an_earlier_version_are_known_once_they_are_asked_for(recording, tmp_path):
+    path = recording(ramp(1))
+    segment = segment_of(path, 0.1, 0.3, tmp_path / "segments")
+    cut([segment], workers=0)
+    (segment.path.parent / ".recording.json").unlink()
+    cut([segment], workers=0)
+    path.unlink()
+    assert prune(tmp_path / "segments").recordings == 1
