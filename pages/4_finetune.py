@@ -27,9 +27,11 @@ def finetune(extraction: ExtractSettings, settings: FinetuneSettings) -> None:
 
 def form(job: jobs.Job | None, active: bool) -> None:
     """Encoders, text, folds and rates, how long that takes, and the button."""
-    usual = session.usual(job, FinetuneSettings, "finetune")
+    usual, treatment = session.usual(job, FinetuneSettings, "finetune"), session.treatment()
+    heard = ExtractSettings(channel=treatment.channel, slow_down=treatment.slow_down)  # as clips were extracted, the first time
+    heard = heard if job is None else session.usual(job, ExtractSettings, "extract")
     with st.container(border=True):
-        extraction, settings = finetune_view.finetune_settings(dataset, usual, session.usual(job, ExtractSettings, "extract"))
+        extraction, settings = finetune_view.finetune_settings(dataset, usual, heard)
         if why_not := why_not_trainable(np.array([row.label for row in dataset.train])):
             st.error(plain(f"Training is not possible: {why_not}."), icon=":material/error:")
         models = [] if settings is None else finetune_view.models_of(settings)

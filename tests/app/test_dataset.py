@@ -20,6 +20,7 @@ from core.data.audio import read_clip
 from core.data.dataset import read_dataset
 from core.data.duplicates import SAME_AUDIO, Twins
 from core.data.report import ClipFacts
+from core.data.treatment import Treatment
 from core.errors import DataError
 from core.events import JobDone
 from core.extraction.matrix import Matrix
@@ -260,7 +261,7 @@ def test_where_pitch_cannot_be_followed_the_clip_is_drawn_all_the_same(place, mo
     at = render("dataset")
     assert "F0 over the spectrogram where it is voiced" in text(at)
 
-    def refuse(path: Path) -> Trace:
+    def refuse(path: Path, treatment: Treatment) -> Trace:
         raise jobs.JobError("another process has been compiling")
 
     monkeypatch.setattr(resources, "trace", refuse)

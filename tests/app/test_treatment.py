@@ -14,7 +14,6 @@ from core.ensemble import EnsembleSettings
 from core.extraction.config import ExtractSettings
 from core.jobs import claim
 from core.jobs.runner import perform
-from core.multimodal.config import FinetuneSettings
 from core.runs import list_runs
 from core.tasks.kinds import work
 from core.workspace import to_json
@@ -93,8 +92,7 @@ def test_the_pages_of_a_run_name_how_its_clips_were_analysed(slowed, page):
     assert WORDS in text(render(page, run=run.id))
 
 
-def test_the_fine_tune_form_asks_for_channel_and_speed_and_begins_with_those_of_the_last_job(slowed, monkeypatch):
-    claim("finetune", to_json({**slowed.request, "extract": EXTRACT, "finetune": FinetuneSettings()}), slowed.root / "jobs")
+def test_the_fine_tune_form_asks_for_channel_and_speed_and_begins_with_those_of_the_last_job(slowed):
     at = render("finetune")
     assert at.selectbox(key="finetune_channel").value == "right"
     assert at.number_input(key="finetune_slow_down").value == 10
