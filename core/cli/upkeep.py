@@ -30,7 +30,9 @@ def cache_info(options: argparse.Namespace) -> int:
         print(f"  {len(kept):8d} clips,   {size:>9}  heard for fine-tuning (earmark cache prune --frames removes them)")
     if cut := [file for file in read_workspace(options).segments.glob("*/*.wav") if not file.name.startswith(".")]:
         size = size_text(sum(file.stat().st_size for file in cut))
-        print(f"  {len(cut):8d} segments, {size:>8}  cut out of recordings (earmark cache prune removes those of recordings that are gone)")
+        print(
+            f"  {len(cut):8d} segments, {size:>8}  cut out of recordings (earmark cache prune removes those of files that are gone)"
+        )
     return 0
 
 

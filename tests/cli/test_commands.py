@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 
 from core import features
+from core.data.segments import cut, segment_of
+from core.events import EventLog, JobDone
+from core.jobs import claim
 from tests.conftest import ROOT, tone, write_clip, write_run, write_table
 
 
@@ -492,3 +495,17 @@ def test_a_channel_slowed_down_is_what_is_checked_extracted_trained_on_and_predi
     _, out, _ = earmark("features", right, "--set", "metadata", *flags)
     assert f"{right} (channel left, slowed down 10 times)" in out
     assert re.search(r"duration_s +0\.5 ", out)
+
+
+def test_segments_stay_while_a_job_may_need_them(earmark, tmp_path):
+    write_clip(tmp_path / "long.wav", tone(440, seconds=2))
+    segment = segment_of(tmp_path / "long.wav", 0.0, 1.0, tmp_path / "workspace/segments")
+    cut([segment], workers=0)
+    (tmp_path / "long.wav").unlink()
+    job, _ = claim("check", {"dataset": str(tmp_path)}, tmp_path / "workspace/jobs")
+    assert earmark("cache", "prune")[1].startswith(f"segments of recordings stay, as job {job.id} may need them")
+    assert segment.path.is_file()
+    with EventLog(job.events) as log:
+        log.append(JobDone())
+    assert earmark("cache", "prune")[1].startswith("segments of 1 of 1 recordings removed, 44.")
+    assert not segment.path.is_file()
