@@ -88,6 +88,11 @@ def explain_command(run: str, clips: Sequence[str], workspace: Path) -> str:
     return _line(["explain", run, *clips], [], workspace)
 
 
+def curve_command(run: str, workspace: Path) -> str:
+    """``earmark curve RUN``."""
+    return _line(["curve", run], [], workspace)
+
+
 def layers_command(dataset: str | Path, layout: Layout, encoder: str, groups: str | None, workspace: Path) -> str:
     """``earmark layers DATASET --encoder SET ...``."""
     more = [] if groups is None else ["--group-by", groups]

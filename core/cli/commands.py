@@ -129,6 +129,16 @@ COMMANDS = {
             _JSON,
         ),
     ),
+    "curve": Command(
+        "results:curve",
+        "tell whether more clips would help: the error of a finished run with fewer clips and with twice as many",
+        (
+            _RUN,
+            Argument("--repeats", type=int, metavar="N", help="draws of each size, 2 to 20 (default: 3)"),
+            _WORKSPACE,
+            _JSON,
+        ),
+    ),
     "layers": Command(
         "training:layers",
         "score each layer of an encoder by itself, and propose a band of them",

@@ -1,7 +1,8 @@
-"""Commands on finished runs: list, compare, evaluate, predict, explain."""
+"""Commands on finished runs: list, compare, evaluate, predict, explain, curve."""
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from core.cli import common
 from core.cli.common import read_data, read_workspace
@@ -14,9 +15,14 @@ from core.cli.console import (
     print_prediction,
     print_problems,
 )
+from core.cli.curve_table import curve_lines
 from core.cli.score_table import score_text
 from core.errors import ParameterError, RunError
 from core.scoring.figures import text
+from core.workspace import to_json
+
+if TYPE_CHECKING:
+    from core.runs import Run
 
 
 def runs(options: argparse.Namespace) -> int:
@@ -145,3 +151,42 @@ def explain(options: argparse.Namespace) -> int:
     else:
         print_explanation(run, found, clips)
     return 0
+
+
+def curve(options: argparse.Namespace) -> int:
+    """Measure how the error of a run falls with more clips."""
+    from core.insight.curve import REPEATS, check_curve, load_curve
+    from core.runs import find_run
+
+    workspace = read_workspace(options)
+    run = find_run(options.run, workspace.jobs)
+    repeats = options.repeats
+    check_curve(run, REPEATS if repeats is None else repeats)
+    try:
+        found = load_curve(run)
+    except RunError as error:
+        print(f"earmark: {error}; doing so now", file=sys.stderr)
+        found = None
+    if found is None or repeats not in (None, found.repeats):
+        _say_time(run, repeats or REPEATS)
+        name = run.id if run.folder.parent == workspace.jobs else str(run.folder)
+        common.do("curve", {"run": name, "repeats": repeats or REPEATS}, workspace)
+        found = load_curve(run)
+        assert found is not None
+    if options.json:
+        print_json({"run_id": run.id, "sentence": found.curve.sentence(), "helps": found.curve.helps} | to_json(found))
+    else:
+        print("\n".join(curve_lines(run, found)))
+    return 0
+
+
+def _say_time(run: "Run", repeats: int) -> None:
+    """Say on standard error about how long it takes."""
+    from core.events import read_events
+    from core.runtime.pool import cores
+    from core.tasks.forecast import forecast_curve, known_fits
+
+    ahead = forecast_curve(run, known_fits([(run, read_events(run.folder / "events.jsonl")[0])]), max(1, cores()), repeats=repeats)
+    minutes = ahead.seconds / 60
+    took = f"{minutes:.0f} min" if minutes >= 1.5 else f"{ahead.seconds:.0f} s"
+    print(f"earmark: {ahead.fits} fits, about {took}", file=sys.stderr)

@@ -36,6 +36,7 @@ class RunKind:
     submission_name : str, file name of its submission
     predict : called with the run, rows of a table and ScoringOptions; returns a list of ``tasks.score.Prediction``
     why_not_explained : str, why its predictions cannot be explained by features; empty where they can
+    why_no_curve : str, why its error with more clips is not measured; empty where it can be
     models_note : str, what the download of its models holds; empty where its folder holds names of other runs instead
     why_no_submission : str, where it has none
     takes_copies : bool, augmented copies of a scored clip can be averaged
@@ -51,6 +52,7 @@ class RunKind:
     submission_name: str
     predict: Callable[[Any, Sequence[Any], Any], list[Any]]
     why_not_explained: str = ""
+    why_no_curve: str = "it is measured for trained ensembles only"
     models_note: str = "The models of all folds with the record of the run, as one zip."
     why_no_submission: str = "this data set has no test table"
     takes_copies: bool = False

@@ -5,6 +5,8 @@
                                         means over the repeats
                   oof_repeats.npz       the same predictions in each repeat
                   matrix.npz            what was trained on: X, y, names, filenames, groups
+                  explanation.npz       what moves its predictions; may be missing
+                  curve.json            its error with fewer and with more clips; may be missing
                   about.json            the name and the notes that people gave it; may be missing
                   test_predictions.csv  filename, prediction and its interval, where the data set has a test table
                   models/               ensemble.json, and repeat<r>/fold<k>/ with two files for each member

@@ -209,6 +209,7 @@ RUN = RunKind(
     submission_name="blended_submission.csv",
     predict=predict,
     why_not_explained="it is a blend of other runs; explain those",
+    why_no_curve="a blend fits nothing itself; measure the curve of one of its ensembles",
     models_note="",
     why_no_submission="not all of its runs have one on the same clips",
 )

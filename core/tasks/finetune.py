@@ -336,6 +336,7 @@ RUN = RunKind(
     predict=predict,
     models_note="Adapters and heads of all folds with the record of the run, as one zip; the encoders stay where they are.",
     why_not_explained="it trained encoders, which read sound and text, not features",
+    why_no_curve="each of its points would take as long as the fine-tuning; measure it for an ensemble on the same clips",
 )
 JOB = JobKind(
     "finetune",

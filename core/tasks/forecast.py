@@ -14,6 +14,7 @@ from core.ensemble.members import parse_members
 from core.ensemble.models import CATALOGUE
 from core.events import BegunAnew, FitFinished, JobStarted, Recorded, StepDone
 from core.extraction.config import ExtractSettings
+from core.insight.curve import SHARES, curve_settings, left_out
 from core.multimodal.config import FinetuneSettings
 from core.runs import Run
 from core.scoring.folds import STOP_SHARE
@@ -91,6 +92,30 @@ def forecast(settings: EnsembleSettings, rows: int, columns: int, known: Mapping
     if settings.minutes is not None:
         seconds = min(seconds, START_S + 60 * settings.minutes)
     return Forecast(seconds, len(members) * settings.folds * settings.repeats, rests / len(members))
+
+
+def forecast_curve(run: Run, known: Mapping[tuple[str, str], float], workers: int, *, repeats: int) -> Forecast:
+    """How long measuring the curve of a run takes, as ``core.insight.curve.measure_curve`` does it.
+
+    Parameters
+    ----------
+    run : Run, an ensemble
+    known : as ``known_fits``
+    workers : int >= 1, processes side by side
+    repeats : int, draws of each size
+
+    Raises
+    ------
+    ParameterError
+        The run is of another version, with settings that are not known.
+    """
+    settings, again = curve_settings(run), bool(left_out(run))
+    clips, columns = run.record.dataset.train_clips, len(run.record.columns)
+    full = min(repeats, run.record.settings.ensemble.repeats) if again else 0
+    parts = [forecast(settings, round(share * clips), columns, known, workers) for share in SHARES]
+    whole = forecast(settings, clips, columns, known, workers)
+    seconds = sum(repeats * (part.seconds - START_S) for part in parts) + full * (whole.seconds - START_S)
+    return Forecast(repeats * START_S + seconds, whole.fits * (repeats * len(SHARES) + full), whole.measured)
 
 
 def all_fits(settings: EnsembleSettings) -> int:

@@ -34,6 +34,7 @@ JOB_KINDS = {
     "blend": "core.tasks.blend",
     "predict": "core.tasks.predict",
     "explain": "core.tasks.explain",
+    "curve": "core.tasks.curve",
 }
 
 

@@ -215,6 +215,7 @@ RUN = RunKind(
     whole_noun="ensemble",
     submission_name="optimized_ensemble_submission.csv",
     predict=predict,
+    why_no_curve="",
     takes_copies=True,
 )
 JOB = JobKind(
