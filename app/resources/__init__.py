@@ -35,6 +35,7 @@ from app.resources.matrices import (
 )
 from app.resources.queue import events as events, jobs as jobs, result as result, scored as scored
 from app.resources.records import (
+    curve as curve,
     explanation as explanation,
     judged as judged,
     known_fits as known_fits,

@@ -1,4 +1,4 @@
-"""Finished runs as pages see them: records, out-of-fold predictions, explanations, verdicts, and how long fits took."""
+"""Finished runs as pages see them: records, out-of-fold predictions, explanations, curves, verdicts, and how long fits took."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from app.resources.caching import cached, version
 from core.errors import EarmarkError, RunError
 from core.events import read_events
 from core.extraction.config import ExtractSettings
+from core.insight.curve import CURVE, RunCurve, load_curve
 from core.insight.explain import EXPLANATION, Explanation, load_explanation
 from core.jobs import Job
 from core.multimodal.config import FinetuneSettings
@@ -86,6 +87,18 @@ def explanation(run: Run) -> Explanation | None:
         It is damaged, or of other models than the run has now.
     """
     return load_explanation(run)
+
+
+@cached(lambda run: (run.folder, version(run.folder / CURVE)), most=8)
+def curve(run: Run) -> RunCurve | None:
+    """The learning curve of a run, or None where it was not measured yet.
+
+    Raises
+    ------
+    RunError
+        It is damaged, or of other models than the run has now.
+    """
+    return load_curve(run)
 
 
 @cached(

@@ -11,7 +11,7 @@ import streamlit as st
 
 from app import forms, resources, session
 from app.charts import training
-from app.views import best
+from app.views import best, curve
 from app.views.epochs import draw_curves, share_words
 from app.views.errors import clip_by_clip, show_coverage
 from app.views.training import draw_rounds, leak_words
@@ -37,6 +37,7 @@ from core.scoring.figures import interval_text, number_format, text
 from core.scoring.metrics import METRICS
 
 _REPEATS_NAMED = 4
+_VIEWS = ("Scores", "More clips?")
 _NEXT = (
     ("predict", "Score new clips", ":material/target:", "next_step"),
     ("explain", "Explain this run", ":material/lightbulb:", "go_explain"),
@@ -70,6 +71,17 @@ def show_run(run: Run, dataset: Dataset) -> None:
     repeating = forms.repeating_columns(dataset)
     _head(run)
     _warnings(run, repeating)
+    result, more_clips = st.tabs(list(_VIEWS), key="result_view", on_change="rerun", bind="query-params")
+    if more_clips.open:
+        with more_clips, errors_in_words():
+            curve.show_curve(run)
+    else:
+        with result:
+            _show_scores(run, dataset, repeating)
+
+
+def _show_scores(run: Run, dataset: Dataset, repeating: Sequence[str]) -> None:
+    """Scores, errors clip by clip, what was combined, files, and what the training reported."""
     _scores(run.scores)
     _leak_gap(run.scores.leak)
     _verdicts(run.scores, "Switches" if run.kind.holds_models else "The blend beside each run")

@@ -19,7 +19,7 @@ def curve_lines(run: "Run", found: "RunCurve") -> Iterator[str]:
     counted = f"{curve.sizes[-1]:.0f} groups ({found.unit})" if counts == "groups" else "without groups"
     badge = f" [{found.badge}]" if found.badge else ""
     yield f"  run {run.id}: {curve.clips[-1]:.0f} clips, {counted}; {found.repeats} draws of each size{badge}"
-    yield f"  {'groups' if counts == 'groups' else 'size':>8}{'clips':>8}{'RMSE':>12}  95 % interval beside today"
+    yield f"  {counts if counts == 'groups' else 'size':>8}{'clips':>8}{'RMSE':>12}  95 % interval beside today"
     rows = [
         (size, clips, error, "" if number < len(curve.sizes) - 1 else "  today")
         for number, (size, clips, error) in enumerate(zip(curve.sizes, curve.clips, curve.errors, strict=True))
@@ -34,4 +34,5 @@ def curve_lines(run: "Run", found: "RunCurve") -> Iterator[str]:
     elsewhere = interval_text((curve.twice_elsewhere.low, curve.twice_elsewhere.high), like=like)
     yield f"  elsewhere   on other clips like these, twice the clips bring {elsewhere}"
     if found.left_out:
-        yield f"  left out    {', '.join(found.left_out)}: today's error is therefore not quite that of the run"
+        today, of_run = text(curve.today, like=like), text(run.scores.oof_rmse, like=like)
+        yield f"  left out    {', '.join(found.left_out)}: today's RMSE is then {today} instead of {of_run}"

@@ -139,7 +139,7 @@ def measure_curve(
     check_curve(run, repeats)
     started, matrix, oof = time.perf_counter(), run.load_matrix(), load_oof(run)
     units = _units(matrix)
-    _check_size(run, matrix, units)
+    _check_size(run, len(np.unique(units)) if matrix.groups else None, len(matrix.y))
     settings = curve_settings(run).replace(workers=workers)
     plans = tuple(_plan(folds) for folds in oof.folds)
     work = _Work(run, matrix, settings, plans, repeats, bool(left_out(run)), make_folder(checkpoints or run.folder / ".curve"))
@@ -201,6 +201,8 @@ def check_curve(run: Run, repeats: int = REPEATS) -> None:
     ------
     ParameterError
         ``repeats`` is outside its range.
+    DataError
+        The record says that there are too few groups or clips.
     RunError
         The run is of a kind that has no curve.
     """
@@ -210,6 +212,8 @@ def check_curve(run: Run, repeats: int = REPEATS) -> None:
         raise ParameterError(
             f"repeats={repeats} must be from {FEWEST_REPEATS}, which show how much a draw matters, to {MOST_REPEATS}"
         )
+    groups = run.record.groups.count if run.record.groups is not None and run.record.grouped_by else None
+    _check_size(run, groups, run.record.dataset.train_clips)
 
 
 def curve_settings(run: Run) -> EnsembleSettings:
@@ -283,11 +287,10 @@ def _units(matrix: Matrix) -> np.ndarray:
     return np.array(matrix.groups) if matrix.groups else np.arange(len(matrix.y)).astype(str)
 
 
-def _check_size(run: Run, matrix: Matrix, units: np.ndarray) -> None:
-    groups, clips = len(np.unique(units)), len(matrix.y)
-    if groups >= FEWEST_GROUPS and clips >= FEWEST_CLIPS:
+def _check_size(run: Run, groups: int | None, clips: int) -> None:
+    if clips >= FEWEST_CLIPS and (groups is None or groups >= FEWEST_GROUPS):
         return
-    has = f"{groups} groups ({run.record.grouped_by or 'group'}) and {clips} clips" if matrix.groups else f"{clips} clips"
+    has = f"{clips} clips" if groups is None else f"{groups} groups ({run.record.grouped_by or 'group'}) and {clips} clips"
     raise DataError(
         f"the curve needs {FEWEST_GROUPS} groups or more and {FEWEST_CLIPS} clips, a fifth of which are still trained on; run "
         f"{run.id} has {has}: label more and train again"
