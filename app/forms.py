@@ -12,7 +12,7 @@ from core.data.dataset import Dataset
 from core.data.layouts.layout import Layout
 from core.data.treatment import CHANNELS
 from core.ensemble import EnsembleSettings
-from core.ensemble.checks import PERMUTATIONS
+from core.ensemble.checks import JUDGED_BY_FITS, PERMUTATIONS
 from core.ensemble.members import parse_member, parse_members
 from core.ensemble.models import CATALOGUE
 from core.errors import DataError, ParameterError
@@ -164,8 +164,8 @@ def work_ahead(settings: EnsembleSettings, ahead: Forecast, to_extract: int, spe
     parts = [count(one * settings.repeats, "fit")]
     parts += [
         f"as many without {SWITCHES[name].lower()}"
-        for name in ("augment", "pseudo_labels", "rater_bias")
-        if getattr(settings, name)
+        for name in JUDGED_BY_FITS
+        if getattr(settings, name) != EnsembleSettings.model_fields[name].default
     ]
     if settings.self_test:
         parts.append(f"{PERMUTATIONS} x {one:,} on permuted labels")
@@ -418,7 +418,7 @@ def _more_settings(usual: EnsembleSettings) -> dict[str, Any]:
     with st.expander("Folds, scaling and blend", icon=":material/tune:"):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             shown: dict[str, Any] = {name: fields.toggle("train", usual, name) for name in ("stratified", "round_labels")}
-            shown |= {name: fields.choice("train", usual, name) for name in ("scaling", "blend", "metric")}
+            shown |= {name: fields.choice("train", usual, name) for name in ("scaling", "label_transform", "blend", "metric")}
             shown |= {"level": fields.percent("train", usual, "level"), "seed": fields.number("train", usual, "seed", width=120)}
         with st.container(horizontal=True, vertical_alignment="bottom"):
             shown["trials"] = fields.number("train", usual, "trials")

@@ -19,6 +19,7 @@ SWITCHES = {
     "tta": "Test-time augmentation",
     "pseudo_labels": "Pseudo-labels",
     "rater_bias": "Rater offsets",
+    "label_transform": "Label transform",
     "self_test": "Self-test",
 }
 BADGES = {  # colour, icon, definition

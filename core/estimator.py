@@ -36,6 +36,9 @@ class EarmarkRegressor(RegressorMixin, BaseEstimator):
     stratified : bool, folds with about the same distribution of labels
     scaling : str, "standard" or "robust"
     blend : str, "auto", "mean", "weights" or "best"
+    metric : str, "rmse", "mae" or another of ``core.scoring.losses.CHOICES``, that choices inside the folds follow
+    label_transform : str, "none", "log" (labels above 0) or "yeo-johnson": the scale on which members are fitted, learned inside
+        each fold; predictions and scores keep the scale of y
     round_labels : bool, predictions are brought to the grid on which the labels stand
     trials : int >= 0, settings that each member tries on an inner split of each fold; 0 takes its own
     level : float between 0 and 1, share of the labels that an interval is to cover
@@ -73,6 +76,8 @@ class EarmarkRegressor(RegressorMixin, BaseEstimator):
         stratified: bool = False,
         scaling: str = "robust",
         blend: str = "auto",
+        metric: str = "rmse",
+        label_transform: str = "none",
         round_labels: bool = False,
         trials: int = 0,
         level: float = 0.9,
@@ -87,6 +92,8 @@ class EarmarkRegressor(RegressorMixin, BaseEstimator):
         self.stratified = stratified
         self.scaling = scaling
         self.blend = blend
+        self.metric = metric
+        self.label_transform = label_transform
         self.round_labels = round_labels
         self.trials = trials
         self.level = level
@@ -178,6 +185,8 @@ class EarmarkRegressor(RegressorMixin, BaseEstimator):
             stratified=self.stratified,
             scaling=self.scaling,
             blend=self.blend,
+            metric=self.metric,
+            label_transform=self.label_transform,
             round_labels=self.round_labels,
             trials=self.trials,
             level=self.level,

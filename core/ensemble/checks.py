@@ -15,7 +15,8 @@ from core.scoring.compare import Verdict, paired_verdict
 PERMUTATIONS = 3
 # Of the constant predictor's error: below it, something was learned from labels that say nothing.
 HONEST_ABOVE = 0.97
-SWITCHES = ("augment", "tta", "pseudo_labels", "rater_bias")
+SWITCHES = ("augment", "tta", "pseudo_labels", "rater_bias", "label_transform")
+JUDGED_BY_FITS = tuple(name for name in SWITCHES if name != "tta")  # all members are fitted once more without
 
 # Trains on a matrix with settings; the name keeps what is fitted apart from what is fitted under other names.
 Train = Callable[[Matrix, EnsembleSettings, str], EnsembleResult]
@@ -121,13 +122,14 @@ def judge_switches(
     verdicts = {}
     workers = max(1, cores() if settings.workers is None else settings.workers)
     for switch in SWITCHES:
-        if not getattr(settings, switch):
+        usual = EnsembleSettings.model_fields[switch].default
+        if getattr(settings, switch) == usual:
             continue
         if switch == "tta":  # the same models, which predicted the clip alone too
             without, cost = result.plain, 0.0
         else:
             notify(StageStarted(f"without {switch.replace('_', '-')}, to compare"))
-            off = settings.replace(**{switch: type(getattr(settings, switch))()})
+            off = settings.replace(**{switch: usual})
             plain = train(matrix, off, f"without-{switch}")
             without, cost = plain.oof.predictions, (result.seconds - plain.seconds) / workers
         verdicts[switch] = paired_verdict(matrix.y, without, result.oof.predictions, groups=matrix.groups, minutes=cost / 60)

@@ -14,6 +14,7 @@ import numpy as np
 
 from core.ensemble.fit_tasks import FitTask, Sets
 from core.ensemble.kernels import GAIN, MOST_ROWS, KernelPart, choose_widths, distances, unit
+from core.ensemble.label_transform import learn_transform, on_labels
 from core.ensemble.models import CATALOGUE, KernelModel, make_model
 from core.ensemble.regressor import Parameters
 from core.ensemble.search import Budget, Space, Study, rmse_of, search
@@ -143,7 +144,9 @@ class _InnerSplit:
         def predict(K: np.ndarray, y: np.ndarray, K_new: np.ndarray, parameters: Parameters) -> np.ndarray:
             model = make_model(task.member.model, parameters=own | parameters, seed=task.fit_seed)
             assert isinstance(model, KernelModel)
-            return model.predict_kernel(K, y, K_new)
+            if (transform := learn_transform(task.label_transform, y)) is None:
+                return model.predict_kernel(K, y, K_new)
+            return transform.inverse(model.predict_kernel(K, transform.forward(y), K_new))
 
         penalties = [parameters for parameters in self._model.choices if not self._fixed & set(parameters)]
         found = choose_widths([self._kernel_part(sets, part) for part in range(len(task.inner))], predict, penalties)
@@ -197,7 +200,8 @@ class _InnerSplit:
         task, y = self._task, self._task.data.labels[self._task.inner[number].train_rows]
         known, new = self._columns(sets, parameters, number)
         own = task.member.all_parameters(task.preset) | self._model.rough
-        model = make_model(task.member.model, parameters=own | parameters, seed=task.fit_seed)
+        transform = task.learn_transform(task.inner[number].train_rows)
+        model = on_labels(make_model(task.member.model, parameters=own | parameters, seed=task.fit_seed), transform)
         model.fit(known, y, np.zeros(len(known), bool))
         return np.clip(model.predict(new), y.min(), y.max())
 
@@ -210,7 +214,9 @@ class _InnerSplit:
             data, part = self._task.data, self._task.inner[number]
             X, columns = data.array("matrix"), data.columns(sets)
             known = X[part.train_rows][:, columns]
-            preprocessor = fit_preprocessor(self._task, sets, parameters, known, data.labels[part.train_rows])
+            transform, labels = self._task.learn_transform(part.train_rows), data.labels[part.train_rows]
+            screened_by = labels if transform is None else transform.forward(labels)
+            preprocessor = fit_preprocessor(self._task, sets, parameters, known, screened_by)
             self._prepared[number] = preprocessor.transform(known), preprocessor.transform(X[part.test_rows][:, columns])
         return self._prepared[number]
 

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, Strict, field_validator
 
 from core.ensemble.blend import BLENDS
+from core.ensemble.label_transform import LABEL_TRANSFORMS, NONE
 from core.ensemble.members import parse_members
 from core.ensemble.models import CATALOGUE, PRESETS, SCALINGS
 from core.scoring.folds import FoldSettings
@@ -73,6 +74,16 @@ class EnsembleSettings(FoldSettings):
             "and the blend are chosen by it on an inner split; the models themselves are fitted to the squared error.",
         ),
     ] = "rmse"
+    label_transform: Annotated[
+        str,
+        Choices(LABEL_TRANSFORMS),
+        Field(
+            title="Label transform",
+            description="Scale of the labels on which members are fitted; predictions and scores keep the labels' own scale. Log: "
+            "for positive labels that span decades. Yeo-Johnson: a power learned inside each fold, for heavy tails of any sign. "
+            "All members are fitted once more without, to compare.",
+        ),
+    ] = NONE
     round_labels: Annotated[
         bool,
         Field(

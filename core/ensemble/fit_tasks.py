@@ -11,6 +11,7 @@ import numpy as np
 
 from core import __version__
 from core.ensemble.kernels import GAIN, WIDTHS
+from core.ensemble.label_transform import NONE, LabelTransform, learn_transform
 from core.ensemble.members import Member
 from core.ensemble.models import CATALOGUE
 from core.ensemble.regressor import Parameters
@@ -75,6 +76,7 @@ class FitTask:
     trials : int, settings that are tried on ``inner``; with 0 only the sets are chosen
     seconds : float or None, time for the trials
     studies : SQLite file for the trials, or None
+    label_transform : str, of ``label_transform.LABEL_TRANSFORMS``, learned from the rows that are fitted
     """
 
     data: FitData
@@ -97,6 +99,7 @@ class FitTask:
     trials: int = 0
     seconds: float | None = None
     studies: Path | None = None
+    label_transform: str = NONE
 
     @property
     def model_path(self) -> Path:
@@ -110,6 +113,10 @@ class FitTask:
     def fit_seed(self) -> int:
         """The member's own seed or the ensemble's, another one in each repeat."""
         return ((self.seed if self.member.seed is None else self.member.seed) + self.repeat) % 2**31
+
+    def learn_transform(self, rows: np.ndarray) -> LabelTransform | None:
+        """The label transform, learned from the labels of some training rows; None where there is none."""
+        return learn_transform(self.label_transform, self.data.labels[rows])
 
     @property
     def key(self) -> str:
@@ -137,6 +144,7 @@ class FitTask:
             "groups": self.data.groups,
             "versions": [__version__, *(version(name) for name in _FITTED_BY)],
             **({} if self.metric == "rmse" else {"metric": self.metric}),
+            **({} if self.label_transform == NONE else {"label_transform": self.label_transform}),
             **more,
         }
         rows = [rows.tobytes() for fold in (self.fold, *self.inner) for rows in (fold.train_rows, fold.test_rows)]

@@ -1,7 +1,7 @@
 """One fit of a member on a fold, in a process of its own: what it needs in, its predictions of rows that it has not seen out.
 
 All that learns is in here and sees the fold's training rows only: imputation, dropping, scaling, the choice of feature sets, early
-stopping, the model, and the teacher of pseudo-labels. Copies of a clip (augmented ones) stay with their clip.
+stopping, the label transform, the model, and the teacher of pseudo-labels. Copies of a clip (augmented ones) stay with their clip.
 """
 
 import json
@@ -15,6 +15,7 @@ import numpy as np
 
 from core.ensemble.choices import choose, fit_preprocessor
 from core.ensemble.fit_tasks import FitResult, FitTask
+from core.ensemble.label_transform import on_labels
 from core.ensemble.models import make_model
 from core.ensemble.storage import save_skops
 from core.events import EventLog, RoundsScored
@@ -38,15 +39,17 @@ def fit(task: FitTask) -> FitResult:
     known, labels = rows(train, task.augment), np.tile(y[train], 1 + task.augment)
     fit_rows, _ = stopping_split(train, y, seed=task.seed + task.repeat, groups=data.groups)
     stopping = np.concatenate([~np.isin(train, fit_rows)] * (1 + task.augment))
-    preprocessor = fit_preprocessor(task, choice.sets, parameters, known, labels)
-    model = make_model(task.member.model, parameters=parameters, seed=task.fit_seed)
+    transform = task.learn_transform(train)
+    screened_by = labels if transform is None else transform.forward(labels)
+    preprocessor = fit_preprocessor(task, choice.sets, parameters, known, screened_by)
+    model = on_labels(make_model(task.member.model, parameters=parameters, seed=task.fit_seed), transform)
     with _Rounds(task) as told:
         model.fit(preprocessor.transform(known), labels, stopping, on_round=told)
     if task.pseudo_labels:
         new = data.array("unlabelled")[:, columns]
         low, high = labels.min(), labels.max()
         taught = np.clip(model.predict(preprocessor.transform(new)), low, high)
-        model = make_model(task.member.model, parameters=parameters, seed=task.fit_seed)
+        model = on_labels(make_model(task.member.model, parameters=parameters, seed=task.fit_seed), transform)
         more = np.concatenate([known, new])
         model.fit(
             preprocessor.transform(more), np.concatenate([labels, taught]), np.concatenate([stopping, np.zeros(len(new), bool)])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from core.ensemble.blend import clip_and_round
+from core.ensemble.label_transform import LabelTransform, on_labels
 from core.ensemble.models import CATALOGUE
 from core.ensemble.regressor import Regressor
 from core.ensemble.storage import load_skops
@@ -162,6 +163,7 @@ def load_fold(folder: Path, layout: dict[str, object], width: int) -> FoldModel:
     from sklearn.pipeline import Pipeline
 
     members: dict[str, tuple[object, Regressor, np.ndarray]] = {}
+    transform = LabelTransform.from_record(layout["label_transform"]) if "label_transform" in layout else None  # type: ignore[arg-type]
     weights = []
     for one in layout["members"]:  # type: ignore[attr-defined]
         if one["model"] not in CATALOGUE:
@@ -173,7 +175,8 @@ def load_fold(folder: Path, layout: dict[str, object], width: int) -> FoldModel:
         columns = np.array(one["columns"], int)
         if columns.min() < 0 or columns.max() >= width:
             raise RunError(f"{folder / LAYOUT}: {one['name']} takes columns that are not there; train again")
-        members[one["name"]] = (load_skops(preprocessor, Pipeline), _load_model(one["model"], model), columns)
+        regressor = on_labels(_load_model(one["model"], model), transform)
+        members[one["name"]] = (load_skops(preprocessor, Pipeline), regressor, columns)
         weights.append(float(one["weight"]))
     spread = Spread.from_record(layout["spread"]) if "spread" in layout else None  # type: ignore[arg-type]
     return FoldModel(members, np.array(weights), float(layout["low"]), float(layout["high"]), spread)  # type: ignore[arg-type]

@@ -218,6 +218,8 @@ def write_layout(
                 files = [path.relative_to(folder).as_posix() for path in (task.preprocessor_path, task.model_path)]
                 members.append({"name": name, "model": task.member.model, "files": files, "weight": weight, "columns": columns})
             entry: dict[str, object] = {"members": members, "low": low, "high": high}
+            if (transform := task.learn_transform(fold.train_rows)) is not None:
+                entry["label_transform"] = transform.to_record()
             errors = (oof.labels - oof.predictions[repeat])[fold.test_rows]
             if result.spreads:
                 spread = result.spreads[place]

@@ -18,6 +18,7 @@ from core.ensemble.choices import candidates
 from core.ensemble.config import EnsembleSettings
 from core.ensemble.fit_tasks import FitData, FitTask
 from core.ensemble.fits import finished, fit
+from core.ensemble.label_transform import check_labels
 from core.ensemble.members import Member, file_stems, parse_members
 from core.ensemble.models import CATALOGUE
 from core.ensemble.result import Collector, EnsembleResult, write_layout
@@ -83,7 +84,8 @@ def train_ensemble(
     ParameterError
         A member names a set that is not there, or there are no rows for ``pseudo_labels``, or no raters for ``rater_bias``.
     DataError
-        The labels of a fold's training rows are all equal, a fit failed, or not one member was complete in time.
+        The labels of a fold's training rows are all equal, or not above 0 for the label transform "log"; a fit failed; or not one
+        member was complete in time.
     """
     members = parse_members(settings.members)
     columns = _columns_of_sets(matrix.names, sets or {"all": matrix.names}, members)
@@ -121,6 +123,7 @@ def _check_switches(settings: EnsembleSettings, matrix: Matrix, unlabelled: np.n
     """Refuse switches for which the data set has nothing."""
     if settings.pseudo_labels and (unlabelled is None or len(unlabelled) == 0):
         raise ParameterError("pseudo_labels=True needs clips without labels: a test table whose clips can be read")
+    check_labels(settings.label_transform, matrix.y)
     if settings.rater_bias and (matrix.ratings is None or matrix.ratings.raters is None):
         raise ParameterError("rater_bias=True needs clips with several ratings, and a column that says who rated")
 
@@ -219,6 +222,7 @@ def _tasks(
                     trials=settings.trials,
                     seconds=seconds,
                     studies=files.studies,
+                    label_transform=settings.label_transform,
                 )
                 tasks.append(task)
 

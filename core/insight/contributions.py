@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.ensemble.boosting import CatBoost, LightGBM, XGBoost
+from core.ensemble.label_transform import TransformedLabels
 from core.ensemble.models import ExtraTrees, KernelModel, RandomForest, Ridge
 from core.ensemble.regressor import Regressor
 
@@ -33,6 +34,9 @@ def contributions(model: Regressor, X: np.ndarray, background: np.ndarray, *, se
     base : np.ndarray [shape=(n,)]; ``base + values.sum(axis=1)`` is the prediction
     """
     match model:
+        case TransformedLabels():
+            values, base = contributions(model.regressor, X, background, seed=seed)
+            return _on_label_scale(model, values, base)
         case XGBoost() | LightGBM() | CatBoost():
             both = _of_boosting(model, X)
             return both[:, :-1], both[:, -1]
@@ -43,6 +47,19 @@ def contributions(model: Regressor, X: np.ndarray, background: np.ndarray, *, se
         case KernelModel():
             return _of_kernel(model.estimator_, X, _drawn(background, seed), seed)
     return _by_permutation(model, X, _drawn(background, seed), seed)
+
+
+def _on_label_scale(model: TransformedLabels, values: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Contributions to transformed labels, stretched for each row so that they sum to its prediction on the labels' own scale.
+
+    The rescale rule of DeepLIFT (Shrikumar et al. 2017), which Chen, Lundberg and Lee (2022, "Explaining a series of models by
+    propagating Shapley values") use for a transform behind a model. Shares of the columns stay as they are.
+    """
+    bent = values.sum(axis=1)
+    own = model.transform.inverse(base)
+    rise = model.transform.inverse(base + bent) - own
+    stretch = np.divide(rise, bent, out=np.zeros(len(bent)), where=bent != 0)
+    return values * stretch[:, None], own
 
 
 def _drawn(background: np.ndarray, seed: int) -> np.ndarray:

@@ -67,6 +67,7 @@ class EnsembleRecord(_Record):
     preset: str | None = None
     tta: int = 0
     metric: str = "rmse"
+    label_transform: str = "none"
 
     @field_validator("metric")
     @classmethod

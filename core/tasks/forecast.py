@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.ensemble import EnsembleSettings
-from core.ensemble.checks import PERMUTATIONS
+from core.ensemble.checks import JUDGED_BY_FITS, PERMUTATIONS
 from core.ensemble.members import parse_members
 from core.ensemble.models import CATALOGUE
 from core.events import BegunAnew, FitFinished, JobStarted, Recorded, StepDone
@@ -131,7 +131,7 @@ def all_fits(settings: EnsembleSettings) -> int:
 
 def _plans(settings: EnsembleSettings) -> int:
     """How often all members are fitted on all folds of a repeat: once more without each switch, and on permuted labels."""
-    again = sum((bool(settings.augment), settings.pseudo_labels, settings.rater_bias))
+    again = sum(getattr(settings, name) != EnsembleSettings.model_fields[name].default for name in JUDGED_BY_FITS)
     return settings.repeats * (1 + again) + (PERMUTATIONS if settings.self_test else 0)
 
 

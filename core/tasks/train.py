@@ -13,6 +13,7 @@ from core.data.rows import Row
 from core.ensemble import EnsembleResult, EnsembleSettings, train_ensemble, with_sets_of
 from core.ensemble.checks import judge_switches, self_test
 from core.ensemble.fitted import Ensemble
+from core.ensemble.label_transform import check_labels
 from core.ensemble.train import WorkFiles
 from core.errors import ParameterError
 from core.events import Notify, StageStarted, ignore
@@ -99,6 +100,7 @@ def _check_switches(dataset: Dataset, ensemble: EnsembleSettings) -> None:
     """Refuse switches for which the data set has nothing."""
     if ensemble.pseudo_labels and not dataset.test:
         raise ParameterError("--pseudo-labels needs clips without labels: this data set has no test table with readable clips")
+    check_labels(ensemble.label_transform, np.array([row.label for row in dataset.train], float))
     if ensemble.rater_bias and not dataset.has_raters:
         raise ParameterError("--rater-bias needs several ratings a clip and a column that names the raters (--rater)")
 
