@@ -12,6 +12,7 @@ from core.errors import EarmarkError
 from core.jobs import os_error_message
 from core.runs import Run
 from core.runs.schema import EnsembleRecord, Scores
+from core.scoring.figures import text
 
 NOTHING = "\N{EN DASH}"  # in place of a number that is not known yet
 SWITCHES = {
@@ -146,7 +147,7 @@ def run_label(run: Run, best: Run | None = None) -> str:
     mark = " · best here" if best is not None and run.id == best.id else ""
     kind = f" · {run.kind.label}" if run.kind.label else ""
     folds = fold_plan(run.record.settings.ensemble, run.record.grouped_by) + kind
-    return f"RMSE {run.scores.oof_rmse:.4f} · {run.record.dataset.name} · {folds} · {run.name}{mark}"
+    return f"RMSE {text(run.scores.oof_rmse)} · {run.record.dataset.name} · {folds} · {run.name}{mark}"
 
 
 def analysed(run: Run) -> list[str]:

@@ -179,6 +179,7 @@ def cards(looked: CheckedDataset) -> None:
         card("Labels", span, f"{labels.nunique():,} different, mean {labels.mean():.4g}" if len(labels) else "")
         kept = len(problems) - aside
         card("Problems", f"{len(problems):,}", f"{aside:,} set aside, {kept:,} kept" if len(problems) else "every clip can be used")
+    reading.show_transform_hint(labels.to_numpy(float))
     bandwidth(looked)
 
 

@@ -49,7 +49,7 @@ def loss_chart(table: pd.DataFrame, folds: int, steps: int, loss: str) -> alt.Ch
             _by_step(steps),
             alt.Y("loss:Q", scale=alt.Scale(zero=True), title=f"Loss ({_NAMES.get(loss, loss)})"),
             fold_colour(folds),
-            tooltip=["fold:O", "step:Q", alt.Tooltip("epoch:Q", format=".1f"), figure_tooltip("loss")],
+            tooltip=["fold:O", "step:Q", alt.Tooltip("epoch:Q", format=".1f"), figure_tooltip("loss", table)],
         )
         .add_params(zoom())
     )
@@ -72,7 +72,7 @@ def epoch_chart(table: pd.DataFrame, folds: int, epochs: int) -> Layers:
         ),
         alt.Y("rmse:Q", scale=alt.Scale(zero=False, padding=10), title="RMSE, validation rows"),
         fold_colour(folds),
-        tooltip=["fold:O", "epoch:Q", figure_tooltip("rmse"), figure_tooltip("loss")],
+        tooltip=["fold:O", "epoch:Q", figure_tooltip("rmse", table), figure_tooltip("loss", table)],
     )
     points = base.mark_point(filled=True, opacity=1).encode(size=alt.condition(alt.datum.best, alt.value(130), alt.value(25)))
     return alt.layer(base.mark_line(strokeWidth=1.5, opacity=0.85).add_params(zoom()), points, height=_HEIGHT)

@@ -3,7 +3,7 @@
 import altair as alt
 import pandas as pd
 
-from app.charts.marks import ACCENT, QUIET, SECOND, Layers, names_axis, value_range
+from app.charts.marks import ACCENT, QUIET, SECOND, Layers, figure_tooltip, names_axis, value_range
 
 KEPT, NOT_KEPT = "kept", "not kept"
 
@@ -22,7 +22,7 @@ def ladder(table: pd.DataFrame, ceiling: float | None) -> Layers:
     base = alt.Chart(table).encode(
         names_axis("step"),
         color=alt.Color("state:N", scale=alt.Scale(domain=[KEPT, NOT_KEPT], range=[ACCENT, QUIET]), legend=None),
-        tooltip=["step:N", "state:N", *(alt.Tooltip(f"{name}:Q", format=".4f") for name in ("rmse", "low", "high"))],
+        tooltip=["step:N", "state:N", *(figure_tooltip(name, table) for name in ("rmse", "low", "high"))],
     )
     rules = base.mark_rule(strokeWidth=3).encode(alt.X("low:Q", scale=x, title="Out-of-fold RMSE"), alt.X2("high"))
     points = base.mark_point(size=110, filled=True, opacity=1).encode(alt.X("rmse:Q", scale=x))

@@ -4,8 +4,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from app.charts.marks import SECOND, Layers
+from app.charts.marks import SECOND, Layers, figure_tooltip
 from core.insight.layers import Band, LayerScores
+from core.scoring.figures import number_format
 
 _ROW = 44  # pixels of a head
 _AROUND = 165  # pixels of the axis and of the legend
@@ -26,10 +27,10 @@ def layer_heatmap(scores: LayerScores, band: Band) -> Layers:
     tooltip = [
         alt.Tooltip("layer:O", title="Layer"),
         alt.Tooltip("head:N", title="Head"),
-        alt.Tooltip("rmse:Q", title="Out-of-fold RMSE", format=".4f"),
-        alt.Tooltip("low:Q", title="Best fold", format=".4f"),
-        alt.Tooltip("high:Q", title="Worst fold", format=".4f"),
-        alt.Tooltip("constant:Q", title="Baseline", format=".4f"),
+        figure_tooltip("rmse", frame, title="Out-of-fold RMSE"),
+        figure_tooltip("low", frame, title="Best fold"),
+        figure_tooltip("high", frame, title="Worst fold"),
+        figure_tooltip("constant", frame, title="Baseline"),
     ]
     drawn = [base.mark_rect().encode(x, y, colour, tooltip=tooltip)]
     if len(scores.oof_rmse) <= _FEW:
@@ -37,7 +38,7 @@ def layer_heatmap(scores: LayerScores, band: Band) -> Layers:
         ink = alt.condition(alt.datum.rmse < middle, alt.value("white"), alt.value("#123"))
         drawn.append(
             base.mark_text(fontSize=11, angle=270 if len(scores.oof_rmse) > _UPRIGHT else 0).encode(
-                x, y, text=alt.Text("rmse:Q", format=".3f"), color=ink, tooltip=tooltip
+                x, y, text=alt.Text("rmse:Q", format=number_format(scores.constant_rmse, decimals=3)), color=ink, tooltip=tooltip
             )
         )
     if band.first is not None and band.last is not None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
 import pandas as pd
+
+from core.scoring.figures import number_format
 
 Layers = alt.LayerChart | alt.FacetChart  # what alt.layer gives
 
@@ -101,9 +103,10 @@ def table_colour() -> alt.Color:
     return alt.Color("table:N", scale=_TABLES, title=None, legend=alt.Legend(orient="top"))
 
 
-def figure_tooltip(name: str) -> alt.Tooltip:
-    """A figure with four digits."""
-    return alt.Tooltip(f"{name}:Q", format=".4f")
+def figure_tooltip(name: str, table: pd.DataFrame, *, sign: Literal["", "+"] = "", **options: Any) -> alt.Tooltip:
+    """A figure of a column, in the format of its largest value."""
+    largest = float(table[name].abs().max()) if len(table) else None
+    return alt.Tooltip(f"{name}:Q", format=sign + number_format(largest), **options)
 
 
 def clips_axis(title: str = "Clips") -> alt.Y:

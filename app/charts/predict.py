@@ -48,7 +48,7 @@ def predictions_on_labels(labels: np.ndarray | Sequence[float], predictions: pd.
     )
     ordered = predictions.sort_values("prediction").assign(row=np.arange(len(predictions)) + 0.5)
     rows = alt.Y("row:Q", scale=alt.Scale(domain=[0, len(ordered)], nice=False), axis=None)
-    tooltip: list[Any] = ["file:N", figure_tooltip("prediction"), figure_tooltip("low"), figure_tooltip("high")]
+    tooltip: list[Any] = ["file:N", *(figure_tooltip(name, predictions) for name in ("prediction", "low", "high"))]
     base = alt.Chart(ordered).encode(rows, tooltip=tooltip)
     intervals = (
         base.transform_filter("isValid(datum.low)")
@@ -84,7 +84,7 @@ def predictions_beside_labels(labels: np.ndarray | Sequence[float], predictions:
                 alt.X2("to"),
                 alt.Y("share:Q", title="Share of clips", axis=alt.Axis(format="%")),
                 y2=alt.datum(0),
-                tooltip=[figure_tooltip("from"), figure_tooltip("to"), "clips:Q"],
+                tooltip=[figure_tooltip("from", frame), figure_tooltip("to", frame), "clips:Q"],
             )
         )
     return alt.layer(*layers, height=HEIGHT)
@@ -105,7 +105,7 @@ def predictions_by_label(frame: pd.DataFrame) -> Layers:
         .mark_line(color=QUIET, strokeDash=[5, 5])
         .encode(x, alt.Y("prediction:Q", title="Prediction", scale=scale))
     )
-    tooltip: list[Any] = ["clip:N", *(figure_tooltip(name) for name in ("label", "prediction", "low", "high"))]
+    tooltip: list[Any] = ["clip:N", *(figure_tooltip(name, frame) for name in ("label", "prediction", "low", "high"))]
     base = alt.Chart(frame).encode(x, tooltip=tooltip)
     many = len(frame) > MANY_POINTS
     points = base.mark_circle(color=ACCENT, size=14 if many else 60, opacity=0.3 if many else 0.8).encode(

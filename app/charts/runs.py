@@ -24,7 +24,7 @@ def folds_overlaid(table: pd.DataFrame, runs: Sequence[str], places: Sequence[st
             alt.X("place:O", scale=alt.Scale(domain=list(places)), title="Fold", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
             alt.Y("rmse:Q", title="RMSE", scale=alt.Scale(zero=False)),
             alt.Color("run:N", scale=alt.Scale(domain=list(runs)), title=None, legend=legend(runs)),
-            tooltip=["run:N", alt.Tooltip("place:O", title="Fold"), figure_tooltip("rmse")],
+            tooltip=["run:N", alt.Tooltip("place:O", title="Fold"), figure_tooltip("rmse", table)],
         )
     )
 
@@ -42,7 +42,7 @@ def differences(table: pd.DataFrame) -> Layers:
     base = alt.Chart(table).encode(
         names_axis("run"),
         color=alt.Color("verdict:N", scale=colours, legend=None),
-        tooltip=["run:N", "verdict:N", *(alt.Tooltip(f"{name}:Q", format="+.4f") for name in ("difference", "low", "high"))],
+        tooltip=["run:N", "verdict:N", *(figure_tooltip(name, table, sign="+") for name in ("difference", "low", "high"))],
     )
     title = "Change of the out-of-fold RMSE"
     ends = base.mark_rule(strokeWidth=3).encode(

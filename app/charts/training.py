@@ -47,7 +47,7 @@ def fold_chart(table: pd.DataFrame, members: tuple[str, ...], folds: int, repeat
             alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE on the fold", axis=alt.Axis(format=".4~r")),
             alt.Color("member:N", scale=alt.Scale(domain=list(members)), title=None, legend=legend(members)),
             alt.Detail("repeat:O"),
-            tooltip=["member:N", "fold:O", figure_tooltip("rmse")],
+            tooltip=["member:N", "fold:O", figure_tooltip("rmse", table)],
         )
     )
 
@@ -80,7 +80,7 @@ def running_chart(table: pd.DataFrame, total: int, with_best: bool) -> Layers:
         alt.X("fits:Q", scale=ends, title="Fits finished", axis=alt.Axis(tickMinStep=1, format="d")),
         alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="Out-of-fold RMSE"),
         alt.Color("what:N", scale=colours, title=None, legend=legend(marks)),
-        tooltip=["what:N", "fits:Q", figure_tooltip("rmse")],
+        tooltip=["what:N", "fits:Q", figure_tooltip("rmse", table)],
     )
     points = base.transform_filter(alt.datum.what != _LINES[-1]).mark_point(size=25, filled=True)
     return alt.layer(base.mark_line(strokeWidth=2).add_params(zoom()), points, height=TALL)
@@ -105,7 +105,7 @@ def round_chart(table: pd.DataFrame, folds: int) -> alt.Chart:
             alt.Y("rmse:Q", scale=alt.Scale(zero=False, nice=True), title="RMSE, early-stopping rows"),
             fold_colour(folds),
             alt.Detail("repeat:O"),
-            tooltip=["repeat:O", "fold:O", "rounds:Q", figure_tooltip("rmse")],
+            tooltip=["repeat:O", "fold:O", "rounds:Q", figure_tooltip("rmse", table)],
         )
         .add_params(zoom())
     )
@@ -136,7 +136,11 @@ def member_weights(table: pd.DataFrame) -> alt.Chart:
                 axis=alt.Axis(format=".2f", tickCount=5),
             ),
             names_axis("member"),
-            tooltip=[alt.Tooltip("member:N", title="Member"), alt.Tooltip("weight:Q", format=".3f"), figure_tooltip("oof_rmse")],
+            tooltip=[
+                alt.Tooltip("member:N", title="Member"),
+                alt.Tooltip("weight:Q", format=".3f"),
+                figure_tooltip("oof_rmse", table),
+            ],
         )
     )
 
@@ -154,7 +158,7 @@ def verdicts(table: pd.DataFrame) -> Layers:
     tooltip: list[Any] = [
         "switch:N",
         "verdict:N",
-        *(alt.Tooltip(f"{name}:Q", format="+.4f") for name in ("difference", "low", "high")),
+        *(figure_tooltip(name, table, sign="+") for name in ("difference", "low", "high")),
     ]
     base = alt.Chart(table).encode(
         names_axis("switch"),
@@ -193,10 +197,10 @@ def error_by_label(oof: pd.DataFrame, means: pd.DataFrame) -> Layers:
     most = float(frame["error"].abs().max()) * 1.05 or 1.0
     x = alt.X("label:Q", title="Label", scale=around(frame["label"]), axis=alt.Axis(tickCount=6))
     y = alt.Y("error:Q", title="Prediction minus label", scale=alt.Scale(domain=[-most, most]), axis=alt.Axis(tickCount=6))
-    tooltip = [alt.Tooltip("clip:N"), alt.Tooltip("label:Q"), alt.Tooltip("error:Q", format="+.4f")]
+    tooltip = [alt.Tooltip("clip:N"), alt.Tooltip("label:Q"), figure_tooltip("error", frame, sign="+")]
     points = alt.Chart(frame, height=300).mark_circle(size=30, opacity=0.35, color=ACCENT).encode(x, y, tooltip=tooltip)
     zero = alt.Chart(pd.DataFrame({"error": [0.0]})).mark_rule(color=QUIET, strokeDash=[4, 4]).encode(y="error:Q")
-    of_bin = [alt.Tooltip("error:Q", title="Mean error", format="+.4f"), alt.Tooltip("clips:Q", title="Clips")]
+    of_bin = [figure_tooltip("error", means, sign="+", title="Mean error"), alt.Tooltip("clips:Q", title="Clips")]
     line = alt.Chart(means).mark_line(color=SECOND, point={"color": SECOND, "size": 60}, strokeWidth=2.5)
     return alt.layer(zero, points, line.encode(x="label:Q", y="error:Q", tooltip=of_bin))
 
@@ -231,8 +235,8 @@ def errors_by_group(table: pd.DataFrame) -> Layers:
     """
     tooltip = [
         alt.Tooltip("group:N", title="Group"),
-        alt.Tooltip("rmse:Q", title="RMSE", format=".4f"),
-        alt.Tooltip("mean_error:Q", title="Mean error", format="+.4f"),
+        figure_tooltip("rmse", table, title="RMSE"),
+        figure_tooltip("mean_error", table, sign="+", title="Mean error"),
         alt.Tooltip("clips:Q", title="Clips"),
     ]
     title = "RMSE (bar) and mean error (point)"

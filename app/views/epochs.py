@@ -12,6 +12,7 @@ from app.views.training import leak_words
 from app.words import NOTHING, plain
 from core.events import EpochScored, FinetuneStarted, FitFinished, FoldScored, LeakGapFound, Recorded, StepDone, Warned
 from core.runtime.device import Device
+from core.scoring.figures import text
 
 _GB = 1e9
 _VALIDATION = "validation rows, which choose the best epoch: training rows, not the fold's score"
@@ -110,17 +111,20 @@ def _figures(events: Sequence[object], began: FinetuneStarted, best: float | Non
     with st.grid(4, min_column_width=190):
         st.metric(
             "RMSE of scored folds",
-            NOTHING if so_far is None else f"{so_far:.4f}",
+            NOTHING if so_far is None else text(so_far),
             border=True,
             help="On the folds' held-out rows; each fold has the same weight.",
         )
         st.metric(
-            "Best run before", NOTHING if best is None else f"{best:.4f}", border=True, help="On this data set, with these groups."
+            "Best run before",
+            NOTHING if best is None else text(best, like=so_far),
+            border=True,
+            help="On this data set, with these groups.",
         )
         st.metric("Folds complete", f"{len(scored)} of {began.folds}", border=True)
         st.metric(
             "RMSE, validation rows",
-            f"{apart['rmse'].min():.4f}" if len(apart) else NOTHING,
+            text(float(apart["rmse"].min()), like=so_far) if len(apart) else NOTHING,
             border=True,
             help=f"The best epoch so far of the current fold, on {_VALIDATION}.",
         )

@@ -15,6 +15,7 @@ from app.words import errors_in_words, plain
 from core.data.rows import Row
 from core.data.treatment import Treatment
 from core.runs import Run
+from core.scoring.figures import interval_text, number_format, text
 from core.scoring.residuals import coverage_bins, error_bins, errors_by_group
 
 _WORST = 50
@@ -48,11 +49,11 @@ def clip_by_clip(run: Run, rows: Sequence[Row], repeating: Sequence[str]) -> Non
             st.caption("Above 0 the prediction is too high. Line: mean error, in bins of about as many clips each.")
     picked = [point.get("clip") for point in session.picked("oof_scatter").get("clip", [])]
     if picked and len(row := oof[oof["filename"] == picked[0]]):
-        _player(row.iloc[0], clips.get(picked[0]), treatment)
+        _player(row.iloc[0], clips.get(picked[0]), run.scores.constant_rmse, treatment)
     left, right = st.tabs(["Largest errors", "By group"], key="errors_view", on_change="rerun")
     if left.open:
         with left:
-            _largest(oof, clips, treatment)
+            _largest(oof, clips, run.scores.constant_rmse, treatment)
     if right.open:
         with right:
             _by_group(run, oof, rows, repeating)
@@ -82,12 +83,14 @@ def label_range(low: float, high: float) -> str:
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
-def _player(row: pd.Series, path: Path | None, treatment: Treatment) -> None:
+def _player(row: pd.Series, path: Path | None, like: float, treatment: Treatment) -> None:
     with st.container(border=True):
         error = row["oof_prediction"] - row["label"]
         st.markdown(
-            f"**{plain(row['filename'])}** · label {row['label']:.10g} · predicted {row['oof_prediction']:.3f}, "
-            f"{row['low']:.3f} to {row['high']:.3f} · error {error:+.3f} · fold {int(row['fold'])}"
+            f"**{plain(row['filename'])}** · label {row['label']:.10g} · "
+            f"predicted {text(row['oof_prediction'], like=like, decimals=3)}, "
+            f"{interval_text((row['low'], row['high']), like=like, decimals=3)} · "
+            f"error {text(error, like=like, decimals=3, sign='+')} · fold {int(row['fold'])}"
         )
         if path is not None and path.is_file():
             play(path, treatment)
@@ -95,20 +98,20 @@ def _player(row: pd.Series, path: Path | None, treatment: Treatment) -> None:
             st.caption("Audio unavailable: the clip is no longer in its data set.")
 
 
-def _largest(oof: pd.DataFrame, clips: Mapping[str, Path], treatment: Treatment) -> None:
+def _largest(oof: pd.DataFrame, clips: Mapping[str, Path], like: float, treatment: Treatment) -> None:
     frame = oof.assign(error=oof["oof_prediction"] - oof["label"])
     frame = frame.iloc[np.argsort(-frame["error"].abs().to_numpy(), kind="stable")[:_WORST]]
     shown = frame[
         [name for name in ("filename", "label", "oof_prediction", "error", "low", "high", "fold", "group") if name in frame]
     ]
-    number = st.column_config.NumberColumn
+    number, figure = st.column_config.NumberColumn, number_format(like, decimals=3)
     columns: dict[str, Any] = {
         "filename": st.column_config.TextColumn("Clip", pinned=True),
         "label": number("Label", format="%.10g"),
-        "oof_prediction": number("Prediction", format="%.3f"),
-        "error": number("Error", format="%+.3f"),
-        "low": number("Low", format="%.3f"),
-        "high": number("High", format="%.3f"),
+        "oof_prediction": number("Prediction", format=f"%{figure}"),
+        "error": number("Error", format=f"%+{figure}"),
+        "low": number("Low", format=f"%{figure}"),
+        "high": number("High", format=f"%{figure}"),
         "fold": "Fold",
         "group": "Group",
     }

@@ -20,6 +20,7 @@ from core.features import Column
 from core.insight.explain import CHECKED_COLUMNS, Explanation, family_shares
 from core.insight.importance import features_for_share, shuffle_agreement, strongest_interaction
 from core.runs import Run
+from core.scoring.figures import number_format, text
 
 BLEND = "Blend"
 _VIEWS = ("Features", "One feature", "One clip")
@@ -198,7 +199,8 @@ def one_feature(run: Run, found: Explanation, known: dict[str, Column]) -> None:
         row = found.filenames.index(clip)
         with st.container(border=True):
             st.markdown(
-                f"**{plain(clip)}** · label {found.labels[row]:.10g} · out-of-fold prediction {found.oof_prediction[row]:.3f}"
+                f"**{plain(clip)}** · label {found.labels[row]:.10g} · "
+                f"out-of-fold prediction {text(found.oof_prediction[row], like=run.scores.constant_rmse, decimals=3)}"
             )
             _player(run, clip)
             st.button(
@@ -212,20 +214,23 @@ def one_clip(run: Run, found: Explanation, known: dict[str, Column]) -> None:
     st.selectbox("Clip", found.filenames, key=session.EXPLAINED_CLIP, persist_state="session", width=420)
     row = found.filenames.index(clip)
     label, scored = float(found.labels[row]), float(found.oof_prediction[row])
+    unit = run.scores.constant_rmse
+    figure = partial(text, like=unit, decimals=3)
     with st.grid(4, min_column_width=170):
         st.metric("Label", f"{label:.10g}", border=True)
-        st.metric("Out-of-fold prediction", f"{scored:.3f}", border=True, help="By models that were not trained on this clip.")
-        st.metric("Error", f"{scored - label:+.3f}", border=True)
-        st.metric("Base", f"{found.base[row]:.3f}", border=True, help="The mean prediction of these models.")
+        st.metric("Out-of-fold prediction", figure(scored), border=True, help="By models that were not trained on this clip.")
+        st.metric("Error", figure(scored - label, sign="+"), border=True)
+        st.metric("Base", figure(float(found.base[row])), border=True, help="The mean prediction of these models.")
     _player(run, clip)
     moved = found.contributions[row].astype(float)
     order = np.argsort(-np.abs(moved), kind="stable")
     steps = pd.DataFrame(_steps(found, row, order, known), columns=["step", "from", "to", "kind", "note"])
     st.altair_chart(explain.waterfall(steps), key="explain_waterfall", alt=f"From the base value to the prediction of {clip}")
     st.caption("Orange raises the prediction, green lowers it; the diamonds are the base and the sum.")
-    if abs(found.prediction[row] - scored) > 1e-3:
+    if abs(found.prediction[row] - scored) > 1e-3 * unit:
         st.caption(
-            f"The sum is {found.prediction[row]:.3f}, the run predicts {scored:.3f}: it clips each member to the range of the "
+            f"The sum is {figure(float(found.prediction[row]))}, the run predicts {figure(scored)}: "
+            "it clips each member to the range of the "
             "labels and averages over augmented copies of the clip, if any."
         )
     ranks = [explain.value_ranks(found.values[:, place])[row] for place in order[:_STEPS]]
@@ -250,7 +255,7 @@ def one_clip(run: Run, found: Explanation, known: dict[str, Column]) -> None:
         alt="Features that move this prediction most, with their values",
         column_config={
             "column": st.column_config.TextColumn("Feature", pinned=True),
-            "change": st.column_config.NumberColumn("Change", format="%+.4f"),
+            "change": st.column_config.NumberColumn("Change", format=f"%+{number_format(unit)}"),
             "value": st.column_config.NumberColumn("Value", format="%.5g"),
             "percentile": st.column_config.NumberColumn("Percentile", format="%.0f", help="Rank of the value among all clips"),
             "unit": "Unit",

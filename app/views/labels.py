@@ -9,6 +9,7 @@ from app import resources, session
 from app.words import errors_in_words, plain
 from core.jobs import DONE, Job, status
 from core.runs import Run
+from core.scoring.figures import interval_text, number_format
 from core.tasks.labels import finished_runs
 
 
@@ -25,6 +26,7 @@ def show(job: Job) -> None:
     if not runs:
         return
     st.subheader("Labels")
+    error = f"%{number_format(min(run.scores.constant_rmse for run in runs.values()))}"
     st.dataframe(
         label_table(runs),
         hide_index=True,
@@ -32,16 +34,16 @@ def show(job: Job) -> None:
         alt="Scores by label",
         column_config={
             "label": st.column_config.TextColumn("Label", pinned=True),
-            "rmse": st.column_config.NumberColumn("Out-of-fold RMSE", format="%.4f", help="In the unit of the label"),
+            "rmse": st.column_config.NumberColumn("Out-of-fold RMSE", format=error, help="In the unit of the label"),
             "interval": st.column_config.TextColumn(
                 "95% interval", help="How far the RMSE would vary with other clips, or other groups, of the same kind"
             ),
             "pearson": st.column_config.NumberColumn("Pearson", format="%.3f"),
             "baseline": st.column_config.NumberColumn(
-                "Baseline RMSE", format="%.4f", help="Predicts the mean of the training labels"
+                "Baseline RMSE", format=error, help="Predicts the mean of the training labels"
             ),
             "ceiling": st.column_config.NumberColumn(
-                "Ceiling RMSE", format="%.4f", help="What the raters' disagreement allows; empty where a clip has one rating"
+                "Ceiling RMSE", format=error, help="What the raters' disagreement allows; empty where a clip has one rating"
             ),
             "run": "Run",
         },
@@ -60,7 +62,7 @@ def label_table(runs: dict[str, Run]) -> pd.DataFrame:
     for label, run in runs.items():
         scores, (low, high) = run.scores, resources.rmse_interval(run)
         ceiling = None if scores.ceiling is None else scores.ceiling.rmse
-        interval = f"{low:.4f} to {high:.4f}"
+        interval = interval_text((low, high), like=scores.constant_rmse)
         rows.append((label, scores.oof_rmse, interval, scores.oof_pearson, scores.constant_rmse, ceiling, run.id))
     frame = pd.DataFrame(rows, columns=["label", "rmse", "interval", "pearson", "baseline", "ceiling", "run"])
     return frame.astype(dict.fromkeys(("rmse", "pearson", "baseline", "ceiling"), float))

@@ -17,6 +17,7 @@ from core.features import parse_set
 from core.features.sets import ENCODER
 from core.insight.layers import Band, LayerScores
 from core.runs import Run
+from core.scoring.figures import text
 from core.settings import build
 
 _KEYS = ("max_seconds", "channel", "slow_down", "encoder_window", "device")
@@ -98,7 +99,7 @@ def _found(done: dict[str, Any]) -> None:
     )
     grouped = f", grouped by {scores.groups}" if scores.groups else ", not grouped"
     st.caption(
-        plain(f"{count(scores.rows, 'clip')}{grouped} · baseline RMSE {scores.constant_rmse:.4f} (mean of the training labels)")
+        plain(f"{count(scores.rows, 'clip')}{grouped} · baseline RMSE {text(scores.constant_rmse)} (mean of the training labels)")
     )
     st.altair_chart(
         layers.layer_heatmap(scores, band),

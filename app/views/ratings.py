@@ -9,6 +9,7 @@ from app.views.cards import card
 from app.words import count, plain
 from core.data.dataset import Dataset
 from core.scoring.agreement import Ratings, rater_offsets
+from core.scoring.figures import interval_text, text
 
 
 def show(dataset: Dataset) -> None:
@@ -24,8 +25,9 @@ def show(dataset: Dataset) -> None:
         card("Spread within a clip", f"{found.spread:.3g}", "standard deviation of its ratings, on average")
         if found.ceiling is not None:
             ceiling = found.ceiling
-            told = f"95 %: {ceiling.rmse_low:.3f} to {ceiling.rmse_high:.3f}; Pearson at most {ceiling.pearson:.3f}"
-            card("Lowest RMSE the raters allow", f"{ceiling.rmse:.3f}", told)
+            ends = (ceiling.rmse_low, ceiling.rmse_high)
+            told = f"95 %: {interval_text(ends, like=ceiling.rmse, decimals=3)}; Pearson at most {ceiling.pearson:.3f}"
+            card("Lowest RMSE the raters allow", text(ceiling.rmse, decimals=3), told)
     if found.ceiling is not None:
         who = (
             "One panel rated nearly all clips, so that its habits are part of the label."

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app.words import plain
-from core.data.dataset import Dataset
+from core.data.dataset import Dataset, transform_hint
 from core.data.rows import Row
 
 _SHOWN_ROWS = 5
@@ -23,6 +23,16 @@ def show_reading(dataset: Dataset) -> None:
             if rows:
                 shown = row_table(rows[:_SHOWN_ROWS], dataset)
                 st.dataframe(shown, hide_index=True, key=f"dataset_first_{name}", alt=f"First rows of the {name} table")
+
+
+def show_transform_hint(labels: np.ndarray) -> None:
+    """The label transform that is likely to help, and why; nothing where there is none."""
+    if (hint := transform_hint(labels)) is not None:
+        reason, name = hint
+        st.info(
+            plain(f"{reason[:1].upper()}{reason[1:]}: on page Train, the label transform {name} often helps."),
+            icon=":material/lightbulb:",
+        )
 
 
 def row_table(rows: tuple[Row, ...], dataset: Dataset) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from app.charts import training
 from app.views import best, curve
 from app.views.epochs import draw_curves, share_words
 from app.views.errors import clip_by_clip, show_coverage
+from app.views.reading import show_transform_hint
 from app.views.training import draw_rounds, leak_words
 from app.words import (
     BADGES,
@@ -32,6 +33,7 @@ from app.words import (
 from core.data.dataset import Dataset
 from core.events import RoundsScored, StepDone
 from core.runs import Run
+from core.runs.kinds import ENSEMBLE
 from core.runs.schema import LeakRecord, Scores
 from core.scoring.figures import interval_text, number_format, text
 from core.scoring.metrics import METRICS
@@ -90,6 +92,8 @@ def _show_scores(run: Run, dataset: Dataset, repeating: Sequence[str]) -> None:
     with errors_in_words():
         oof = resources.oof(run)
     if oof is not None:
+        if run.kind.name == ENSEMBLE and run.record.settings.ensemble.label_transform == "none":
+            show_transform_hint(oof["label"].to_numpy(float))
         clip_by_clip(run, dataset.train, repeating)
     with st.grid(2, min_column_width=340):
         with st.container():

@@ -422,6 +422,7 @@ def _clip_by_clip(run: Run, other: Run) -> None:
                 alt=f"Distance from the label of each clip, by {one} and {another}",
             )
         with st.container():
+            error = f"%{number_format(run.scores.constant_rmse, decimals=3)}"
             apart = frame.assign(change=frame["second"] - frame["first"])
             apart = apart.iloc[np.argsort(-apart["change"].abs().to_numpy(), kind="stable")[:_MOST_APART]]
             st.caption("Furthest apart. Click a point to hear its clip.")
@@ -433,8 +434,8 @@ def _clip_by_clip(run: Run, other: Run) -> None:
                 column_config={
                     "clip": st.column_config.TextColumn("Clip", pinned=True),
                     "label": st.column_config.NumberColumn("Label", format="%.10g"),
-                    "first": st.column_config.NumberColumn(one[:24], format="%.3f"),
-                    "second": st.column_config.NumberColumn(another[:24], format="%.3f"),
+                    "first": st.column_config.NumberColumn(one[:24], format=error),
+                    "second": st.column_config.NumberColumn(another[:24], format=error),
                 },
             )
     picked = [point.get("clip") for point in session.picked("compare_clips").get("clip", [])]

@@ -22,6 +22,7 @@ from core.extraction.export import definitions
 from core.features import Column, parse_set
 from core.insight.neighbours import FarColumn, Neighbour, Neighbourhood
 from core.runs import Run
+from core.scoring.figures import text
 
 SOURCES = ("Files", "Recording", "On this server")
 _TOLD = 5  # clips that are named one by one; more stand in a table
@@ -512,7 +513,7 @@ def _error_words(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         treated = "".join(f" Its clips are analysed {words}." for words in analysed(run))
         st.caption(
-            f"Scored by run {plain(run.name)} on {plain(run.record.dataset.name)}, whose error is RMSE {error:.4f}.{treated}",
+            f"Scored by run {plain(run.name)} on {plain(run.record.dataset.name)}, whose error is RMSE {text(error)}.{treated}",
             width="content",
         )
         if badge in BADGES:

@@ -7,8 +7,9 @@ import streamlit as st
 
 from app.charts import training
 from app.views import live
-from app.words import LITTLE, NOTHING, group_noun, plain
+from app.words import LITTLE, NOTHING, decimals, group_noun, plain
 from core.events import FitFinished, FoldScored, LeakGapFound, Recorded, RoundsScored, TrainingStarted, Warned
+from core.scoring.figures import text
 
 
 def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | None) -> None:
@@ -35,15 +36,23 @@ def draw_training(recorded: list[Recorded], plan: dict[str, Any], best: float | 
     folds, repeats = plan["folds"], plan.get("repeats", 1)
     last = fits[-1] if fits else None
     with st.grid(4, min_column_width=190):
-        st.metric("Out-of-fold RMSE so far", f"{last.oof_rmse:.4f}" if last else NOTHING, border=True, help="Mean of the members.")
+        st.metric(
+            "Out-of-fold RMSE so far",
+            text(last.oof_rmse, like=last.constant_rmse) if last else NOTHING,
+            border=True,
+            help="Mean of the members.",
+        )
         st.metric(
             "Baseline RMSE",
-            f"{last.constant_rmse:.4f}" if last else NOTHING,
+            text(last.constant_rmse) if last else NOTHING,
             border=True,
             help="Predicts the mean of the training labels, on the same clips.",
         )
         st.metric(
-            "Best run before", NOTHING if best is None else f"{best:.4f}", border=True, help="On this data set, with these groups."
+            "Best run before",
+            NOTHING if best is None else text(best, like=last.constant_rmse if last else None),
+            border=True,
+            help="On this data set, with these groups.",
         )
         st.metric("Folds complete", f"{scored} of {folds * repeats}", border=True)
     if (beside := live.progress_of(recorded).stage) is not None:
@@ -73,7 +82,9 @@ def draw_rounds(events: Sequence[object], members: Sequence[str], folds: int, *,
     """A small chart for each boosted member: its error by round, a line a fold; ``ticks`` where more rounds are to come."""
     rounds = [event for event in events if isinstance(event, RoundsScored)]
     told = {event.model for event in rounds}
-    st.caption("RMSE on the early-stopping rows: training rows, not the fold's score.")
+    st.caption(
+        "RMSE on the early-stopping rows: training rows, not the fold's score; with a label transform, of the transformed labels."
+    )
     with st.grid(min(3, len(told)), min_column_width=260):
         for number, member in enumerate(members):
             if member in told:
@@ -89,10 +100,12 @@ def leak_words(random_rmse: float, grouped_rmse: float, groups: str, *, chosen: 
     """The leak gap, measured with a quick model before the training."""
     name = group_noun(groups)
     with st.container(border=True):
-        st.markdown(f"**Leak gap {grouped_rmse - random_rmse:+.3f}**, measured with a quick model")
+        st.markdown(
+            f"**Leak gap {text(grouped_rmse - random_rmse, like=grouped_rmse, decimals=3, sign='+')}**, measured with a quick model"
+        )
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-            st.metric("Random folds", f"{random_rmse:.3f}", width="content")
-            st.metric(plain(f"Grouped by {name}"), f"{grouped_rmse:.3f}", width="content")
+            st.metric("Random folds", text(random_rmse, like=grouped_rmse, decimals=3), width="content")
+            st.metric(plain(f"Grouped by {name}"), text(grouped_rmse, decimals=3), width="content")
             st.markdown(plain(leak_sentence(random_rmse, grouped_rmse, groups, chosen=chosen)), width="content")
 
 
@@ -112,4 +125,5 @@ def leak_sentence(random_rmse: float, grouped_rmse: float, groups: str, *, chose
     if grouped_rmse - random_rmse < LITTLE * random_rmse:
         return f"It makes little difference whether the {name} is known."
     folds = "Random folds would report" if chosen else "These folds are random and report"
-    return f"{folds} {random_rmse:.2f}. For a new {name} expect {grouped_rmse:.2f}."
+    places = decimals(grouped_rmse) if grouped_rmse < 0.1 else 2
+    return f"{folds} {random_rmse:.{places}f}. For a new {name} expect {grouped_rmse:.{places}f}."

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from core.cli.score_table import confidence_words, score_lines, score_text
+from core.cli.score_table import confidence_words, score_lines, score_text, untransformed
 from core.events import (
     BatchHalved,
     ClipSetAside,
@@ -173,23 +173,33 @@ def print_ratings(ratings: "Ratings | None") -> None:
 
     found = agreement(ratings)
     by = f"by {found.raters} raters" if found.raters else "by raters without names"
-    print(f"  ratings       {found.ratings} {by} of {found.clips} clips; spread within a clip {found.spread:.3f}")
+    print(f"  ratings       {found.ratings} {by} of {found.clips} clips; spread within a clip {text(found.spread, decimals=3)}")
     print(f"  agreement     {found.words()}")
     if found.ceiling is not None:
         print(f"  ceiling       {found.ceiling.sentence()}")
 
 
-def print_prediction(one: "Prediction") -> None:
-    """A clip in a line: the prediction, its interval, and why to doubt it."""
+def print_prediction(one: "Prediction", *, like: float) -> None:
+    """A clip in a line: the prediction, its interval, and why to doubt it; figures in the format of ``like``."""
     value, ends = "not scored", ""
     if one.prediction is not None:
-        value, ends = text(one.prediction), interval_text(None if one.low is None or one.high is None else (one.low, one.high))
+        value = text(one.prediction, like=like)
+        ends = interval_text(None if one.low is None or one.high is None else (one.low, one.high), like=like)
     doubts = list(one.warnings)
     if one.trained_on:
         doubts.append(f"trained on this clip, as {one.trained_on[0]}")
     if one.surroundings is not None:
         doubts += one.surroundings.doubts()
-    print("  ".join([f"{value:>12}", f"{ends:>20}", one.file, *(f"[{doubt}]" for doubt in doubts)]))
+    print(
+        "  ".join(
+            [
+                f"{value:>12}",
+                f"{ends:>{20 if number_format(like).endswith('f') else 24}}",
+                one.file,
+                *(f"[{doubt}]" for doubt in doubts),
+            ]
+        )
+    )
 
 
 def print_evaluation(found: "Evaluation | None", why_not: str | None = None) -> None:
@@ -200,7 +210,7 @@ def print_evaluation(found: "Evaluation | None", why_not: str | None = None) -> 
         return
     print(f"{len(found.rows)} labelled clips that the run was not trained on")
     for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
-        print(f"  {name:14} {score_text(name, value)}")
+        print(f"  {name:14} {score_text(name, value, like=found.constant_rmse)}")
     print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
     if found.trained_on:
         print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")
@@ -228,8 +238,9 @@ def print_run(run: "Run", out: Any) -> None:
 def print_ladder(run: "Run", out: Any) -> None:
     """The steps that led to a run, a line each: what was tried, how it scored, and why it was kept or not."""
     lines = ["", "  the steps, on the folds that they were chosen on:"]
+    like = run.scores.constant_rmse
     for step in run.record.ladder:
-        score = "       -" if step.rmse is None else f"{step.rmse:8.4f}"
+        score = ("-" if step.rmse is None else text(step.rmse, like=like)).rjust(8)
         mark = "kept" if step.kept else "passed over" if step.skipped else "not kept"
         lines.append(f"  {score}  {mark:11}  {step.title}{f': {step.reason}' if step.reason else ''}")
     lines.append("  The scores above are of folds that no step has used.")
@@ -321,6 +332,8 @@ def _doubt_lines(run: "Run") -> Iterator[str]:
     if (tested := scores.self_test) is not None:
         verdict = "passed" if tested.passed else "FAILED: something is learned that no clip tells"
         yield f"  self-test     {tested.ratio:.3f} of the constant's error on permuted labels: {verdict}"
+    if (hint := untransformed(run)) is not None:
+        yield f"  labels        {hint}"
     for name, judged in scores.verdicts.items():
         yield f"  {name:13} {judged.sentence}"
 
@@ -343,6 +356,7 @@ def print_explanation(run: "Run", explanation: "Explanation", clips: Sequence[st
     extract = run.record.settings.extract
     known = definitions(extract.features, extract.treatment)
     importance, names = explanation.importance, explanation.columns
+    like = run.scores.constant_rmse
     print(f"run {run.id}: {len(explanation.filenames)} clips, each explained by the models that did not train on it [out-of-fold]")
     if words := extract.treatment.words:
         print(f"  analysed      {words}")
@@ -353,8 +367,8 @@ def print_explanation(run: "Run", explanation: "Explanation", clips: Sequence[st
         about = f"{known[name].definition}, {known[name].unit}" if name in known else "column of the table"
         equal = f" (and {len(explanation.equal[name])} equal)" if name in explanation.equal else ""
         checked = explanation.permutation[place]
-        shuffled = f"{checked:+.4f}" if checked == checked else ""
-        print(f"  {importance[place]:11.4f}  {shuffled:>9}  {name}{equal}: {about}")
+        shuffled = text(checked, like=like, sign="+", undefined="")
+        print(f"  {text(importance[place], like=like):>11}  {shuffled:>9}  {name}{equal}: {about}")
     print()
     print("  by family: " + ", ".join(f"{name} {share:.0%}" for name, share in family_shares(explanation).items()))
     print("  mean change: of the prediction, in units of the label; shuffled: rise of the RMSE where the column is shuffled")
@@ -362,16 +376,17 @@ def print_explanation(run: "Run", explanation: "Explanation", clips: Sequence[st
         row = explanation.filenames.index(clip)
         moved = explanation.contributions[row]
         print()
-        print(f"{clip}: label {explanation.labels[row]:.10g}, predicted out of fold {explanation.oof_prediction[row]:.4f}")
-        print(f"  {explanation.base[row]:+10.4f}  base: what the models say on average")
+        scored, summed = (text(some[row], like=like) for some in (explanation.oof_prediction, explanation.prediction))
+        print(f"{clip}: label {explanation.labels[row]:.10g}, predicted out of fold {scored}")
+        print(f"  {text(explanation.base[row], like=like, sign='+'):>10}  base: what the models say on average")
         order = abs(moved).argsort(kind="stable")[::-1]
         for place in order[:_TOP].tolist():
             unit = known[names[place]].unit if names[place] in known else ""
             value = f"{explanation.values[row, place]:.5g} {'' if unit == '1' else unit}".strip()
-            print(f"  {moved[place]:+10.4f}  {names[place]} = {value}")
+            print(f"  {text(moved[place], like=like, sign='+'):>10}  {names[place]} = {value}")
         rest = order[_TOP:]
-        print(f"  {moved[rest].sum():+10.4f}  {len(rest)} other columns")
-        print(f"  {explanation.prediction[row]:10.4f}  the prediction, before it is brought into the range of the labels")
+        print(f"  {text(moved[rest].sum(), like=like, sign='+'):>10}  {len(rest)} other columns")
+        print(f"  {summed:>10}  the prediction, before it is brought into the range of the labels")
 
 
 def explanation_record(run: "Run", explanation: "Explanation", clips: Sequence[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from core.cli import common
 from core.cli.common import read_data, read_options, read_workspace
 from core.cli.console import Progress, print_bandwidths, print_columns, print_json, print_problems, print_ratings
+from core.cli.score_table import transform_words
 from core.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def check(options: argparse.Namespace) -> int:
         widest = max(labels["distribution"].values())
         for value, count in labels["distribution"].items():
             print(f"    {value:>16}  {count:5d}  {'#' * round(40 * count / widest)}")
+    if (hint := transform_words(report.labels)) is not None:
+        print(f"                {hint}")
     print_ratings(dataset.ratings)
     print_problems(report.problems)
     if report.why_not:

@@ -91,8 +91,8 @@ def evaluate(options: argparse.Namespace) -> int:
         return 0
     print(f"run {run.id} on {len(found.rows)} labelled clips of {dataset.name} that it was not trained on")
     for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
-        print(f"  {name:14} {score_text(name, value)}")
-    print(f"  {'oof_rmse':14} {text(run.scores.oof_rmse)}  (what training said)")
+        print(f"  {name:14} {score_text(name, value, like=found.constant_rmse)}")
+    print(f"  {'oof_rmse':14} {text(run.scores.oof_rmse, like=found.constant_rmse)}  (what training said)")
     print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
     if found.trained_on:
         print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")
@@ -122,7 +122,7 @@ def predict(options: argparse.Namespace) -> int:
         found = score(run, request, workspace, notify=progress)
     print_problems(found["problems"]) if not options.json else None
     for prediction in found["predictions"]:
-        print_json(prediction) if options.json else print_prediction(prediction)
+        print_json(prediction) if options.json else print_prediction(prediction, like=run.scores.constant_rmse)
     if not options.json:
         print_evaluation(found["evaluation"], found.get("not_judged"))
     return 0 if all(prediction.prediction is not None for prediction in found["predictions"]) else 1

@@ -7,6 +7,9 @@ from core.scoring.figures import interval_text, text
 from core.scoring.metrics import METRICS
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from core.runs import Run
     from core.runs.schema import ConfidenceRecord, Scores
 
 
@@ -29,10 +32,10 @@ def score_lines(scores: "Scores") -> Iterator[str]:
         yield "  ".join(["", row[0].ljust(len(first)), *others]).rstrip()
 
 
-def score_text(name: str, value: float) -> str:
-    """A score by its name: an error in the format of its size, a number without unit with four decimals."""
+def score_text(name: str, value: float, *, like: float) -> str:
+    """A score by its name: an error in the format of ``like``, a number without unit with four decimals."""
     unit_free = name in METRICS and not METRICS[name].in_label_unit
-    return text(value, like=1.0 if unit_free else None)
+    return text(value, like=1.0 if unit_free else like)
 
 
 def confidence_words(confidence: "ConfidenceRecord") -> str:
@@ -46,6 +49,24 @@ def confidence_words(confidence: "ConfidenceRecord") -> str:
     """
     units = f"{confidence.units} {'groups' if confidence.by_group else 'clips'}"
     return f"{100 * confidence.level:.0f} % intervals: bootstrap over {units}, {confidence.draws} draws"
+
+
+def transform_words(labels: "np.ndarray") -> str | None:
+    """The label transform that is likely to help, and why; None where there is none."""
+    from core.data.dataset import transform_hint
+
+    hint = transform_hint(labels)
+    return None if hint is None else f"{hint[0]}: --label-transform {hint[1]} often helps"
+
+
+def untransformed(run: "Run") -> str | None:
+    """The label transform that an ensemble without one should try, and why; None where there is none."""
+    from core.runs.kinds import ENSEMBLE
+    from core.runs.leaderboard import load_oof
+
+    if run.kind.name != ENSEMBLE or run.record.settings.ensemble.label_transform != "none":
+        return None
+    return transform_words(load_oof(run).labels)
 
 
 def _interval_title(confidence: "ConfidenceRecord | None") -> str:

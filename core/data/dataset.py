@@ -42,6 +42,7 @@ from core.scoring.agreement import Ratings
 from core.workspace import Workspace
 
 MIN_CLIPS = 5
+_WIDE, _SKEWED = 100.0, 2.0  # labels, largest by smallest; skewness of an exponential distribution
 MAX_FILES = 200_000  # of a folder without a table; somebody may name the root of a disk
 
 _COPY = re.compile(r"^(?P<stem>.+?)(?:[ _-]?\(\d+\)|[ _-]copy(?:[ _-]?\d+)?|[_-]\d+)$", re.IGNORECASE)
@@ -293,6 +294,33 @@ def describe_labels(labels: np.ndarray) -> dict[str, object]:
         "max": float(labels.max()),
         "distribution": distribution,
     }
+
+
+def transform_hint(labels: np.ndarray) -> tuple[str, str] | None:
+    """Why a label transform is likely to help, and its name; None where nothing speaks for one.
+
+    "log" where labels are above 0, span more than two decades and are less skewed on a log scale; "yeo-johnson" where they are as
+    skewed as an exponential distribution.
+
+    Examples
+    --------
+    >>> transform_hint(10 ** np.linspace(-1, 2.4, 60))
+    ('labels span 3.4 decades', 'log')
+    >>> transform_hint(np.linspace(0.01, 5, 60)) is None
+    True
+    """
+    if len(labels) < MIN_CLIPS or np.ptp(labels) == 0:
+        return None
+    skewed = _skewness(labels)
+    if labels.min() > 0 and labels.max() / labels.min() > _WIDE and abs(_skewness(np.log(labels))) < abs(skewed):
+        return f"labels span {np.log10(labels.max() / labels.min()):.1f} decades", "log"
+    return (f"labels have a skewness of {skewed:.1f}", "yeo-johnson") if abs(skewed) >= _SKEWED else None
+
+
+def _skewness(values: np.ndarray) -> float:
+    from scipy.stats import skew
+
+    return float(skew(values)) if np.ptp(values) else 0.0
 
 
 def why_not_trainable(labels: np.ndarray) -> str | None:

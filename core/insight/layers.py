@@ -14,6 +14,7 @@ from core.ensemble.models import CATALOGUE, make_model
 from core.errors import JobError, ParameterError
 from core.events import LayerScored, LayersStarted, Notify, ignore
 from core.runtime.pool import map_unordered
+from core.scoring.figures import text
 from core.scoring.folds import Fold, make_folds, stopping_split
 from core.scoring.metrics import rmse
 
@@ -237,7 +238,7 @@ def propose_band(scores: LayerScores) -> Band:
     spreads = _middle_spread(beside[:, head])
     error = max(spreads[best], np.median(spreads)) / np.sqrt(beside.shape[2])
     if smooth[best] >= -_SURE * error:
-        return Band(None, None, f"no layer is surely better than the constant predictor (RMSE {scores.constant_rmse:.4f})")
+        return Band(None, None, f"no layer is surely better than the constant predictor (RMSE {text(scores.constant_rmse)})")
     most = max(min(2, layers), int(layers * _SHARE_OF_LAYERS))
     first = last = best
     while last - first + 1 < most:
@@ -251,7 +252,8 @@ def propose_band(scores: LayerScores) -> Band:
     return Band(
         first,
         last,
-        f"{names}: RMSE {mean:.4f} with the best head of each, against {scores.constant_rmse:.4f} of the constant predictor",
+        f"{names}: RMSE {text(mean, like=scores.constant_rmse)} with the best head of each, "
+        f"against {text(scores.constant_rmse)} of the constant predictor",
     )
 
 

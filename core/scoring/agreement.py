@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from core.scoring.figures import interval_text, text
+
 PANEL_SHARE = 0.75  # of all that the raters could have rated, from which on they count as one panel
 DRAWS = 1000
 
@@ -69,7 +71,10 @@ class Ceiling:
         'RMSE 0.412 (0.390 to 0.430), Pearson 0.957: the disagreement within the panel of raters allows no better'
         """
         who = "within the panel of raters" if self.is_panel else "between raters"
-        figures = f"RMSE {self.rmse:.3f} ({self.rmse_low:.3f} to {self.rmse_high:.3f}), Pearson {self.pearson:.3f}"
+        ends = (self.rmse_low, self.rmse_high)
+        figures = (
+            f"RMSE {text(self.rmse, decimals=3)} ({interval_text(ends, like=self.rmse, decimals=3)}), Pearson {self.pearson:.3f}"
+        )
         return f"{figures}: the disagreement {who} allows no better"
 
 

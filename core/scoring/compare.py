@@ -12,6 +12,7 @@ import numpy as np
 
 from core.errors import DataError, ParameterError
 from core.scoring.bootstrap import expanded_tail
+from core.scoring.figures import number_format
 
 HELPS, HURTS, CANNOT_TELL = "helps", "hurts", "cannot tell"
 _AT_ONCE = 2_000_000  # numbers drawn in one piece
@@ -33,6 +34,7 @@ class Verdict:
     groups : int or None
     verdict : "helps" where all of the interval is below 0, "hurts" where all of it is above, else "cannot tell"
     minutes : float, what the change costs; negative where it saves time
+    rmse : float or None, RMSE before, whose size decides how the figures are written
     """
 
     difference: float
@@ -43,6 +45,7 @@ class Verdict:
     groups: int | None
     verdict: str
     minutes: float
+    rmse: float | None = None
 
     def sentence(self) -> str:
         """The verdict in words.
@@ -57,7 +60,8 @@ class Verdict:
         decimals = min(max(0, two_digits), _MOST_DECIMALS)
         among = f" of {self.groups} groups" if self.groups is not None else ""
         cost = f", {self.minutes:+.1f} minutes" if abs(self.minutes) >= _LEAST_MINUTES else ""
-        figures = [f"{value:+.{decimals}f}" for value in (self.difference, self.low, self.high)]
+        style = f".{decimals}f" if number_format(self.rmse).endswith("f") else number_format(self.rmse)
+        figures = [f"{value:+{style}}" for value in (self.difference, self.low, self.high)]
         return f"{self.verdict} with {self.clips} clips{among}: RMSE {figures[0]} ({figures[1]} to {figures[2]}){cost}"
 
 
@@ -111,7 +115,9 @@ def paired_verdict(
     tail = expanded_tail((1 - level) / 2, len(sizes))
     low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
     verdict = HELPS if high < 0 else HURTS if low > 0 else CANNOT_TELL
-    return Verdict(difference, low, high, level, len(labels), None if groups is None else len(sizes), verdict, minutes)
+    before_rmse = float(np.sqrt(squares[: len(before)].mean(axis=1)).mean())
+    sized = None if groups is None else len(sizes)
+    return Verdict(difference, low, high, level, len(labels), sized, verdict, minutes, before_rmse)
 
 
 def rmse_interval(
