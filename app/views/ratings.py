@@ -26,8 +26,8 @@ def show(dataset: Dataset) -> None:
         if found.ceiling is not None:
             ceiling = found.ceiling
             ends = (ceiling.rmse_low, ceiling.rmse_high)
-            told = f"95 %: {interval_text(ends, like=ceiling.rmse, decimals=3)}; Pearson at most {ceiling.pearson:.3f}"
-            card("Lowest RMSE the raters allow", text(ceiling.rmse, decimals=3), told)
+            told = f"95 %: {interval_text(ends, like=ceiling.scale, decimals=3)}; Pearson at most {ceiling.pearson:.3f}"
+            card("Lowest RMSE the raters allow", text(ceiling.rmse, like=ceiling.scale, decimals=3), told)
     if found.ceiling is not None:
         who = (
             "One panel rated nearly all clips, so that its habits are part of the label."

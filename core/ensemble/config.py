@@ -76,7 +76,7 @@ class EnsembleSettings(FoldSettings):
     ] = "rmse"
     label_transform: Annotated[
         str,
-        Choices(LABEL_TRANSFORMS),
+        Choices(LABEL_TRANSFORMS, ("None", "Log", "Yeo-Johnson")),
         Field(
             title="Label transform",
             description="Scale of the labels on which members are fitted; predictions and scores keep the labels' own scale. Log: "

@@ -18,6 +18,7 @@ from core.scoring.figures import interval_text, text
 
 PANEL_SHARE = 0.75  # of all that the raters could have rated, from which on they count as one panel
 DRAWS = 1000
+_ROUNDING = 1e-9  # that a correlation lacks to 1 where raters never disagree
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class Ceiling:
     pearson_high: float
     is_panel: bool
 
+    @property
+    def scale(self) -> float:
+        """The error whose size decides how figures are written; 0, which takes fixed decimals, where it is only rounding."""
+        return self.rmse if self.pearson < 1 - _ROUNDING else 0.0
+
     def sentence(self) -> str:
         """Both figures in words.
 
@@ -71,10 +77,9 @@ class Ceiling:
         'RMSE 0.412 (0.390 to 0.430), Pearson 0.957: the disagreement within the panel of raters allows no better'
         """
         who = "within the panel of raters" if self.is_panel else "between raters"
-        ends = (self.rmse_low, self.rmse_high)
-        figures = (
-            f"RMSE {text(self.rmse, decimals=3)} ({interval_text(ends, like=self.rmse, decimals=3)}), Pearson {self.pearson:.3f}"
-        )
+        error = text(self.rmse, like=self.scale, decimals=3)
+        ends = interval_text((self.rmse_low, self.rmse_high), like=self.scale, decimals=3)
+        figures = f"RMSE {error} ({ends}), Pearson {self.pearson:.3f}"
         return f"{figures}: the disagreement {who} allows no better"
 
 
