@@ -1,8 +1,8 @@
 """Out-of-fold predictions of two settings on the same folds in, a verdict out: does the change help, hurt, or can nobody tell?
 
-Errors are in the unit of the label. The interval of their difference is a paired bootstrap: clips are drawn with replacement, or
-whole groups where there are some, because the clips of a group err together. A clip brings its errors by both settings, in all
-repeats.
+By RMSE, or by another metric that settings are chosen by; errors are in the unit of the label. The interval of their difference is
+a paired bootstrap: clips are drawn with replacement, or whole groups where there are some, because the clips of a group err
+together. A clip brings its errors by both settings, in all repeats.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ import numpy as np
 from core.errors import DataError, ParameterError
 from core.scoring.bootstrap import expanded_tail
 from core.scoring.figures import number_format
+from core.scoring.losses import CHOICES, loss_of_means, row_terms
+from core.scoring.metrics import METRICS
 
 HELPS, HURTS, CANNOT_TELL = "helps", "hurts", "cannot tell"
 _AT_ONCE = 2_000_000  # numbers drawn in one piece
@@ -27,14 +29,16 @@ class Verdict:
 
     Attributes
     ----------
-    difference : float, RMSE after less RMSE before, the mean over repeats; negative where the change is better
+    difference : float, the metric after less the metric before, the mean over repeats
     low, high : float, interval of the difference
     level : float, share of such intervals that hold the true difference
     clips : int
     groups : int or None
-    verdict : "helps" where all of the interval is below 0, "hurts" where all of it is above, else "cannot tell"
+    verdict : "helps" where all of the interval says better (below 0 for an error, above 0 for a correlation), "hurts" where all
+        of it says worse, else "cannot tell"
     minutes : float, what the change costs; negative where it saves time
-    rmse : float or None, RMSE before, whose size decides how the figures are written
+    rmse : float or None, RMSE before, whose size decides how the figures of an error are written
+    metric : str, of ``losses.CHOICES``
     """
 
     difference: float
@@ -46,6 +50,7 @@ class Verdict:
     verdict: str
     minutes: float
     rmse: float | None = None
+    metric: str = "rmse"
 
     def sentence(self) -> str:
         """The verdict in words.
@@ -62,7 +67,8 @@ class Verdict:
         cost = f", {self.minutes:+.1f} minutes" if abs(self.minutes) >= _LEAST_MINUTES else ""
         style = f".{decimals}f" if number_format(self.rmse).endswith("f") else number_format(self.rmse)
         figures = [f"{value:+{style}}" for value in (self.difference, self.low, self.high)]
-        return f"{self.verdict} with {self.clips} clips{among}: RMSE {figures[0]} ({figures[1]} to {figures[2]}){cost}"
+        name = METRICS[self.metric].label
+        return f"{self.verdict} with {self.clips} clips{among}: {name} {figures[0]} ({figures[1]} to {figures[2]}){cost}"
 
 
 def paired_verdict(
@@ -71,6 +77,7 @@ def paired_verdict(
     after: np.ndarray,
     *,
     groups: Sequence[str] | None = None,
+    metric: str = "rmse",
     level: float = 0.95,
     minutes: float = 0.0,
     seed: int = 0,
@@ -79,13 +86,14 @@ def paired_verdict(
     """Compare two settings on the same repeated folds.
 
     Percentiles of the bootstrap are too near to each other where there are few clips or groups; they are taken further out, as
-    ``bootstrap.expanded_tail`` says.
+    ``bootstrap.expanded_tail`` says. For Spearman's correlation the ranks of a draw are those among all clips.
 
     Parameters
     ----------
     labels : np.ndarray [shape=(n,)], n >= 2
     before, after : np.ndarray [shape=(r, n)], or [shape=(n,)] for one repeat: out-of-fold predictions
     groups : sequence of str [n], optional; two different ones at least
+    metric : str, of ``losses.CHOICES``
     level : float in (0, 1)
     minutes : float, what the change costs; told on
     seed : int
@@ -98,26 +106,30 @@ def paired_verdict(
     Raises
     ------
     ParameterError
-        ``level`` or ``draws`` is outside its range.
+        ``metric`` is not known, or ``level`` or ``draws`` is outside its range.
     DataError
         The shapes differ, a number is not finite, or there is but one clip or group.
     """
+    if metric not in CHOICES:
+        raise ParameterError(f"metric={metric!r} not among {', '.join(CHOICES)}")
     if not 0 < level < 1:
         raise ParameterError(f"level={level} must be above 0 and below 1")
     if draws < 100:
         raise ParameterError(f"draws={draws} must be 100 or more")
     labels, before, after = np.asarray(labels, float), np.atleast_2d(before), np.atleast_2d(after)
     sizes, unit_of = _units(labels, before, after, groups)
-    squares = np.concatenate([before - labels, after - labels]) ** 2
-    sums = np.array([np.bincount(unit_of, row) for row in squares])  # (2r, units)
-    difference = float(_difference(sums.sum(axis=1), len(labels)))
-    drawn = _bootstrap(sums, sizes, draws=draws, rng=np.random.default_rng(seed))
+    terms = np.stack([row_terms(metric, labels, row) for row in (*before, *after)], axis=1)  # (k, 2r, n)
+    sums = np.array([[np.bincount(unit_of, row) for row in rows] for rows in terms])  # (k, 2r, units)
+    difference = float(_difference(metric, sums.sum(axis=2), len(labels)))
+    drawn = _bootstrap(metric, sums, sizes, draws=draws, rng=np.random.default_rng(seed))
     tail = expanded_tail((1 - level) / 2, len(sizes))
     low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
     verdict = HELPS if high < 0 else HURTS if low > 0 else CANNOT_TELL
-    before_rmse = float(np.sqrt(squares[: len(before)].mean(axis=1)).mean())
+    rmse: float | None = float(np.sqrt(np.mean((before - labels) ** 2, axis=1)).mean())
+    if METRICS[metric].higher_is_better:  # a loss is 1 less the metric; correlations have no size to write
+        difference, low, high, rmse = -difference, -high, -low, None
     sized = None if groups is None else len(sizes)
-    return Verdict(difference, low, high, level, len(labels), sized, verdict, minutes, before_rmse)
+    return Verdict(difference, low, high, level, len(labels), sized, verdict, minutes, rmse, metric)
 
 
 def rmse_interval(
@@ -170,19 +182,19 @@ def _units(
     return sizes, unit_of
 
 
-def _difference(sums: np.ndarray, clips: np.ndarray | int) -> np.ndarray:
-    """Mean over repeats of RMSE after less RMSE before, from sums of squared errors [shape=(2r, ...)] over that many clips."""
-    rmse = np.sqrt(sums / clips)
-    repeats = len(rmse) // 2
-    return np.mean(rmse[repeats:] - rmse[:repeats], axis=0)
+def _difference(metric: str, sums: np.ndarray, clips: np.ndarray | int) -> np.ndarray:
+    """Mean over repeats of the loss after less the loss before, from sums of terms [shape=(k, 2r, ...)] over that many clips."""
+    losses = loss_of_means(metric, sums / clips)
+    repeats = len(losses) // 2
+    return np.asarray(np.mean(losses[repeats:] - losses[:repeats], axis=0))
 
 
-def _bootstrap(sums: np.ndarray, sizes: np.ndarray, *, draws: int, rng: np.random.Generator) -> np.ndarray:
+def _bootstrap(metric: str, sums: np.ndarray, sizes: np.ndarray, *, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Differences [shape=(draws,)] for units drawn with replacement."""
     units = len(sizes)
     step = max(1, _AT_ONCE // units)
     parts = []
     for start in range(0, draws, step):
         times = rng.multinomial(units, np.full(units, 1 / units), size=min(step, draws - start))  # (draws, units)
-        parts.append(_difference(sums @ times.T, times @ sizes))
+        parts.append(_difference(metric, sums @ times.T, times @ sizes))
     return np.concatenate(parts)

@@ -9,6 +9,7 @@ import numpy as np
 from core.scoring.metrics import METRICS, ranks, validate
 
 CHOICES = ("rmse", "mae", "ccc", "spearman")
+_OF_ERRORS = ("rmse", "mae")  # the others are correlations
 
 
 def loss(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -48,25 +49,48 @@ def row_losses(metric: str, labels: np.ndarray, predictions: np.ndarray) -> np.n
     >>> row_losses("rmse", np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 3.0]))
     array([0., 4., 0.])
     """
+    if metric in _OF_ERRORS:
+        return row_terms(metric, labels, predictions)[0]
+    terms = row_terms(metric, *validate(labels, predictions))
+    n, total = len(labels), terms.sum(axis=1, keepdims=True)
+    return n * loss_of_means(metric, total / n) - (n - 1) * loss_of_means(metric, (total - terms) / (n - 1))
+
+
+def row_terms(metric: str, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """What a loss is a function of, row by row [shape=(k, n)]: ``loss_of_means`` of their means over rows is the loss.
+
+    The squared or the absolute error, one term; for a correlation both values, their squares and their product, five terms, from
+    the mean of the labels on: sums of squares of large labels with a small spread lose all their digits otherwise. For Spearman's
+    correlation values are ranks among all rows, also where the means are of some of them.
+
+    Parameters
+    ----------
+    metric : str, of ``CHOICES``
+    labels, predictions : np.ndarray [shape=(n,)]
+
+    Examples
+    --------
+    >>> labels, predictions = np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 3.0])
+    >>> row_terms("mae", labels, predictions)
+    array([[0., 2., 0.]])
+    >>> round(float(loss_of_means("ccc", row_terms("ccc", labels, predictions).mean(axis=1))), 6)
+    0.5
+    """
     if metric == "rmse":
-        return (predictions - labels) ** 2
+        return ((predictions - labels) ** 2)[None]
     if metric == "mae":
-        return np.abs(predictions - labels)
-    labels, predictions = validate(labels, predictions)
+        return np.abs(predictions - labels)[None]
     if metric == "spearman":
         labels, predictions = ranks(labels), ranks(predictions)
-    n, centre = len(labels), labels.mean()
-    y, p = labels - centre, predictions - centre
-    sums = np.array([y, p, y * y, p * p, y * p])
-    total = sums.sum(axis=1, keepdims=True)
-    whole = _from_moments(metric, total / n)
-    without = _from_moments(metric, (total - sums) / (n - 1))
-    return n * whole - (n - 1) * without
+    y, p = labels - labels.mean(), predictions - labels.mean()
+    return np.array([y, p, y * y, p * p, y * p])
 
 
-def _from_moments(metric: str, moments: np.ndarray) -> np.ndarray:
-    """The loss of a correlation, from means of both, of their squares and of their product [shape=(5, k)]."""
-    mean_y, mean_p, yy, pp, yp = moments
+def loss_of_means(metric: str, means: np.ndarray) -> np.ndarray:
+    """The loss from the means of ``row_terms`` over rows [shape=(k, ...)]; 1 where a correlation is undefined."""
+    if metric in _OF_ERRORS:
+        return np.sqrt(means[0]) if metric == "rmse" else means[0]
+    mean_y, mean_p, yy, pp, yp = means
     var_y, var_p, cov = np.maximum(yy - mean_y**2, 0), np.maximum(pp - mean_p**2, 0), yp - mean_y * mean_p
     if metric == "ccc":
         numerator, denominator = 2 * cov, var_y + var_p + (mean_y - mean_p) ** 2

@@ -5,6 +5,8 @@ import pytest
 
 from core.errors import DataError, ParameterError
 from core.scoring.compare import CANNOT_TELL, HELPS, HURTS, Verdict, paired_verdict, rmse_interval
+from core.scoring.losses import CHOICES
+from core.scoring.metrics import METRICS
 
 QUICK = 300  # draws, where the ends need not be exact
 
@@ -139,3 +141,33 @@ def test_the_interval_of_an_rmse_is_wider_where_whole_groups_share_their_error()
 
 def test_errors_that_are_all_alike_leave_nothing_to_be_unsure_of():
     assert rmse_interval(np.arange(5.0), np.arange(5.0) - 3.0) == (3.0, 3.0)
+
+
+@pytest.mark.parametrize("metric", CHOICES)
+def test_by_any_metric_the_difference_is_that_of_the_metric_and_a_planted_gain_helps(metric):
+    labels, before, after = two_settings(0, n=600, after_sd=0.3)
+    there, back = (paired_verdict(labels, *pair, metric=metric) for pair in ((before, after), (after, before)))
+    score = METRICS[metric].score
+    expected = np.mean([score(labels, one) - score(labels, other) for one, other in zip(after, before, strict=True)])
+    assert there.difference == pytest.approx(expected, abs=1e-9)
+    assert (there.verdict, back.verdict) == (HELPS, HURTS)
+    assert there.low < there.difference < there.high
+    assert (there.difference > 0) is METRICS[metric].higher_is_better
+    assert f": {METRICS[metric].label} {'+' if there.difference > 0 else '-'}" in there.sentence()
+
+
+@pytest.mark.parametrize("metric", CHOICES)
+def test_by_any_metric_noise_cannot_be_told_apart(metric):
+    verdicts = [paired_verdict(*two_settings(seed), metric=metric, draws=QUICK).verdict for seed in range(60)]
+    assert verdicts.count(CANNOT_TELL) >= 52
+
+
+def test_predictions_of_another_scale_help_by_a_correlation_and_not_by_an_error():
+    labels, before, after = two_settings(0, n=600, after_sd=0.3)
+    assert paired_verdict(labels, before, 10 * after, metric="spearman").verdict == HELPS
+    assert paired_verdict(labels, before, 10 * after, metric="mae").verdict == HURTS
+
+
+def test_a_metric_that_choices_do_not_know_is_refused():
+    with pytest.raises(ParameterError, match="metric='pearson' not among rmse, mae, ccc, spearman"):
+        paired_verdict(np.arange(4.0), np.arange(4.0), np.arange(4.0), metric="pearson")
