@@ -459,6 +459,16 @@ def gone_to() -> str | None:
     return st.session_state.pop("go", None)
 
 
+def ask_for_best() -> None:
+    """Go to the search for the best experiment, its plan unfolded."""
+    st.session_state["asked_for_best"] = True
+
+
+def asked_for_best() -> bool:
+    """Whether somebody came for the search; it stays so until the session ends."""
+    return bool(st.session_state.get("asked_for_best"))
+
+
 def watch_training(job: Job) -> None:
     """Look at a training or fine-tuning on its page, with its own data set."""
     if (its_set := chosen_by(job)) is not None:

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from core.ladder_events import LadderPlanned as LadderPlanned, LadderStepDone as LadderStepDone
+
 
 @dataclass(frozen=True, slots=True)
 class JobQueued:
@@ -266,20 +268,6 @@ class LabelStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class LadderStepDone:
-    """A step of that search: its out-of-fold RMSE with a 95 % interval, and whether it is kept; NaN where it was passed over."""
-
-    name: str
-    title: str
-    rmse: float
-    low: float
-    high: float
-    kept: bool
-    reason: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that whoever reads the result should know; the work goes on."""
 
@@ -291,7 +279,7 @@ WorkEvent = (
     CheckStarted | ClipChecked | ExtractionStarted | CompilingStarted | ClipExtracted | ClipSetAside | TrainingStarted
     | LeakGapFound | RoundsScored | FitFinished | FoldScored | ExplainStarted | PartExplained | LayersStarted | LayerScored
     | DeviceChosen | BatchComputed | BatchHalved | BegunAnew | FinetuneStarted | StepDone | EpochScored | StageStarted
-    | LabelStarted | LadderStepDone | Warned
+    | LabelStarted | LadderPlanned | LadderStepDone | Warned
 )  # fmt: skip
 Event = JobEvent | WorkEvent
 Notify = Callable[[Event], None]

@@ -103,6 +103,9 @@ with st.container(horizontal=True):
         if running and running[0].kind == "explain":
             session.open_run(str(running[0].request["run"]))
         st.switch_page(session.PAGES[page])
+    if dataset is not None and not running and st.button("Find the best", icon=":material/trophy:", key="find_best_here"):
+        session.ask_for_best()
+        st.switch_page(session.PAGES["train"])
     if page != "dataset" and st.button("Look at the data", icon=":material/library_music:", key="look_at_data"):
         st.switch_page(session.PAGES["dataset"])
     if best is not None and st.button("See its result", icon=":material/model_training:", key="see_result"):

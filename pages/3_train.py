@@ -76,6 +76,9 @@ if ensemble is not None and extraction is not None:
     named = labels if len(labels) > 1 else ()
     forms.command(as_command.train_command(chosen.path, chosen.layout, extraction, ensemble, ws.root, labels=named))
 
+    if not active and (line := resources.unused(dataset, with_sets_of(extraction, ensemble).features)) is not None:
+        said = line.replace("earmark auto tries", "Find the best tries")
+        st.caption(plain(f"{said[:1].upper()}{said[1:]}."))
     best_view.show(ensemble, extraction, possible=possible and len(labels) < 2 and not active)
 
 if job is not None and active:

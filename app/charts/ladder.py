@@ -1,4 +1,4 @@
-"""Steps of a search for the best experiment in, the error of each with its interval out. Errors are in the unit of the label."""
+"""Steps of a search for the best experiment in, the score of each with its interval out. Errors are in the unit of the label."""
 
 import altair as alt
 import pandas as pd
@@ -8,13 +8,14 @@ from app.charts.marks import ACCENT, QUIET, SECOND, Layers, figure_tooltip, name
 KEPT, NOT_KEPT = "kept", "not kept"
 
 
-def ladder(table: pd.DataFrame, ceiling: float | None) -> Layers:
-    """RMSE of each step, in the order in which they were tried.
+def ladder(table: pd.DataFrame, ceiling: float | None, metric: str = "RMSE") -> Layers:
+    """Score of each step, in the order in which they were tried.
 
     Parameters
     ----------
-    table : pd.DataFrame with ``step``, ``rmse``, ``low``, ``high``, ``state``
+    table : pd.DataFrame with ``step``, ``score``, ``low``, ``high``, ``state``
     ceiling : RMSE that the raters' disagreement allows, or None
+    metric : str, what the score is, for people
     """
     ends = pd.concat([table["low"], table["high"], pd.Series([] if ceiling is None else [ceiling], dtype=float)])
     low, high = value_range(ends.to_numpy(float))
@@ -22,12 +23,14 @@ def ladder(table: pd.DataFrame, ceiling: float | None) -> Layers:
     base = alt.Chart(table).encode(
         names_axis("step"),
         color=alt.Color("state:N", scale=alt.Scale(domain=[KEPT, NOT_KEPT], range=[ACCENT, QUIET]), legend=None),
-        tooltip=["step:N", "state:N", *(figure_tooltip(name, table) for name in ("rmse", "low", "high"))],
+        tooltip=["step:N", "state:N", *(figure_tooltip(name, table) for name in ("score", "low", "high"))],
     )
-    rules = base.mark_rule(strokeWidth=3).encode(alt.X("low:Q", scale=x, title="Out-of-fold RMSE"), alt.X2("high"))
-    points = base.mark_point(size=110, filled=True, opacity=1).encode(alt.X("rmse:Q", scale=x))
+    rules = base.mark_rule(strokeWidth=3).encode(alt.X("low:Q", scale=x, title=f"Out-of-fold {metric}"), alt.X2("high"))
+    points = base.mark_point(size=110, filled=True, opacity=1).encode(alt.X("score:Q", scale=x))
     layers = [rules, points]
     if ceiling is not None:
-        line = alt.Chart(pd.DataFrame({"ceiling": [ceiling]})).mark_rule(color=SECOND, strokeDash=[4, 4])
-        layers.insert(0, line.encode(alt.X("ceiling:Q", scale=x)))
+        limit = pd.DataFrame({"ceiling": [ceiling], "what": ["raters' disagreement allows"]})
+        line = alt.Chart(limit).mark_rule(color=SECOND, strokeDash=[4, 4], strokeWidth=2)
+        tooltip = [alt.Tooltip("what:N"), figure_tooltip("ceiling", limit)]
+        layers.insert(0, line.encode(alt.X("ceiling:Q", scale=x), tooltip=tooltip))
     return alt.layer(*layers, height=36 * len(table) + 60)

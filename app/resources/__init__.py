@@ -15,9 +15,11 @@ from app.resources.datasets import (
     dataset as dataset,
     kept as kept,
     mean_seconds as mean_seconds,
+    planned_steps as planned_steps,
     playable as playable,
     texts as texts,
     trace as trace,
+    unused as unused,
     without_features as without_features,
 )
 from app.resources.matrices import (

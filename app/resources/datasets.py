@@ -27,7 +27,9 @@ from core.features import Trace, trace as follow
 from core.jobs import RESULT, Job
 from core.multimodal.config import FinetuneSettings
 from core.multimodal.texts import features_for, preview_texts
+from core.runtime.weights import list_models
 from core.scoring.agreement import Agreement, agreement as agreement_of
+from core.tasks.ladder import audio_models, plan_steps, unused as unused_sets
 from core.workspace import Workspace
 
 Key = tuple[str, str]  # a clip by its table, "train" or "test", and its name there
@@ -208,6 +210,24 @@ def agreement(dataset: Dataset) -> Agreement:
 
 def _cache_version(cache: Path) -> tuple[tuple[int, int], ...]:
     return version(cache, cache.with_name(f"{cache.name}-wal"))
+
+
+@cached(lambda dataset, settings, group_by: (dataset.stamp(), settings, group_by, tuple(list_models())), most=4)
+def planned_steps(dataset: Dataset, settings: ExtractSettings, group_by: str | None) -> list[str]:
+    """What a search for the best experiment tries with the models on this machine, a title a step.
+
+    Raises
+    ------
+    EarmarkError
+        A model on this machine is damaged.
+    """
+    return [step.title for step in plan_steps(dataset, audio_models(()), settings, group_by=group_by)]
+
+
+@cached(lambda dataset, sets: (dataset.stamp(), sets, tuple(list_models())), most=8)
+def unused(dataset: Dataset, sets: tuple[str, ...]) -> str | None:
+    """Sets at hand that a training leaves out, in a line; None without any."""
+    return unused_sets(dataset, sets)
 
 
 @cached(

@@ -72,6 +72,7 @@ COMMANDS = {
             *_DATASET,
             "auto",
             *(f"extract.{name}" for name in ("max_seconds", "channel", "slow_down", "encoder_window", "device", "batch")),
+            Argument("--yes", action="store_true", help="fetch models that could be fetched without asking"),
             _WORKSPACE,
             _JSON_LINE,
         ),

@@ -108,6 +108,12 @@ def columns_of(dataset: "Dataset") -> tuple[str, ...]:
     return tuple(dataset.train[0].columns) if dataset.train else ()
 
 
+def confirm(question: str) -> bool:
+    """Ask on standard error; only y and yes are yes."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().casefold() in ("y", "yes")
+
+
 def say_meaning(short: str, meaning: str) -> None:
     """Say on standard error what a short name is taken as."""
     print(f"earmark: {short} is taken as {meaning}", file=sys.stderr)

@@ -18,6 +18,7 @@ from core.events import (
     FinetuneStarted,
     FoldScored,
     LabelStarted,
+    LadderPlanned,
     LadderStepDone,
     LayerScored,
     LeakGapFound,
@@ -27,6 +28,7 @@ from core.events import (
 )
 from core.progress import Progress as JobProgress, ProgressCounter
 from core.scoring.figures import interval_text, number_format, text
+from core.scoring.metrics import METRICS
 from core.workspace import to_json
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class Progress:
         if (line := _line(event, progress)) is not None:
             if self._bar is not None:
                 self._bar.write(line, file=sys.stderr)
-            elif isinstance(event, LabelStarted | LadderStepDone | LeakGapFound | StageStarted | Warned):
+            elif isinstance(event, LabelStarted | LadderPlanned | LadderStepDone | LeakGapFound | StageStarted | Warned):
                 print(line, file=sys.stderr)
         if self._bar is not None and int(progress.done) > self._bar.n:
             self._bar.update(int(progress.done) - self._bar.n)
@@ -112,9 +114,13 @@ def _line(event: Event, progress: JobProgress) -> str | None:
             return f"label {number} of {labels}: {label}"
         case StageStarted(what=what):
             return f"{what} ..."
-        case LadderStepDone(title=title, rmse=rmse, kept=kept, reason=reason):
-            score = "passed over" if math.isnan(rmse) else f"RMSE {text(rmse)}, {'kept' if kept else 'not kept'}"
-            return f"{title}: {score}{f' ({reason})' if reason else ''}"
+        case LadderPlanned(title=title, seconds=seconds, reason=reason):
+            return f"planned: {title}: {reason or f'about {max(6, seconds) / 60:.1f} minutes'}"
+        case LadderStepDone(title=title, score=score, kept=kept, reason=reason, metric=metric):
+            said = (
+                "passed over" if math.isnan(score) else f"{METRICS[metric].label} {text(score)}, {'kept' if kept else 'not kept'}"
+            )
+            return f"{title}: {said}{f' ({reason})' if reason else ''}"
         case Warned(text=warning):
             return f"warning: {warning}"
         case CompilingStarted():
@@ -237,10 +243,11 @@ def print_run(run: "Run", out: Any) -> None:
 
 def print_ladder(run: "Run", out: Any) -> None:
     """The steps that led to a run, a line each: what was tried, how it scored, and why it was kept or not."""
-    lines = ["", "  the steps, on the folds that they were chosen on:"]
-    like = run.scores.constant_rmse
+    metric = next((step.metric for step in run.record.ladder), "rmse")
+    lines = ["", f"  the steps by {METRICS[metric].label}, on the folds that they were chosen on:"]
+    like = run.scores.constant_rmse if METRICS[metric].in_label_unit else None
     for step in run.record.ladder:
-        score = ("-" if step.rmse is None else text(step.rmse, like=like)).rjust(8)
+        score = ("-" if step.score is None else text(step.score, like=like)).rjust(8)
         mark = "kept" if step.kept else "passed over" if step.skipped else "not kept"
         lines.append(f"  {score}  {mark:11}  {step.title}{f': {step.reason}' if step.reason else ''}")
     lines.append("  The scores above are of folds that no step has used.")

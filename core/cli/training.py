@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.cli import common
 from core.cli.common import read_data, read_options, read_section, read_workspace
-from core.cli.console import print_json, print_labels, print_layers, print_run, run_line
+from core.cli.console import Progress, print_json, print_labels, print_layers, print_run, run_line
 from core.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def train(options: argparse.Namespace) -> int:
     if len(labels) > 1:
         return _train_labels(options, labels)
     request = _train_request(options)
-    _print_trained(_trained("train", request, options), options)
+    run = _trained("train", request, options)
+    _print_trained(run, options)
+    _print_unused(run, options)
     return 0
 
 
@@ -61,25 +63,46 @@ def _print_trained(run: "Run", options: argparse.Namespace) -> None:
         print_json(run_line(run) | {"models": models, "submission": run.record.submission, "seconds": run.record.seconds})
 
 
+def _print_unused(run: "Run", options: argparse.Namespace) -> None:
+    """Say which sets at hand the training left out."""
+    from core.tasks.ladder import unused
+
+    if (line := unused(read_data(options)[0], run.record.settings.extract.features)) is not None:
+        print(line, file=sys.stderr)
+
+
 def auto(options: argparse.Namespace) -> int:
     """Find the best experiment for a data set."""
     from core.cli.console import print_ladder
     from core.ensemble.auto import AutoSettings
     from core.extraction.config import ExtractSettings
-    from core.tasks.ladder import missing_models
 
     _, layout = read_data(options)
     names = ("max_seconds", "channel", "slow_down", "encoder_window", "device", "batch", "workers")
     extract = read_options(options, ExtractSettings, *names)
     settings = read_options(options, AutoSettings)
-    for line in missing_models():
-        print(f"{line}; --model fetches it", file=sys.stderr)
+    _fetch_missing(settings.models, options)
     request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": extract, "auto": settings}
     run = _trained("auto", request, options)
     print_ladder(run, out=sys.stderr if options.json else sys.stdout)
     if options.json:
         print_json(run_line(run) | {"ladder": run.record.as_json()["ladder"], "submission": run.record.submission})
     return 0
+
+
+def _fetch_missing(named: Sequence[str], options: argparse.Namespace) -> None:
+    """Name the models that could be fetched, and fetch them where a terminal, or --yes, says so; the others stay away."""
+    from core.tasks.ladder import fetch_models, missing_models
+
+    asks = sys.stdin.isatty() and not options.json
+    for one in missing_models():
+        if one.model in named:
+            continue
+        if not options.yes and not asks:
+            print(f"not on this machine: {one.line()}; --fetch {one.model} fetches it", file=sys.stderr)
+        elif options.yes or common.confirm(f"fetch {one.line()}?"):
+            with Progress() as progress:
+                fetch_models((one.model,), progress)
 
 
 def tune(options: argparse.Namespace) -> int:

@@ -5,7 +5,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field, Strict
 
 from core.scoring.folds import FoldSettings
-from core.section import Flag
+from core.scoring.losses import CHOICES
+from core.scoring.metrics import METRICS
+from core.section import Choices, Flag
 
 FRESH_SEED = 100_000  # what is added to the seed for the folds of the last figure
 
@@ -18,6 +20,15 @@ class AutoSettings(FoldSettings):
     repeats: Annotated[
         int, Field(ge=1, title="Repeats", description="How often the folds are drawn anew, for each step and for the last figure.")
     ] = 3
+    metric: Annotated[
+        str,
+        Choices(CHOICES, tuple(METRICS[name].label for name in CHOICES)),
+        Field(
+            title="Metric",
+            description="Score by which steps are compared, and which choices inside the folds follow. A step is kept where it "
+            "surely makes this score better.",
+        ),
+    ] = "rmse"
     minutes: Annotated[
         float,
         Flag(metavar="M"),
@@ -30,7 +41,7 @@ class AutoSettings(FoldSettings):
     models: Annotated[
         tuple[str, ...],
         Strict(False),
-        Flag(("--model",), metavar="MODEL", repeated=True),
+        Flag(("--model", "--fetch"), metavar="MODEL", repeated=True),
         Field(
             title="Models",
             description="Audio model that is tried besides those on this machine, by its folder or hub id; may be given several "

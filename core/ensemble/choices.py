@@ -39,7 +39,7 @@ class Choice:
     inner: np.ndarray
 
 
-def candidates(sets: Sequence[str]) -> list[Sets]:
+def candidates(sets: Sequence[Any]) -> list[tuple[Any, ...]]:
     """Combinations of feature sets that a member without sets of its own tries: each alone, all but one, and all.
 
     Examples

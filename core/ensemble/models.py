@@ -153,7 +153,7 @@ class SupportVectors(KernelModel):
     name = "svr"
     presets: ClassVar[dict[str, Parameters]] = {preset: {"C": 3.0, "epsilon": 0.1, "gamma": 0.25} for preset in PRESETS}
     settable = ("C", "epsilon", "gamma")
-    cost = 0.2
+    cost = 0.6
 
     def _make(self, kernel: str = "rbf") -> Any:
         from sklearn.svm import SVR
@@ -168,7 +168,7 @@ class KernelRidge(KernelModel):
     presets: ClassVar[dict[str, Parameters]] = {preset: {"alpha": 0.3, "gamma": 0.25} for preset in PRESETS}
     settable = ("alpha", "gamma")
     choices: ClassVar[tuple[Parameters, ...]] = ({}, *({"alpha": alpha} for alpha in (0.01, 0.03, 0.1, 1.0)))
-    cost = 0.15
+    cost = 0.9
 
     def _make(self, kernel: str = "rbf") -> Any:
         from sklearn.kernel_ridge import KernelRidge as Regression
@@ -183,7 +183,7 @@ class Ridge(_ScaledLabels):
     presets: ClassVar[dict[str, Parameters]] = {preset: {"alpha": 100.0} for preset in PRESETS}
     settable = ("alpha",)
     choices: ClassVar[tuple[Parameters, ...]] = ({}, *({"alpha": alpha} for alpha in (10.0, 1e3, 3e3, 1e4, 3e4)))
-    cost = 0.1
+    cost = 0.3
 
     def _make(self) -> Any:
         from sklearn.linear_model import Ridge as Linear

@@ -257,6 +257,19 @@ def propose_band(scores: LayerScores) -> Band:
     )
 
 
+def best_neighbours(scores: LayerScores, count: int) -> tuple[int, ...]:
+    """Neighbouring layers, so many, whose mean RMSE is lowest, each with its best head.
+
+    Parameters
+    ----------
+    scores : LayerScores
+    count : int in [1, layers]
+    """
+    sums = np.convolve(scores.best_of_layers, np.ones(count), mode="valid")
+    first = int(np.argmin(sums))
+    return tuple(range(first, first + count))
+
+
 def _middle_spread(values: np.ndarray) -> np.ndarray:
     """Standard deviation over folds, as the quartiles say it (in a normal distribution 1.349 of it apart): one odd fold moves it
     little. Values [shape=(layers, folds)]."""

@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from core.data.treatment import Treatment
 from core.runs.kinds import ENSEMBLE, RUN_KINDS
+from core.scoring.losses import CHOICES
 from core.scoring.metrics import METRICS
 
 _POINTS = 0.05  # that the coverage of a bin may be off
@@ -309,12 +310,17 @@ class AboutRecord(_Record):
 
 
 class LadderRecord(_Record):
-    """One step of a search for the best experiment; its figures are of the folds that the steps were chosen on."""
+    """One step of a search for the best experiment; its figures are of the folds that the steps were chosen on.
+
+    ``score``, its interval and ``difference`` are of ``metric``; a record from before searches had one says the RMSE.
+    """
 
     name: str
     title: str
     sets: list[str] = []
     members: list[str] = []
+    metric: str = Field("rmse", pattern=f"^({'|'.join(CHOICES)})$")
+    score: float | None = None
     rmse: float | None = None
     low: float | None = None
     high: float | None = None
@@ -323,6 +329,12 @@ class LadderRecord(_Record):
     skipped: bool = False
     reason: str = ""
     seconds: float = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _score_is_rmse(cls, record: Any) -> Any:
+        """The score of a record that has none is its RMSE."""
+        return {"score": record.get("rmse")} | record if isinstance(record, dict) else record
 
 
 class RunRecord(_Record):

@@ -110,12 +110,7 @@ def paired_verdict(
     DataError
         The shapes differ, a number is not finite, or there is but one clip or group.
     """
-    if metric not in CHOICES:
-        raise ParameterError(f"metric={metric!r} not among {', '.join(CHOICES)}")
-    if not 0 < level < 1:
-        raise ParameterError(f"level={level} must be above 0 and below 1")
-    if draws < 100:
-        raise ParameterError(f"draws={draws} must be 100 or more")
+    _check_options(metric, level, draws)
     labels, before, after = np.asarray(labels, float), np.atleast_2d(before), np.atleast_2d(after)
     sizes, unit_of = _units(labels, before, after, groups)
     terms = np.stack([row_terms(metric, labels, row) for row in (*before, *after)], axis=1)  # (k, 2r, n)
@@ -159,6 +154,15 @@ def rmse_interval(
     exact = np.broadcast_to(np.asarray(labels, float), predictions.shape)
     verdict = paired_verdict(labels, exact, predictions, groups=groups, level=level)
     return verdict.low, verdict.high
+
+
+def _check_options(metric: str, level: float, draws: int) -> None:
+    if metric not in CHOICES:
+        raise ParameterError(f"metric={metric!r} not among {', '.join(CHOICES)}")
+    if not 0 < level < 1:
+        raise ParameterError(f"level={level} must be above 0 and below 1")
+    if draws < 100:
+        raise ParameterError(f"draws={draws} must be 100 or more")
 
 
 def _units(

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.ensemble import EnsembleSettings
+from core.ensemble.boosting import MOST_COLUMNS
 from core.ensemble.checks import JUDGED_BY_FITS, PERMUTATIONS
+from core.ensemble.choices import candidates
 from core.ensemble.members import parse_members
-from core.ensemble.models import CATALOGUE
+from core.ensemble.models import CATALOGUE, KernelModel
 from core.events import BegunAnew, FitFinished, JobStarted, Recorded, StepDone
 from core.extraction.config import ExtractSettings
 from core.insight.curve import SHARES, curve_settings, left_out
@@ -20,9 +22,11 @@ from core.runs import Run
 from core.scoring.folds import STOP_SHARE
 
 START_S = 6.0  # processes, leaks, the last tables
-COST_S = 1.0  # of a fit of cost 1 with the preset fast on 400 rows of 289 columns, sets chosen inside; two cores of 2024
+COST_S = 1.0  # of a fit of cost 1 with the preset fast on 400 rows of 289 columns in three sets; two cores of 2024
+PREPARE_S = 0.15  # to impute, drop and scale 289 more columns of 400 rows, for the fit and all choices before it
 _CLASSIC = 5.0  # times as long as fast
 _CELLS = 400 * 289
+_SETS = 3  # handcrafted ones, which are usual
 _FLOOR = 0.3  # of a fit's time that does not grow with the rows
 ENCODERS_S = 15.0  # to import PyTorch, read the encoders, make the networks
 _PACE_STEPS = 100  # that were told of last
@@ -53,18 +57,28 @@ def known_fits(runs: Iterable[tuple[Run, Iterable[Recorded]]]) -> dict[tuple[str
     """
     found: dict[tuple[str, str], list[float]] = {}
     for run, recorded in runs:
-        size = scale(run.record.dataset.train_clips, len(run.record.columns))
+        rows, columns, sets = run.record.dataset.train_clips, len(run.record.columns), len(run.record.settings.extract.features)
         preset = run.record.settings.ensemble.preset or "fast"
         by_model: dict[str, list[float]] = {}
         for one in recorded:
             if isinstance(one.event, FitFinished):
                 by_model.setdefault(one.event.model.split(":")[0], []).append(one.event.seconds)
         for model, seconds in by_model.items():
-            found.setdefault((model, preset), []).append(statistics.fmean(seconds) / size)
+            if model in CATALOGUE:
+                size = relative_time(model, rows, columns, sets)
+                found.setdefault((model, preset), []).append(statistics.fmean(seconds) / size)
     return {key: statistics.median(values) for key, values in found.items()}
 
 
-def forecast(settings: EnsembleSettings, rows: int, columns: int, known: Mapping[tuple[str, str], float], workers: int) -> Forecast:
+def forecast(
+    settings: EnsembleSettings,
+    rows: int,
+    columns: int,
+    known: Mapping[tuple[str, str], float],
+    workers: int,
+    *,
+    sets: int = _SETS,
+) -> Forecast:
     """How long a training will take.
 
     Parameters
@@ -73,6 +87,7 @@ def forecast(settings: EnsembleSettings, rows: int, columns: int, known: Mapping
     rows, columns : of the matrix
     known : as ``known_fits``
     workers : int >= 1, processes side by side
+    sets : int >= 1, feature sets that the columns are of
     """
     one_plan, rests, longest = 0.0, 0.0, 0.0
     members = parse_members(settings.members)
@@ -83,7 +98,9 @@ def forecast(settings: EnsembleSettings, rows: int, columns: int, known: Mapping
             * COST_S
             * (_CLASSIC if settings.preset == "classic" and CATALOGUE[member.model].cost >= 1 else 1)
         )
-        seconds = known.get(key, cost) * scale(rows * (1 + settings.augment), columns) * (2 if settings.pseudo_labels else 1)
+        own = len(member.sets) or sets
+        seconds = known.get(key, cost) * relative_time(member.model, rows * (1 + settings.augment), columns, own)
+        seconds *= 2 if settings.pseudo_labels else 1
         seconds *= 1 + (settings.trials or 0) / 3
         one_plan += seconds * settings.folds
         longest = max(longest, seconds)
@@ -144,6 +161,34 @@ def scale(rows: int, columns: int) -> float:
     1.0
     """
     return _FLOOR + (1 - _FLOOR) * rows * columns / _CELLS
+
+
+def relative_time(model: str, rows: int, columns: int, sets: int = _SETS) -> float:
+    """Time of a model's fit beside that on 400 rows of 289 columns in three sets, choices before it included.
+
+    Trees see the columns that go best with the labels, so many at most, and try as many combinations of sets as
+    ``choices.candidates`` has. A kernel weighs sets, and hardly sees how many columns they have. All prepare all columns.
+
+    Parameters
+    ----------
+    model : str, of the catalogue
+    rows, columns : of the matrix
+    sets : int >= 1
+
+    Examples
+    --------
+    >>> relative_time("lightgbm", 400, 289), relative_time("svr", 400, 289)
+    (1.0, 1.0)
+    >>> round(relative_time("lightgbm", 400, 4600, 5) / relative_time("lightgbm", 400, 400, 5), 1)
+    2.2
+    """
+    kind = CATALOGUE[model]
+    if issubclass(kind, KernelModel):
+        work = scale(rows, _CELLS // 400) * sets / _SETS
+    else:
+        work = scale(rows, min(columns, MOST_COLUMNS)) * (3 + len(candidates(range(sets)))) / (3 + len(candidates(range(_SETS))))
+    prepared = max(0.0, rows * columns / _CELLS - 1) * PREPARE_S / (kind.cost * COST_S)
+    return work + prepared
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """An encoder and labelled clips in, the score of each of its layers and a band of good ones out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from core.extraction.extract import extract_clips
 from core.extraction.matrix import build_matrix
 from core.features import parse_set
 from core.grouping.ties import tie_rows
-from core.insight.layers import LayerSettings, propose_band, score_layers
+from core.insight.layers import LayerScores, LayerSettings, best_neighbours, propose_band, score_layers
 from core.runtime.weights import encoder_shape, find
+from core.scoring.folds import FoldSettings
 from core.settings import build
 from core.tasks.kinds import DatasetRequest, JobKind, Result
 from core.tasks.prepare import check_labels
 from core.workspace import Workspace
 
 _OPTIONS = ("heads", "folds", "repeats", "seed")
+_QUICK_HEADS = ("ridge", "svr")
 
 
 def look_at_layers(
@@ -79,6 +81,39 @@ def look_at_layers(
     band = propose_band(scores)
     proposed = None if band.first is None else encoder.stored + band.suffix()
     return {"scores": scores.to_record(), "band": band, "set": proposed}
+
+
+def encoders_of(sets: Sequence[str]) -> tuple[str, ...]:
+    """The sets that hold layers of an encoder side by side."""
+    return tuple(name for name in sets if parse_set(name).side_by_side)
+
+
+def other_layers(
+    dataset: Dataset, settings: ExtractSettings, name: str, folds: FoldSettings, workspace: Workspace, *, notify: Notify = ignore
+) -> tuple[str, int]:
+    """The set with as many neighbouring layers of an encoder, those that score best by themselves in the first draw of the folds.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    settings : ExtractSettings
+    name : str, a set with layers side by side
+    folds : FoldSettings
+    workspace : Workspace, in whose cache all layers of the encoder stand already
+    notify : told of the progress
+
+    Returns
+    -------
+    name : str, of the set
+    choices : int, sets that it was picked from
+    """
+    encoder = parse_set(name)
+    request = {"groups": folds.group_by, "folds": folds.folds, "seed": folds.seed, "heads": _QUICK_HEADS}
+    alone = settings.replace(features=(encoder.stored,))
+    scores = LayerScores.from_record(look_at_layers(dataset, alone, request, workspace, notify=notify)["scores"])
+    count, layers = len(encoder.side_by_side), len(scores.oof_rmse)
+    best = "+".join(map(str, best_neighbours(scores, count)))
+    return f"{encoder.stored}@L{best}", layers - count + 1
 
 
 class LayersRequest(DatasetRequest):

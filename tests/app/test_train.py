@@ -26,7 +26,7 @@ from core.events import (
 )
 from core.extraction.config import ExtractSettings
 from core.runs import list_runs
-from core.tasks.forecast import COST_S, START_S, all_fits, forecast, known_fits, scale
+from core.tasks.forecast import COST_S, START_S, all_fits, forecast, known_fits, relative_time
 from tests.app.conftest import EXTRACT, render, text
 from tests.conftest import write_run
 
@@ -257,7 +257,7 @@ def test_switches_self_test_and_size_make_a_training_longer():
     def seconds(rows=400, **settings):
         return forecast(EnsembleSettings(members=("svr",), **settings), rows, 289, known, 1).seconds - START_S
 
-    assert seconds(augment=1) == pytest.approx(2 * 50 * scale(800, 289))  # with copies, and once more without
+    assert seconds(augment=1) == pytest.approx(2 * 50 * relative_time("svr", 800, 289))  # with copies, and once more without
     assert seconds(self_test=True) == pytest.approx(4 * seconds())
     assert seconds(rows=4000) > 5 * seconds()
     assert seconds(minutes=0.5) == 30

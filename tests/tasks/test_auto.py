@@ -6,13 +6,15 @@ import pytest
 from core.cli.console import Progress
 from core.data.dataset import read_dataset
 from core.ensemble.auto import FRESH_SEED, AutoSettings
-from core.events import LadderStepDone
+from core.errors import ParameterError
+from core.events import LadderPlanned, LadderStepDone, Warned
 from core.extraction.config import ExtractSettings
 from core.runs import read_run
 from core.scoring.oof import NESTED, OUT_OF_FOLD
-from core.tasks import auto
+from core.tasks import auto, ladder as ladder_module
 from core.tasks.auto import find_best
-from core.tasks.ladder import Step, missing_models, plan_steps, spread_layers
+from core.tasks.ladder import Step, fetch_models, missing_models, plan_steps, spread_layers
+from core.tasks.table_columns import feature_columns
 from core.workspace import Workspace
 
 EXTRACT = ExtractSettings(workers=0)
@@ -31,7 +33,7 @@ class Killed(BaseException):
 @pytest.fixture
 def search(tmp_path, make_dataset, monkeypatch):
     """Runs a search of three steps in one folder; what it tells is in ``told``."""
-    monkeypatch.setattr(auto, "plan_steps", lambda dataset, models: STEPS)
+    monkeypatch.setattr(auto, "plan_steps", lambda dataset, models, extract, group_by: STEPS)
     monkeypatch.setattr(auto, "audio_models", list)
     dataset = read_dataset(make_dataset(36, test=4))
     workspace = Workspace.resolve(tmp_path / "workspace")
@@ -64,6 +66,7 @@ def test_what_helps_is_kept_and_the_run_is_of_folds_that_no_step_used(search):
     assert run.record.settings.ensemble.seed == SETTINGS.seed + FRESH_SEED
     assert run.scores.badges["oof_rmse"] == OUT_OF_FOLD  # the choice of steps has seen the labels, in other folds
     assert NESTED not in run.scores.badges.values()
+    assert [event.name for event in told if isinstance(event, LadderPlanned)] == list(ladder)
     assert [event.name for event in told if isinstance(event, LadderStepDone)] == list(ladder)
     assert not (run.folder / "checkpoints").exists()
 
@@ -131,14 +134,68 @@ def test_layers_are_spread_from_the_middle_to_the_last(layers, chosen):
     assert spread_layers(layers) == chosen
 
 
-def test_the_plan_has_the_models_at_hand_and_the_text_that_was_read(make_dataset, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A Whisper with its tokenizer, and a wav2vec2."""
     from tests.tiny_models import tiny_encoder, tiny_recogniser
 
-    models = [str(tiny_encoder("wav2vec2", tmp_path / "wav2vec2")), str(tiny_recogniser(tmp_path / "whisper"))]
+    folder = tmp_path_factory.mktemp("models")
+    return [str(tiny_encoder("wav2vec2", folder / "wav2vec2")), str(tiny_recogniser(folder / "whisper"))]
+
+
+def names_of(steps):
+    return [step.name for step in steps]
+
+
+def test_the_plan_has_what_is_cheap_and_promising_first(make_dataset, models):
     dataset = read_dataset(make_dataset(12))
-    assert [step.name for step in plan_steps(dataset, models)][:3] == ["baseline", "encoder-whisper", "encoder-wav2vec2"]
-    dataset.train[0].columns["text"] = "say it"
-    steps = {step.name: step for step in plan_steps(dataset, models)}
+    assert names_of(plan_steps(dataset, models, EXTRACT)) == [
+        "baseline", "encoder-whisper", "transcript-whisper", "layers", "encoder-wav2vec2", "members", "search", "augmentation"
+    ]  # fmt: skip
+    assert names_of(plan_steps(dataset, [], EXTRACT)) == ["baseline", "members", "search", "augmentation"]
+
+
+def test_a_text_of_the_table_is_read_and_not_recognised(make_dataset, models):
+    dataset = read_dataset(make_dataset(12))
+    for row in (*dataset.train, *dataset.test):
+        row.columns["text"] = "say it"
+    steps = {step.name: step for step in plan_steps(dataset, models, EXTRACT)}
     assert steps["reading-whisper"].adds == (f"reading:{models[1]}:column=text",)
+    assert "transcript-whisper" not in steps
+    assert "table" not in steps
+
+
+@pytest.mark.parametrize(("seconds", "sets"), [(1.0, None), (2.5, ("ultra@1s", "mfcc@1s")), (12.0, ("ultra@5s", "mfcc@5s"))])
+def test_windows_are_tried_where_a_clip_has_several(make_dataset, seconds, sets):
+    steps = {step.name: step for step in plan_steps(read_dataset(make_dataset(6, test=0, seconds=seconds)), [], EXTRACT)}
+    assert (steps["windows"].adds if "windows" in steps else None) == sets
+
+
+def test_columns_of_the_table_are_tried_unless_they_say_who_it_is_or_hold_the_label(make_dataset, rng):
+    dataset = read_dataset(make_dataset(40, test=8))
+    for number, row in enumerate((*dataset.train, *dataset.test)):
+        row.columns.update(age=str(20 + number % 7), sex="fm"[number % 2], speaker_id=str(number % 9), room=str(number % 5))
+        row.columns.update(code=f"0{number % 4}", same="1", remark=f"remark {number}", grade=str(row.label), only_train="1")
+    for row in dataset.test:
+        del row.columns["only_train"]
+    assert feature_columns(dataset, "room") == ("table:age", 'table:sex=["f","m"]')
+    assert "table:room" in feature_columns(dataset, None)
+
+
+def test_what_could_be_fetched_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("EARMARK_MODELS", str(tmp_path / "none"))
-    assert any("openai/whisper-base (290 MB" in line for line in missing_models())
+    assert ("openai/whisper-base", 290) in [(one.model, one.megabytes) for one in missing_models()]
+
+
+def test_a_search_goes_on_without_a_model_that_cannot_be_fetched(monkeypatch, models):
+    def no_network(model):
+        raise ParameterError(f"{model} is not on this machine and could not be fetched (no network)")
+
+    told = []
+    monkeypatch.setattr(ladder_module, "fetch", no_network)
+    assert fetch_models([models[0], "owner/none"], told.append) == (models[0],)
+    assert [event.text for event in told if isinstance(event, Warned)] == [
+        "owner/none is not on this machine and could not be fetched (no network); the search goes on without it"
+    ]
+    with pytest.raises(ParameterError, match="nowhere/at/all is not on this machine"):
+        fetch_models(["nowhere/at/all"])
