@@ -185,8 +185,8 @@ def print_ratings(ratings: "Ratings | None") -> None:
         print(f"  ceiling       {found.ceiling.sentence()}")
 
 
-def print_prediction(one: "Prediction", *, like: float) -> None:
-    """A clip in a line: the prediction, its interval, and why to doubt it; figures in the format of ``like``."""
+def print_prediction(one: "Prediction", *, like: float | None = None) -> None:
+    """A clip in a line: the prediction, its interval, and why to doubt it; figures in the format of ``like``, or of themselves."""
     value, ends = "not scored", ""
     if one.prediction is not None:
         value = text(one.prediction, like=like)
