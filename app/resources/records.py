@@ -113,7 +113,7 @@ def judged(run: Run, other: Run) -> tuple[Verdict | None, str | None]:
     first, second = load_oof(run), load_oof(other)
     minutes = (other.record.seconds - run.record.seconds) / 60
     groups = first.groups if any(first.groups) else None
-    return paired_verdict(first.labels, first.predictions, second.predictions, groups=groups, minutes=minutes), None
+    return paired_verdict(first.labels, first.predictions, second.predictions, groups=groups).at_cost(minutes), None
 
 
 @cached(lambda run: (run.id, version(run.folder / OOF)), most=64)

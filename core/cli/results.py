@@ -61,7 +61,7 @@ def compare(options: argparse.Namespace) -> int:
     one, other = load_oof(before), load_oof(after)
     groups = one.groups if any(one.groups) else None
     minutes = (after.record.seconds - before.record.seconds) / 60
-    verdict = paired_verdict(one.labels, one.predictions, other.predictions, groups=groups, minutes=minutes)
+    verdict = paired_verdict(one.labels, one.predictions, other.predictions, groups=groups).at_cost(minutes)
     differences = settings_difference(before, after)
     if options.json:
         settings = {name: [value, new] for name, value, new in differences}

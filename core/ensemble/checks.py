@@ -132,5 +132,5 @@ def judge_switches(
             off = settings.replace(**{switch: usual})
             plain = train(matrix, off, f"without-{switch}")
             without, cost = plain.oof.predictions, (result.seconds - plain.seconds) / workers
-        verdicts[switch] = paired_verdict(matrix.y, without, result.oof.predictions, groups=matrix.groups, minutes=cost / 60)
+        verdicts[switch] = paired_verdict(matrix.y, without, result.oof.predictions, groups=matrix.groups).at_cost(cost / 60)
     return verdicts

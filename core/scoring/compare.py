@@ -6,7 +6,7 @@ together. A clip brings its errors by both settings, in all repeats.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,9 +48,13 @@ class Verdict:
     clips: int
     groups: int | None
     verdict: str
-    minutes: float
+    minutes: float = 0.0
     rmse: float | None = None
     metric: str = "rmse"
+
+    def at_cost(self, minutes: float) -> "Verdict":
+        """The verdict with what the change costs."""
+        return replace(self, minutes=minutes)
 
     def sentence(self) -> str:
         """The verdict in words.
@@ -79,7 +83,6 @@ def paired_verdict(
     groups: Sequence[str] | None = None,
     metric: str = "rmse",
     level: float = 0.95,
-    minutes: float = 0.0,
     seed: int = 0,
     draws: int = 2000,
 ) -> Verdict:
@@ -95,7 +98,6 @@ def paired_verdict(
     groups : sequence of str [n], optional; two different ones at least
     metric : str, of ``losses.CHOICES``
     level : float in (0, 1)
-    minutes : float, what the change costs; told on
     seed : int
     draws : int >= 100
 
@@ -113,8 +115,7 @@ def paired_verdict(
     _check_options(metric, level, draws)
     labels, before, after = np.asarray(labels, float), np.atleast_2d(before), np.atleast_2d(after)
     sizes, unit_of = _units(labels, before, after, groups)
-    terms = np.stack([row_terms(metric, labels, row) for row in (*before, *after)], axis=1)  # (k, 2r, n)
-    sums = np.array([[np.bincount(unit_of, row) for row in rows] for rows in terms])  # (k, 2r, units)
+    sums = _unit_sums(metric, labels, (*before, *after), unit_of)
     difference = float(_difference(metric, sums.sum(axis=2), len(labels)))
     drawn = _bootstrap(metric, sums, sizes, draws=draws, rng=np.random.default_rng(seed))
     tail = expanded_tail((1 - level) / 2, len(sizes))
@@ -124,7 +125,7 @@ def paired_verdict(
     if METRICS[metric].higher_is_better:  # a loss is 1 less the metric; correlations have no size to write
         difference, low, high, rmse = -difference, -high, -low, None
     sized = None if groups is None else len(sizes)
-    return Verdict(difference, low, high, level, len(labels), sized, verdict, minutes, rmse, metric)
+    return Verdict(difference, low, high, level, len(labels), sized, verdict, rmse=rmse, metric=metric)
 
 
 def rmse_interval(
@@ -184,6 +185,12 @@ def _units(
     if len(sizes) < 2:
         raise DataError(f"expected two {'clips' if groups is None else 'groups'} at least, received {len(sizes)}")
     return sizes, unit_of
+
+
+def _unit_sums(metric: str, labels: np.ndarray, predictions: Sequence[np.ndarray], unit_of: np.ndarray) -> np.ndarray:
+    """Sums of the terms of a loss over the clips of each unit [shape=(k, 2r, units)]."""
+    terms = np.stack([row_terms(metric, labels, row) for row in predictions], axis=1)  # (k, 2r, n)
+    return np.array([[np.bincount(unit_of, row) for row in rows] for rows in terms])
 
 
 def _difference(metric: str, sums: np.ndarray, clips: np.ndarray | int) -> np.ndarray:

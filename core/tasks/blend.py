@@ -93,8 +93,8 @@ def _average(runs: Sequence[Run], known: Sequence[Oof]) -> Outcome:
     members = {run.id: oof.predictions for run, oof in zip(runs, known, strict=True)}
     minutes = {run.id: run.record.seconds / 60 for run in runs}
     verdicts = {
-        f"beside {name}": paired_verdict(
-            first.labels, predictions, mean, groups=groups, minutes=sum(minutes.values()) - minutes[name]
+        f"beside {name}": paired_verdict(first.labels, predictions, mean, groups=groups).at_cost(
+            sum(minutes.values()) - minutes[name]
         )
         for name, predictions in members.items()
     }

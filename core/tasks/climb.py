@@ -173,8 +173,7 @@ class Climb:
             groups=matrix.groups,
             metric=self._settings.metric,
             level=1 - 2 * ALPHA / (tried * step.among),  # of two sides
-            minutes=seconds / 60,
-        )
+        ).at_cost(seconds / 60)
         kept = verdict.verdict == HELPS
         scored = self._scored(step, experiment, kept=kept, seconds=seconds)
         return scored | {"difference": verdict.difference, "reason": verdict.sentence()}
