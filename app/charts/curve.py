@@ -25,7 +25,7 @@ def learning_curve(curve: LearningCurve, counted: str) -> Layers:
     x = alt.X("size:Q", title=counted, scale=alt.Scale(domain=[0, curve.at[-1]], nice=False), axis=alt.Axis(tickMinStep=1))
     title = "Out-of-fold RMSE"
     figures = [alt.Tooltip("size:Q", title=counted, format=".0f"), alt.Tooltip("clips:Q", title="Clips", format=".0f")]
-    figures += [figure_tooltip(name) for name in ("rmse", "low", "high")]
+    figures += [figure_tooltip(name, points) for name in ("rmse", "low", "high")]
     base = alt.Chart(law).encode(x)
     band = base.mark_area(color=ACCENT, opacity=0.15).encode(alt.Y("low:Q", scale=y, title=title), alt.Y2("high"))
     line = base.mark_line(color=ACCENT).encode(alt.Y("rmse:Q", scale=y, title=title), tooltip=figures)

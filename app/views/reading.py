@@ -30,7 +30,7 @@ def show_transform_hint(labels: np.ndarray) -> None:
     if (hint := transform_hint(labels)) is not None:
         reason, name = hint
         st.info(
-            plain(f"{reason[:1].upper()}{reason[1:]}: on page Train, the label transform {name} often helps."),
+            plain(f"{reason[:1].upper()}{reason[1:]}: on page Train, the label transform {name} may help."),
             icon=":material/lightbulb:",
         )
 

@@ -56,7 +56,7 @@ def transform_words(labels: "np.ndarray") -> str | None:
     from core.data.dataset import transform_hint
 
     hint = transform_hint(labels)
-    return None if hint is None else f"{hint[0]}: --label-transform {hint[1]} often helps"
+    return None if hint is None else f"{hint[0]}: --label-transform {hint[1]} may help"
 
 
 def untransformed(run: "Run") -> str | None:
