@@ -30,7 +30,8 @@ class ExtractSettings(Section):
         Field(
             title="Feature sets",
             description="Feature sets: ultra, mfcc, metadata, over windows as in ultra@5s, torch200, voice256, encoders such as "
-            "wavlm or encoder:MODEL, transcript, reading:MODEL, table:NAME for a column of numbers or of a few words.",
+            "wavlm or encoder:MODEL, transcript, reading:MODEL, table:NAME for a column of numbers or of a few words, "
+            "group:NAME:SET for the mean of a set over the clips with the same word in a column.",
         ),
     ] = FEATURE_SETS
     max_seconds: Annotated[
@@ -111,8 +112,9 @@ class ExtractSettings(Section):
 
     @property
     def of_audio(self) -> tuple[str, ...]:
-        """The sets that are computed from the clips; what is of the table joins them in the matrix."""
-        return tuple(name for name in self.features if features.parse_set(name).of_audio)
+        """The sets that are computed from the clips, of groups those whose means they are; what is of the table joins later."""
+        sets = [features.parse_set(features.parse_set(name).of_group or name) for name in self.features]
+        return tuple(dict.fromkeys(of.name for of in sets if of.of_audio))
 
     @property
     def stored(self) -> tuple[str, ...]:

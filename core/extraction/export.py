@@ -206,7 +206,7 @@ def export_name(set_name: str) -> str:
     if set_name in EXPORT_NAMES:
         return EXPORT_NAMES[set_name]
     of = parse_set(set_name)
-    if of.column and not of.reads_text:
+    if of.column and not of.reads_text and not of.of_group:
         return f"{of.base}_{_file_part(of.column)}_{{split}}.npz"
     if ":" in set_name:
         last = re.split(r"[/\\]", set_name)[-1]  # of a folder or of an id; the whole name tells those apart that share it

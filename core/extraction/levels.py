@@ -50,7 +50,7 @@ def plain_set(name: str) -> str:
 def is_words(name: str, rows: Sequence[Row]) -> bool:
     """Whether a set is a column of the table of which no cell in these rows is a number, and not all are empty."""
     feature_set = parse_set(name)
-    if feature_set.of_audio or feature_set.of_text:
+    if feature_set.of_audio or feature_set.of_text or feature_set.of_group:
         return False
     words = _words(feature_set.column, rows)
     return bool(words) and not any(as_number(word) is not None for word in words)

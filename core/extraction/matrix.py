@@ -14,6 +14,7 @@ from core.data.rows import MAX_LABEL, Row
 from core.encoders.words import text_columns
 from core.errors import DataError, ParameterError
 from core.extraction.extract import Extraction, column_names
+from core.extraction.group_means import group_means, groups_of
 from core.extraction.levels import is_words, level_values, levels_of
 from core.extraction.texts import cell, made_with_text
 from core.features import names, parse_set, set_of
@@ -142,7 +143,9 @@ def check_table(dataset: Dataset, sets: Sequence[str]) -> None:
     for name in sets:
         feature_set = parse_set(name)
         for rows in (dataset.train, dataset.test) if feature_set.column else ():
-            if is_words(name, dataset.train):
+            if feature_set.of_group:
+                groups_of(rows, name)
+            elif is_words(name, dataset.train):
                 level_values(
                     [cell(row, feature_set.column, name, allow_missing_table=False) for row in rows], levels_of(name, dataset.train)
                 )
@@ -166,6 +169,11 @@ def _values_of_table(
         elif feature_set.levels:
             cells = [cell(row, feature_set.column, name, allow_missing_table=allow_missing_table) for row in rows]
             values[name] = level_values(cells, feature_set.levels)
+        elif feature_set.of_group:
+            vectors = _stack(
+                [extraction.vectors[row.path] for row in rows], [feature_set.of_group] * len(rows), feature_set.of_group
+            )
+            values[name] = group_means(vectors, groups_of(rows, name, allow_missing_table=allow_missing_table))
         elif not feature_set.of_audio:
             values[name] = table_values(rows, name, allow_missing_table=allow_missing_table)[:, None]
     return values

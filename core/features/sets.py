@@ -1,9 +1,10 @@
 """Name of a feature set in, what it holds out: its columns in order, how they are called in a matrix, what each one says.
 
-``ultra``, ``mfcc`` and ``metadata`` describe a whole clip, ``ultra@5s`` is ``ultra`` over windows of 5 s, and ``table:age`` is the
-column ``age`` of the table beside the clips. These kinds are defined here. The kinds that PyTorch computes (``torch200``,
-``voice256``, pretrained encoders, transcripts) each have a module in ``core.encoders``, and are known from its registry. A name is
-parsed from its text alone: only the columns of an encoder depend on weights.
+``ultra``, ``mfcc`` and ``metadata`` describe a whole clip, ``ultra@5s`` is ``ultra`` over windows of 5 s, ``table:age`` is the
+column ``age`` of the table beside the clips, and ``group:speaker:ultra`` the mean of ``ultra`` over a speaker's clips. These kinds
+are defined here. The kinds that PyTorch computes (``torch200``, ``voice256``, pretrained encoders, transcripts) each have a module
+in ``core.encoders``, and are known from its registry. A name is parsed from its text alone: only the columns of an encoder depend
+on weights.
 """
 
 import csv
@@ -27,7 +28,7 @@ from core.errors import ParameterError
 SET_VERSIONS = {"ultra": 4, "mfcc": 2, "metadata": 2}
 WINDOWED = ("ultra", "mfcc")  # of the sound; ``metadata`` is of the file, which has no windows
 NEVER = "never"
-TABLE, METADATA = "table", "metadata"
+TABLE, METADATA, GROUP = "table", "metadata", "group"
 TORCH200, VOICE256, ENCODER, TRANSCRIPT, READING = "torch200", "voice256", "encoder", "transcript", "reading"
 MIN_WINDOW_S = 1.0
 MAX_WINDOW_S = 3600.0
@@ -68,6 +69,7 @@ class FeatureSet:
     layers : (int, int), first and last of an encoder, whose mean the columns are; None for the usual ones
     side_by_side : tuple of int, layers of an encoder whose columns stand side by side; empty where the mean is taken
     levels : tuple of str, the words that a column of words has in the training table; empty where it holds numbers
+    of_group : str, set whose mean over the clips with the same word in ``column`` it is; empty for all others
     language : str, code of the language that a recogniser is told; empty where it finds out by itself
     of_audio : bool, computed from the clip
     on_device : bool, PyTorch computes it, in batches
@@ -94,6 +96,7 @@ class FeatureSet:
     reads_text: bool = dataclasses.field(default=False, repr=False)
     has_layers: bool = dataclasses.field(default=False, repr=False)
     side_by_side: tuple[int, ...] = dataclasses.field(default=(), repr=False)
+    of_group: str = dataclasses.field(default="", repr=False)
     is_compiled: bool = dataclasses.field(default=False, repr=False)
     stored: str = dataclasses.field(default="", repr=False)
     prefix: str = dataclasses.field(default="", repr=False)
@@ -221,6 +224,51 @@ class OfTable(SetKind):
         )
 
 
+class OfGroup(SetKind):
+    """What the clips of a group have in common: ``group:speaker:ultra`` is the mean of ``ultra`` over a speaker's clips.
+
+    The mean is over the clips of one table that have the same word in the column; where a cell is empty it is of the clip alone.
+    """
+
+    usage = f"{GROUP}:NAME:SET is the mean of a set over the clips with the same word in the column NAME of the table"
+
+    def parse(self, name: str) -> FeatureSet | None:
+        kind, _, rest = name.partition(":")
+        column, _, inner = rest.partition(":")
+        if kind != GROUP:
+            return None
+        if not column or column != column.strip() or not inner:
+            raise ParameterError(f"feature set {name!r}: write {GROUP}:COLUMN:SET, as in {GROUP}:speaker:ultra")
+        of = parse_set(inner)
+        if not of.of_audio or of.of_text or of.reads_text:
+            raise ParameterError(f"feature set {name!r}: only a set that is computed from the sound has a mean over a group")
+        return FeatureSet(name, GROUP, column=column, of_group=of.name, of_audio=False)
+
+    def columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
+        return self._of(feature_set, columns(feature_set.of_group))
+
+    def possible_columns(self, feature_set: FeatureSet) -> tuple[Column, ...]:
+        return self._of(feature_set, possible_columns(feature_set.of_group))
+
+    def canonical(self, name: str) -> str:
+        kind, _, rest = name.partition(":")
+        column, _, inner = rest.partition(":")
+        return f"{GROUP}:{column}:{canonical(inner)}" if kind == GROUP and inner else name
+
+    def _of(self, feature_set: FeatureSet, inner: Sequence[Column]) -> tuple[Column, ...]:
+        words = f"mean over the clips with the same {feature_set.column!r} of: "
+        return tuple(
+            dataclasses.replace(
+                column,
+                set=feature_set.name,
+                definition=words + column.definition,
+                nan_when=column.nan_when if column.nan_when == NEVER else f"{column.nan_when}, in each clip",
+                reference="",
+            )
+            for column in inner
+        )
+
+
 def with_levels(set_name: str, levels: Sequence[str]) -> str:
     """The set of a column of words with its levels.
 
@@ -233,7 +281,7 @@ def with_levels(set_name: str, levels: Sequence[str]) -> str:
 
 
 _HANDCRAFTED: dict[str, SetKind] = dict.fromkeys(SET_VERSIONS, Handcrafted())
-_OF_TABLE: dict[str, SetKind] = {TABLE: OfTable()}
+_OF_TABLE: dict[str, SetKind] = {TABLE: OfTable(), GROUP: OfGroup()}
 
 
 def kinds() -> dict[str, SetKind]:

@@ -161,7 +161,7 @@ def measure_leak(
 
 def find_label_leaks(rows: Sequence[Row], matrix: Matrix, sets: Sequence[str]) -> list[LeakingColumn]:
     """Columns of the table that are used as features and hold the label, or the mean label of a group."""
-    names = [name for name in sets if not parse_set(name).of_audio]
+    names = [name for name in sets if not parse_set(name).of_audio and not parse_set(name).of_group]
     words = {name: _mean_by_level(parse_set(name), matrix) for name in names if parse_set(name).levels}
     found = leaks.label_leaks({plain_set(name): means for name, means in words.items() if means is not None}, matrix.y, {})
     columns = {

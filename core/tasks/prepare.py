@@ -15,6 +15,7 @@ from core.events import Notify, Warned, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.export import fingerprint
 from core.extraction.extract import Extraction, extract_clips
+from core.extraction.group_means import check_groups
 from core.extraction.levels import warn_of_unseen
 from core.extraction.matrix import Matrix, build_matrices, check_table
 from core.extraction.texts import texts_of
@@ -118,6 +119,7 @@ def check_early(dataset: Dataset, sets: Sequence[str], settings: FoldSettings, w
     """
     check_labels(dataset)
     check_table(dataset, sets)
+    check_groups(sets, settings.group_by)
     if settings.group_by != AUTO:  # known only when the clips have been read
         recordings = None if settings.group_by else recordings_of(dataset.train)
         if recordings is not None and len(set(recordings)) < settings.folds:
