@@ -103,7 +103,7 @@ def ask_columns(run: Run) -> dict[str, str]:
             key = f"predict_cell_{name}"
             if one.levels:
                 cells[name] = st.selectbox(plain(name), one.levels, index=None, placeholder="not known", key=key, width=220)
-            elif one.of_text:
+            elif one.of_text or one.reads_text or one.of_group:
                 cells[name] = st.text_input(plain(name), key=key)
             else:
                 cells[name] = st.number_input(plain(name), value=None, placeholder="not known", format="%.6g", key=key, width=180)

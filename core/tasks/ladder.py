@@ -15,8 +15,9 @@ from core.ensemble.models import CATALOGUE
 from core.errors import ParameterError
 from core.events import Notify, StageStarted, Warned, ignore
 from core.extraction.config import FEATURE_SETS, ExtractSettings, text_column
+from core.extraction.group_means import clips_a_group
 from core.features import parse_set
-from core.features.sets import ENCODER, TRANSCRIPT, WINDOWED
+from core.features.sets import ENCODER, GROUP, TRANSCRIPT, WINDOWED
 from core.runtime.weights import WHISPER, encoder_shape, fetch, find, is_fetched, is_here, list_models, require_recogniser
 from core.tasks.table_columns import feature_columns
 
@@ -66,6 +67,7 @@ FETCHABLE = (
 )
 # What reads the text of a table beside the clip, one step a line: short name, title, and set of a recogniser and a column.
 TEXT_STEPS = (("reading", "how likely {shown} finds the text in column {text!r}", "reading:{model}:column={text}"),)
+LEAST_OF_GROUP = 2.0  # clips of a usual clip's group, itself included, from which on their mean says more than the clip
 WINDOWS_S = ((10.0, 5), (4.0, 2), (2.0, 1))  # usual length of a clip from which on windows of so many seconds are tried
 _SAMPLE = 200  # clips whose length stands for that of all
 
@@ -116,6 +118,7 @@ def plan_steps(dataset: Dataset, models: Sequence[str], extract: ExtractSettings
     steps = [Step("baseline", "handcrafted features", FEATURE_SETS, QUICK)]
     for model in ranked[:1]:
         steps += _steps_of(model, text)
+    steps += _group_step(dataset, group_by, ranked)
     if text is None and (recognisers := [model for model in ranked if _reads(model)]):
         shown = _shown(recognisers[0])
         steps.append(Step(f"transcript-{shown}", f"words that {shown} recognises", (f"{TRANSCRIPT}:whisper={recognisers[0]}",)))
@@ -145,6 +148,16 @@ def _steps_of(model: str, text: str | None) -> list[Step]:
             for name, title, feature_set in TEXT_STEPS
         ]
     return steps
+
+
+def _group_step(dataset: Dataset, group_by: str | None, models: Sequence[str]) -> list[Step]:
+    """What the clips of a group have in common, where those that are to be predicted come several of a group too."""
+    train, test = (clips_a_group(rows, group_by or "") for rows in (dataset.train, dataset.test))
+    if group_by is None or train < LEAST_OF_GROUP or test < max(LEAST_OF_GROUP, train / 2) or ":" in group_by:
+        return []
+    sets = [f"{ENCODER}:{models[0]}{side_by_side(models[0])}"] if models else [name for name in FEATURE_SETS if name in WINDOWED]
+    title = f"what the clips of one {group_by} have in common: those that are predicted come several of one too"
+    return [Step("group", title, tuple(f"{GROUP}:{group_by}:{name}" for name in sets))]
 
 
 def _shown(model: str) -> str:

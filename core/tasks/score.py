@@ -12,6 +12,7 @@ from core.errors import AudioError, DataError, RunError
 from core.events import Notify, StageStarted, Warned, ignore
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import Extraction
+from core.extraction.group_means import lonely
 from core.extraction.levels import unseen_words
 from core.extraction.matrix import Matrix
 from core.features import parse_set
@@ -147,6 +148,7 @@ def describe_rows(
     seen, surroundings = _compare(run, matrix, notify)
     scored = enumerate(zip(*(column.tolist() for column in ends), strict=True))
     settings = extract_settings(run)
+    alone = lonely([row for row in rows if row.path in extraction.vectors], settings.features)
     unknown = f"{', '.join(of_table)} is not known of a clip without its table"
     predictions = []
     for row in rows:
@@ -158,6 +160,7 @@ def describe_rows(
         place, (value, low, high) = next(scored)
         doubts = (*_doubts(row.path, settings), *unseen_words(row, settings.features))
         doubts += (unknown,) if of_table and not row.columns else ()
+        doubts += (alone[place],) if alone[place] else ()
         same = seen.get(extraction.contents[row.path], ())
         around = surroundings[place] if surroundings is not None else None
         predictions.append(Prediction(row.name, value, doubts, low, high, str(row.path), label, same, around))
