@@ -81,7 +81,7 @@ def auto(options: argparse.Namespace) -> int:
     names = ("max_seconds", "channel", "slow_down", "encoder_window", "device", "batch", "workers")
     extract = read_options(options, ExtractSettings, *names)
     settings = read_options(options, AutoSettings)
-    _fetch_missing(settings.models, options)
+    fetch_missing(settings.models, options)
     request = {"dataset": os.path.abspath(options.dataset), "layout": layout, "extract": extract, "auto": settings}
     run = _trained("auto", request, options)
     print_ladder(run, out=sys.stderr if options.json else sys.stdout)
@@ -90,7 +90,7 @@ def auto(options: argparse.Namespace) -> int:
     return 0
 
 
-def _fetch_missing(named: Sequence[str], options: argparse.Namespace) -> None:
+def fetch_missing(named: Sequence[str], options: argparse.Namespace) -> None:
     """Name the models that could be fetched, and fetch them where a terminal, or --yes, says so; the others stay away."""
     from core.tasks.ladder import fetch_models, missing_models
 

@@ -214,8 +214,9 @@ def audio_models(named: Sequence[str]) -> list[str]:
 
 
 def missing_models() -> list[Fetchable]:
-    """What could be fetched and is not on this machine."""
-    return [one for one in FETCHABLE if not is_here(one.model)]
+    """What could be fetched and is not on this machine, by its id or in a folder of its name."""
+    there = {_shown(model) for model in list_models()}
+    return [one for one in FETCHABLE if not is_here(one.model) and _shown(one.model) not in there]
 
 
 def unused(dataset: Dataset, sets: Sequence[str]) -> str | None:

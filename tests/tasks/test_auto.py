@@ -1,19 +1,25 @@
 """The search for the best experiment, on tones whose labels their pitch tells, and on decisions that are known beforehand."""
 
+import io
+from argparse import Namespace
+
 import numpy as np
 import pytest
 
 from core.cli.console import Progress
+from core.cli.training import fetch_missing
 from core.data.dataset import read_dataset
 from core.ensemble.auto import FRESH_SEED, AutoSettings
 from core.errors import ParameterError
-from core.events import LadderPlanned, LadderStepDone, Warned
+from core.events import LadderPlanned, LadderStepDone, LayerScored, Warned
 from core.extraction.config import ExtractSettings
 from core.runs import read_run
+from core.runs.schema import LadderRecord
+from core.scoring.metrics import METRICS
 from core.scoring.oof import NESTED, OUT_OF_FOLD
 from core.tasks import auto, ladder as ladder_module
 from core.tasks.auto import find_best
-from core.tasks.ladder import Step, fetch_models, missing_models, plan_steps, spread_layers
+from core.tasks.ladder import Step, fetch_models, missing_models, plan_steps, spread_layers, unused
 from core.tasks.table_columns import feature_columns
 from core.workspace import Workspace
 
@@ -69,6 +75,46 @@ def test_what_helps_is_kept_and_the_run_is_of_folds_that_no_step_used(search):
     assert [event.name for event in told if isinstance(event, LadderPlanned)] == list(ladder)
     assert [event.name for event in told if isinstance(event, LadderStepDone)] == list(ladder)
     assert not (run.folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("metric", ["mae", "ccc"])
+def test_steps_are_compared_by_the_metric_that_was_chosen(search, metric):
+    run, told = search(settings=SETTINGS.replace(metric=metric, patience=1))
+    ladder = {step.name: step for step in run.record.ladder}
+    higher = METRICS[metric].higher_is_better
+    assert ladder["sound"].kept
+    assert (ladder["sound"].score > ladder["baseline"].score) is higher
+    assert (ladder["sound"].difference > 0) is higher
+    assert ladder["sound"].low <= ladder["sound"].score <= ladder["sound"].high
+    assert f"helps with 36 clips: {METRICS[metric].label}" in ladder["sound"].reason
+    assert run.record.settings.ensemble.metric == metric
+    assert {event.metric for event in told if isinstance(event, LadderStepDone)} == {metric}
+
+
+def test_a_step_of_an_older_record_has_its_rmse_as_score():
+    step = LadderRecord.model_validate(
+        {"name": "baseline", "title": "features", "rmse": 0.5, "low": 0.4, "high": 0.6, "kept": True}
+    )
+    assert (step.metric, step.score, step.rmse) == ("rmse", 0.5, 0.5)
+
+
+def test_layers_take_the_place_of_those_that_an_encoder_has(make_dataset, models, tmp_path, monkeypatch):
+    """Of four layers of a wav2vec2, two side by side have three neighbouring pairs; what is kept says which."""
+    encoder = f"encoder:{models[0]}@L0+3"
+    steps = [
+        Step("baseline", "length and size of the file, and an encoder", ("metadata", encoder), ("ridge",)),
+        Step("layers", "neighbouring layers", by_layers=True),
+    ]
+    monkeypatch.setattr(auto, "plan_steps", lambda *_, **__: steps)
+    monkeypatch.setattr(auto, "audio_models", list)
+    told = []
+    dataset, workspace = read_dataset(make_dataset(24, test=0)), Workspace.resolve(tmp_path / "workspace")
+    run = find_best(dataset, EXTRACT, SETTINGS, workspace, notify=told.append)
+    layers = next(step for step in run.record.ladder if step.name == "layers")
+    assert layers.sets[0] == "metadata"
+    assert layers.sets[1:] in [[f"encoder:{models[0]}@L{first}+{first + 1}"] for first in range(3)]
+    assert run.record.settings.extract.features == (layers.sets if layers.kept else ["metadata", encoder])
+    assert sum(isinstance(event, LayerScored) for event in told) == 4 * 2  # layers, heads
 
 
 def test_a_killed_search_goes_on_and_ends_with_the_same_numbers(search):
@@ -199,3 +245,51 @@ def test_a_search_goes_on_without_a_model_that_cannot_be_fetched(monkeypatch, mo
     ]
     with pytest.raises(ParameterError, match="nowhere/at/all is not on this machine"):
         fetch_models(["nowhere/at/all"])
+
+
+class Answers(io.StringIO):
+    """Standard input with answers, on a terminal or not."""
+
+    terminal = True
+
+    def isatty(self):
+        return self.terminal
+
+
+@pytest.mark.parametrize(
+    ("answer", "terminal", "flags", "fetched"),
+    [
+        ("n\ny\n", True, {}, ["microsoft/wavlm-base"]),
+        ("\n\n", True, {}, []),
+        ("y\ny\n", False, {}, []),
+        ("y\ny\n", True, {"json": True}, []),
+        ("", False, {"yes": True}, ["openai/whisper-base", "microsoft/wavlm-base"]),
+    ],
+)
+def test_a_model_is_fetched_only_where_a_terminal_or_a_flag_says_so(monkeypatch, capsys, answer, terminal, flags, fetched):
+    said, stdin = [], Answers(answer)
+    stdin.terminal = terminal
+    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setattr(ladder_module, "is_here", lambda model: False)
+    monkeypatch.setattr(ladder_module, "list_models", list)
+    monkeypatch.setattr(ladder_module, "fetch_models", lambda models, notify: said.extend(models))
+    fetch_missing((), Namespace(**{"json": False, "yes": False} | flags))
+    assert said == fetched
+    assert "openai/whisper-base (290 MB; speech" in capsys.readouterr().err or flags.get("yes")
+
+
+def test_sets_at_hand_that_a_training_leaves_out_are_named_with_what_they_brought(make_dataset, tmp_path, monkeypatch):
+    from tests.tiny_models import tiny_recogniser
+
+    monkeypatch.setenv("EARMARK_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    dataset = read_dataset(make_dataset(12))
+    assert unused(dataset, ("mfcc",)) is None
+    whisper = tiny_recogniser(tmp_path / "models/openai/whisper-base")
+    line = "not used: encoder:whisper-base; on graded speech it took a quarter off the error; earmark auto tries what is at hand"
+    assert unused(dataset, ("mfcc",)) == line
+    assert unused(dataset, ("mfcc", f"encoder:{whisper}")) is None
+    dataset.train[0].columns["text"] = "say it"
+    left_out = unused(dataset, ("mfcc",))
+    assert left_out is not None
+    assert "not used: encoder:whisper-base and reading:whisper-base; on graded speech they took a third off" in left_out
