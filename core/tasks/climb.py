@@ -31,7 +31,7 @@ from core.runtime.pool import cores
 from core.scoring.bootstrap import confidence
 from core.scoring.compare import HELPS, paired_verdict
 from core.scoring.metrics import METRICS
-from core.tasks.forecast import forecast, relative_time
+from core.tasks.forecast import forecast, paced, relative_time
 from core.tasks.ladder import Step
 from core.tasks.layers import encoders_of, other_layers
 from core.tasks.prepare import Prepared, check_early, extract_all, prepare
@@ -242,7 +242,7 @@ class Climb:
         settings = experiment.settings(self._settings, seed=0)
         workers = max(1, cores() if self._settings.workers is None else self._settings.workers)
         columns, sets = len(column_names(experiment.sets)), len(experiment.sets)
-        fits = forecast(settings, len(self._dataset.train), columns, self._known, workers, sets=sets)
+        fits = forecast(settings, len(self._dataset.train), columns, paced(self._known, settings.preset), workers, sets=sets)
         return speed.seconds(clips) * (1 + experiment.augment) + fits.seconds
 
     def _show_plan(self, steps: list[Step]) -> None:

@@ -70,6 +70,20 @@ def known_fits(runs: Iterable[tuple[Run, Iterable[Recorded]]]) -> dict[tuple[str
     return {key: statistics.median(values) for key, values in found.items()}
 
 
+def paced(known: Mapping[tuple[str, str], float], preset: str) -> dict[tuple[str, str], float]:
+    """Known fits, and all other models of the catalogue by their cost at the pace of those: how fast this machine is just now.
+
+    Examples
+    --------
+    >>> reckoned = paced({("ridge", "fast"): 2 * CATALOGUE["ridge"].cost}, "fast")
+    >>> reckoned["lightgbm", "fast"] / CATALOGUE["lightgbm"].cost
+    2.0
+    """
+    paces = [seconds / (CATALOGUE[model].cost * COST_S) for (model, of), seconds in known.items() if of == preset]
+    pace = statistics.median(paces) if paces else 1.0
+    return {(model, preset): kind.cost * COST_S * pace for model, kind in CATALOGUE.items()} | dict(known)
+
+
 def forecast(
     settings: EnsembleSettings,
     rows: int,

@@ -236,7 +236,7 @@ def unused(dataset: Dataset, sets: Sequence[str]) -> str | None:
     if not left:
         return None
     gains = next((one.gains for one in FETCHABLE if _shown(one.model) == _shown(model)), {})
-    gain = f" on graded speech {'they' if len(left) > 1 else 'it'} took {gains[' '.join(left)]} off the error;" if gains else ""
+    gain = f" on graded speech {'they' if len(left) > 1 else 'it'} took off {gains[' '.join(left)]} of the error;" if gains else ""
     return f"not used: {' and '.join(f'{kind}:{_shown(model)}' for kind in left)};{gain} earmark auto tries what is at hand"
 
 

@@ -10,7 +10,9 @@ from filelock import FileLock
 
 from app import resources
 from app.charts import training
-from app.views import live, result
+from app.charts.ladder import ladder
+from app.views import best, live, result
+from app.words import NOTHING
 from core import jobs
 from core.ensemble import EnsembleSettings
 from core.ensemble.models import CATALOGUE
@@ -19,6 +21,8 @@ from core.events import (
     ExtractionStarted,
     FitFinished,
     JobStarted,
+    LadderPlanned,
+    LadderStepDone,
     Recorded,
     RoundsScored,
     StageStarted,
@@ -164,6 +168,45 @@ def test_members_are_chosen_together_and_one_by_one(place):
     assert members(at) == ["lightgbm", "kernel_ridge", "ridge"]
     at.button(key="members_all").click().run()
     assert members(at) == list(CATALOGUE)
+
+
+def test_home_leads_to_the_search_with_its_plan(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("EARMARK_MODELS", str(tmp_path / "none"))
+    at = render("home")
+    assert at.button(key="find_best_here").label == "Find the best"
+    at = render("train")
+    plan = "1. handcrafted features\n2. forests and boosted trees beside the kernels\n3. settings that each member finds"
+    assert plan in text(at)
+    assert not at.checkbox(key="fetch_openai/whisper-base").value
+    at.checkbox(key="fetch_openai/whisper-base").check().run()
+    assert "--model openai/whisper-base" in text(at)
+
+
+def test_the_plan_of_a_search_says_how_each_step_ended():
+    planned = [LadderPlanned("baseline", "features", 20.0), LadderPlanned("gone", "an encoder", float("nan"), "it is not whole")]
+    planned += [LadderPlanned("members", "more members", 100.0), LadderPlanned("search", "settings", 100.0)]
+    done = {
+        "baseline": LadderStepDone("baseline", "features", 0.5, 0.4, 0.6, True, "", 31.0),
+        "members": LadderStepDone(
+            "members", "more members", float("nan"), float("nan"), float("nan"), False, "no time is left", 0.0
+        ),
+    }
+    table = best.plan_table(planned, done).to_numpy().tolist()
+    assert table == [
+        ["features", "about 20 s", "31 s", "kept"],
+        ["an encoder", NOTHING, "", "it is not whole"],
+        ["more members", "about 2 min", "", "passed over: no time is left"],
+        ["settings", "about 2 min", "", ""],
+    ]
+
+
+def test_the_ladder_has_the_ceiling_as_a_dashed_line():
+    table = pd.DataFrame([("features", 0.5, 0.4, 0.6, "kept")], columns=["step", "score", "low", "high", "state"])
+    with_ceiling, without = (ladder(table, ceiling, "CCC").to_dict() for ceiling in (0.3, None))
+    dashed = [layer for layer in with_ceiling["layer"] if "strokeDash" in layer["mark"]]
+    assert [layer["encoding"]["x"]["field"] for layer in dashed] == ["ceiling"]
+    assert not any("strokeDash" in layer["mark"] for layer in without["layer"])
+    assert "Out-of-fold CCC" in str(without)
 
 
 def test_what_is_to_be_extracted_first_is_told_with_its_time(place):
