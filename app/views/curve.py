@@ -47,7 +47,7 @@ def _offer(run: Run) -> None:
         st.info(plain(str(error)), icon=":material/trending_down:")
         return
     st.markdown(
-        "Would more clips help? Every member is fitted again on 20, 40, 60 and 80 % of the training "
+        "Would more clips help? Every member is fitted again on 20, 40, 60 and 80% of the training "
         f"{'groups' if run.record.grouped_by else 'clips'} of each fold. A curve through the errors says what twice the "
         "clips would bring."
     )
@@ -81,8 +81,8 @@ def _draw(run: Run, found: RunCurve) -> None:
     )
     ceiling = "" if curve.ceiling is None else f" Dashed: the raters' disagreement allows no better than {curve.ceiling:.3g}."
     st.caption(
-        f"Points: mean error on all clips, with its 95 % interval beside today's error. Band: 95 % interval for a data set of that "
-        f"size, which holds the luck of its {'groups' if grouped else 'clips'}.{plain(ceiling)}"
+        f"Points: mean error on all clips, with its 95% interval beside today's error. Band: 95% interval for a data set of that "
+        f"size, whichever {'groups' if grouped else 'clips'} it has.{plain(ceiling)}"
     )
     elsewhere = interval_text((curve.twice_elsewhere.low, curve.twice_elsewhere.high), like=like)
     st.caption(

@@ -28,6 +28,6 @@ def test_from_the_tab_of_a_result_to_what_twice_the_clips_would_bring(ready_serv
     page.get_by_text("3 draws of each size").wait_for(timeout=180_000)
     assert len([job for job in jobs.list_jobs(ready_server.workspace / "jobs") if job.kind == "curve"]) == 1
     page.get_by_text(load_curve(run).curve.sentence()).wait_for()
-    page.locator(".st-key-learning_curve .marks").first.wait_for()
+    page.get_by_test_id("stVegaLiteChart").locator("svg.marks").wait_for()
     page.reload()
     page.get_by_text("3 draws of each size").wait_for()  # the address names the tab
