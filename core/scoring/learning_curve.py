@@ -25,6 +25,7 @@ NEAR = 0.005  # of today's error, within which it counts as at the ceiling
 LITTLE = 0.02  # of today's error: a change that is not worth more clips
 AHEAD = 2.0  # times the size of today, to which the law is read
 _PLACES = 61
+_AT_ONCE = 2_000_000  # numbers in one piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,9 +281,13 @@ def _luck(shares: np.ndarray, by_draw: Sequence[np.ndarray]) -> tuple[float, int
 def _bootstrap(measured: Sequence[SizeErrors], rows: np.ndarray, lucks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """RMSE at each size in each draw of the bootstrap [shape=(draws, sizes)]; ``lucks`` [shape=(draws, 1)]."""
     units, draws = len(rows), len(lucks)
-    times = rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(float)
-    total = times @ rows
-    means = [np.sqrt(times @ one.squares.T / total[:, None]).mean(axis=1) for one in measured]
     shares = np.array([one.size for one in measured]) / measured[-1].size
+    means = np.empty((draws, len(measured)))
+    step = max(1, _AT_ONCE // units)
+    for start in range(0, draws, step):
+        here = slice(start, min(start + step, draws))
+        times = rng.multinomial(units, np.full(units, 1 / units), size=here.stop - start).astype(float)
+        for column, one in enumerate(measured):
+            means[here, column] = np.sqrt(times @ one.squares.T / (times @ rows)[:, None]).mean(axis=1)
     spread = _stray(shares) / np.sqrt([len(one.squares) for one in measured])
-    return np.column_stack(means) + lucks * spread * rng.standard_normal((draws, len(measured)))
+    return means + lucks * spread * rng.standard_normal((draws, len(measured)))
