@@ -3,12 +3,13 @@
 # make test-slow  kills and long browser stories
 # make check      format, lint, types, import rules
 # make bench      measure, and write bench/bench.md (about 15 minutes)
+# make scores     search on the real sets, and write bench/scores.md (hours; goes on where it was stopped)
 # make offline    add the speaker encoder that ships its weights inside its package (16 MB)
 # make browser    install Chromium for the browser tests, where that can be done
 # EXTRAS=dev leaves out the large libraries for pretrained encoders (about 6 GB).
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-slow check bench browser offline format clean
+.PHONY: run test test-slow check bench scores browser offline format clean
 
 EXTRAS ?= deep,dev
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -34,6 +35,9 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	.venv/bin/python -m bench
+
+scores: $(INSTALLED)
+	.venv/bin/python -m bench.scores
 
 offline: $(OFFLINE)
 
