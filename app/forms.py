@@ -147,7 +147,8 @@ def time_ahead(
     known : seconds of earlier fits, as ``core.tasks.forecast.known_fits``
     """
     columns = sum(width(name) or _ENCODER_COLUMNS for name in extraction.features)
-    return forecast(settings, clips, columns, known, cores() if settings.workers is None else max(1, settings.workers))
+    workers = cores() if settings.workers is None else max(1, settings.workers)
+    return forecast(settings, clips, columns, known, workers, sets=len(extraction.features))
 
 
 def work_ahead(settings: EnsembleSettings, ahead: Forecast, to_extract: int, speed: Speed | None) -> str:
