@@ -72,6 +72,10 @@ def extract_settings(dataset: Dataset, usual: ExtractSettings) -> ExtractSetting
             "**transcript:describe**: of a description of the sound.  \n"
             "**reading:MODEL**: how likely a Whisper finds the text of the tables in the clip, **reading:MODEL:column=NAME** "
             "that of a column.  \n"
+            "**recognition:MODEL**: what a Whisper recognises, against that text: word errors, certainty, pauses between words; "
+            "**recognition:MODEL@en**: in a language that it is told.  \n"
+            "**pronunciation:MODEL**: how well each letter of that text fits its stretch of the clip, by a model with a CTC head "
+            "such as facebook/wav2vec2-base-960h, with pauses between words.  \n"
             "**table:NAME**: the column NAME of the tables, of numbers or of up to 20 different words, a feature each. A clip "
             "without its table then has no value there.",
         )

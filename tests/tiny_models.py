@@ -32,6 +32,20 @@ def tiny_encoder(kind: str, folder: Path, *, seed: int = 0, do_normalize: bool =
     return folder
 
 
+def tiny_ctc(folder: Path, *, seed: int = 0) -> Path:
+    """Save a Wav2Vec2 with a CTC head over the capitals A to C, with its vocabulary."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    torch.manual_seed(seed)
+    vocabulary = {"<pad>": 0, "|": 1, "A": 2, "B": 3, "C": 4}
+    Wav2Vec2ForCTC(Wav2Vec2Config(**SMALL, vocab_size=len(vocabulary), pad_token_id=0)).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    settings = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "do_normalize": True, "sampling_rate": 16000}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
 def tiny_whisper(folder: Path, *, seed: int = 0) -> Path:
     """Save a Whisper of 2 layers of 16 units, with its feature extractor."""
     import torch

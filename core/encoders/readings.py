@@ -7,29 +7,19 @@ text among windows one would have to know where each word is said, which a text 
 float32 at 16 kHz.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from core.encoders import whisper
-from core.encoders.source import SAMPLE_RATE_HZ, Load, library_versions
-from core.encoders.transcripts import SpokenModel
+from core.encoders.source import Load, library_versions
+from core.encoders.spoken import Spoken, SpokenReader
 from core.runtime.weights import Checkpoint
 
 # Raise it whenever windows, tokens or columns change: stored vectors are then computed anew.
 VERSION = 1
 SURPRISING = (-1.0, -3.0)  # nats: tokens below are counted
-_MOST_SAMPLES = round(whisper.WINDOW_S * SAMPLE_RATE_HZ)
-
-
-class Spoken(NamedTuple):
-    """A waveform [shape=(n,)] and the text that it should say."""
-
-    y: np.ndarray
-    text: str
 
 
 class Likelihoods(NamedTuple):
@@ -120,57 +110,24 @@ def summarise(likelihoods: Likelihoods, *, seconds: float) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-class Reader(SpokenModel):
-    """A loaded Whisper that reads along.
+class Reader(SpokenReader):
+    """A loaded Whisper that reads along. Parameters as ``SpokenReader``."""
 
-    Parameters
-    ----------
-    to_clip : bool, windows are cut to the clip instead of padded to 30 s
-    others : as ``SpokenModel``
-    """
+    width = len(COLUMNS)
 
-    def __init__(self, checkpoint: Checkpoint, *, to_clip: bool, **others: Any):
-        super().__init__(checkpoint, **others)
-        self._to_clip = to_clip
-
-    def seconds(self, item: Spoken) -> float:  # type: ignore[override]
-        """Length of an item."""
-        return len(item.y) / SAMPLE_RATE_HZ
-
-    def __call__(self, items: Sequence[Spoken]) -> list[np.ndarray]:
-        """Readings of clips.
-
-        Parameters
-        ----------
-        items : sequence of Spoken, each with a text that is not blank
-
-        Returns
-        -------
-        vectors : list of np.ndarray [shape=(14,)], float32; NaN for a clip of over 30 s and for a text that is too long
-        """
-        vectors = [np.full(len(COLUMNS), np.nan, np.float32) for _ in items]
-        alike: dict[int, list[int]] = defaultdict(list)
-        for index, item in enumerate(items):
-            if len(item.y) <= _MOST_SAMPLES:
-                alike[whisper.read_samples(len(item.y)) if self._to_clip else _MOST_SAMPLES].append(index)
-        for samples, places in alike.items():
-            read = self.in_batches(partial(self._read, samples=samples), [items[place] for place in places])
-            for place, likelihoods in zip(places, read, strict=True):
-                if likelihoods is not None:
-                    vectors[place] = summarise(likelihoods, seconds=self.seconds(items[place]))
-        return vectors
+    def _vectors(self, items: Sequence[Spoken], *, samples: int) -> list[np.ndarray | None]:
+        read = self._read(items, samples=samples)
+        return [
+            None if likelihoods is None else summarise(likelihoods, seconds=self.seconds(item))
+            for item, likelihoods in zip(items, read, strict=True)
+        ]
 
     def _read(self, items: Sequence[Spoken], *, samples: int) -> list[Likelihoods | None]:
         """What the decoder says of the texts of clips that are read at one length; None of a text that is too long."""
         import torch
-        from transformers.modeling_outputs import BaseModelOutput
 
-        encoder = self._model.model.encoder
-        mels = whisper.spectrograms(self._features, [item.y for item in items], samples=samples).to(self.device, self._dtype)
+        encoded, languages = self._encode(items, samples=samples)
         with torch.inference_mode():
-            with whisper.shortened(encoder, samples):
-                heard = BaseModelOutput(last_hidden_state=encoder(mels).last_hidden_state)
-            languages = self._languages_of(len(items), encoder_outputs=heard)
             words = [self._tokens(item.text) for item in items]
             end = self._model.config.eos_token_id
             ids = [
@@ -182,7 +139,7 @@ class Reader(SpokenModel):
             longest = max((len(ids[at]) for at in fitting), default=1)
             padded = [of[:longest] + [end] * (longest - len(of)) for of in ids]  # what stands behind changes nothing before it
             decoder_ids = torch.tensor(padded, device=self.device)
-            logits = self._model(encoder_outputs=heard, decoder_input_ids=decoder_ids, use_cache=False).logits
+            logits = self._model(encoder_outputs=encoded, decoder_input_ids=decoder_ids, use_cache=False).logits
             skip = len(self._prefix(languages[0] if languages else None))
             return [
                 _likelihoods(logits[at, skip - 1 : len(of) - 1], of[skip:], words[at]) if at in fitting else None

@@ -68,10 +68,12 @@ class FeatureSource(SetKind, Protocol):
     ----------
     base : str, by which a ``FeatureSet`` names its kind
     cuts_windows : bool, its extractor cuts clips into windows of 10 s and makes batches of them itself; else a batch is of clips
+    unread : str, why a clip has no values for a text, and what to do; empty where a set reads no text
     """
 
     base: str
     cuts_windows: bool = False
+    unread: str = ""
 
     def check(self, feature_set: FeatureSet) -> None:
         """Refuse a set whose libraries or weights are not there; the hub is asked for weights.

@@ -164,6 +164,41 @@ class SpokenModel(WindowModel):
         prefix += [self._task[_TASK]] if _TASK in self._task else []
         return [*prefix, self._no_times]
 
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _attend(self, ids: Any, hidden: Any) -> tuple[Any, Any]:
+        """What the decoder makes of texts, and what the heads that tell times attend to meanwhile.
+
+        The decoder reads texts without timestamps, as in ``find_alignment`` of openai/whisper (timing.py). Its row at a token is
+        about the token that follows: that of the last one is about the end, and that of the end about nothing.
+
+        Parameters
+        ----------
+        ids : torch.Tensor [shape=(b, tokens)], int
+        hidden : torch.Tensor [shape=(b, frames, width)], of the encoder
+
+        Returns
+        -------
+        states : torch.Tensor [shape=(b, tokens, width)]
+        weights : torch.Tensor [shape=(b, heads, tokens, frames)]; None where the checkpoint does not name the heads
+        """
+        import torch
+
+        usual = self._model.config._attn_implementation
+        self._model.set_attn_implementation("eager")  # the others keep no weights
+        try:
+            read = self._model.model.decoder(input_ids=ids, encoder_hidden_states=hidden, output_attentions=True, use_cache=False)
+        finally:
+            self._model.set_attn_implementation(usual)
+        weights = [read.cross_attentions[layer][:, head] for layer, head in self._heads]
+        return read.last_hidden_state, torch.stack(weights, dim=1) if weights else None
+
+    def _edges_of(self, weights: Any, *, skip: int, frames: int) -> np.ndarray:
+        """When tokens begin, from the weights of one text [shape=(heads, rows, frames)]; ``skip`` as of ``word_edges``."""
+        cut = weights[..., :frames].float().cpu().numpy()
+        return word_edges(cut, skip=skip, width=self._model.config.median_filter_width)
+
 
 class Recogniser(SpokenModel):
     """A loaded Whisper that recognises what is said. Parameters as ``SpokenModel``."""
@@ -238,29 +273,13 @@ class Recogniser(SpokenModel):
             words += spread_words(self._decode(inside), start_s, end_s)
         return words
 
-    def _decode(self, tokens: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
     def _edges(self, prefix: Sequence[int], tokens: Sequence[int], features: Any, *, frames: int) -> np.ndarray:
-        """When each token begins, and the last one ends [shape=(len(tokens) + 1,)].
-
-        The decoder reads its own text once more, without timestamps, as in ``find_alignment`` of openai/whisper (timing.py). Its
-        row at a token is about the token that follows: that of the last one is about the end, and that of the end about nothing.
-        """
+        """When each token begins, and the last one ends [shape=(len(tokens) + 1,)]; the decoder reads its own text once more."""
         import torch
 
-        usual = self._model.config._attn_implementation
-        hidden = self._model.model.encoder(features).last_hidden_state
-        self._model.set_attn_implementation("eager")  # the others keep no weights
-        try:
-            ids = torch.tensor([[*prefix, *tokens, self._model.config.eos_token_id]], device=self.device)
-            read = self._model.model.decoder(
-                input_ids=ids, encoder_hidden_states=hidden, output_attentions=True, use_cache=False
-            ).cross_attentions
-        finally:
-            self._model.set_attn_implementation(usual)
-        weights = torch.stack([read[layer][0, head] for layer, head in self._heads])[..., :frames].float().cpu().numpy()
-        return word_edges(weights, skip=len(prefix) - 1, width=self._model.config.median_filter_width)
+        ids = torch.tensor([[*prefix, *tokens, self._model.config.eos_token_id]], device=self.device)
+        _, weights = self._attend(ids, self._model.model.encoder(features).last_hidden_state)
+        return self._edges_of(weights[0], skip=len(prefix) - 1, frames=frames)
 
 
 def load(checkpoint: Checkpoint, how: Load, *, language: str | None = None) -> Recogniser:

@@ -21,7 +21,7 @@ SILENCE_S = 0.5  # behind a clip, at least
 STEP_S = 0.5  # lengths are rounded up to whole steps, so that clips of nearly one length share a batch
 
 
-def read_samples(samples: int) -> int:
+def read_samples(samples: int, *, silence_s: float = SILENCE_S) -> int:
     """Samples that are read of a window with so many: silence behind it included, 30 s at most.
 
     Examples
@@ -30,12 +30,12 @@ def read_samples(samples: int) -> int:
     [3.5, 4.0, 30.0, 30.0]
     """
     step = STEP_S * SAMPLE_RATE_HZ
-    return round(min(WINDOW_S * SAMPLE_RATE_HZ, math.ceil((samples + SILENCE_S * SAMPLE_RATE_HZ) / step) * step))
+    return round(min(WINDOW_S * SAMPLE_RATE_HZ, math.ceil((samples + silence_s * SAMPLE_RATE_HZ) / step) * step))
 
 
-def definition(*, to_clip: bool) -> dict[str, Any]:
+def definition(*, to_clip: bool, silence_s: float = SILENCE_S) -> dict[str, Any]:
     """What numbers depend on of the windows that are read."""
-    return {"window_s": WINDOW_S} | ({"cut": {"silence_s": SILENCE_S, "step_s": STEP_S}} if to_clip else {})
+    return {"window_s": WINDOW_S} | ({"cut": {"silence_s": silence_s, "step_s": STEP_S}} if to_clip else {})
 
 
 def load_features(checkpoint: Checkpoint) -> Any:

@@ -232,6 +232,17 @@ def spread_words(text: str, start_s: float, end_s: float) -> list[Word]:
     return [Word(word, round(float(edges[at]), 3), round(float(edges[at + 1]), 3)) for at, word in enumerate(words)]
 
 
+def separate_unspaced(text: str) -> str:
+    """A text whose characters of scripts that write no blanks stand between blanks.
+
+    Examples
+    --------
+    >>> separate_unspaced("so 今天 then").split()
+    ['so', '今', '天', 'then']
+    """
+    return _IS_UNSPACED.sub(r" \g<0> ", text)
+
+
 def text_of(words: Sequence[Word]) -> str:
     """Words as running text; where a script writes no blanks, none stand between its characters.
 

@@ -15,7 +15,7 @@ from core.ensemble.models import CATALOGUE
 from core.ensemble.regressor import PRESETS, Parameters
 from core.errors import ParameterError
 from core.features import canonical
-from core.features.sets import READING, TRANSCRIPT
+from core.features.sets import OF_TEXTS, TRANSCRIPT
 
 _FORM = "expected MODEL[:SETS][:KEY=VALUE,...], such as svr, svr:mfcc or lightgbm:ultra,mfcc:seed=7"
 
@@ -71,7 +71,7 @@ def parse_member(text: str) -> Member:
         raise ParameterError(f"member {text!r}: model {model!r} not among {', '.join(CATALOGUE)}; {_FORM}")
     sets, _, settings = rest.rpartition(":") if "=" in rest else (rest, "", "")
     last = sets.rpartition(",")[2].strip()
-    names_column = last.startswith(f"{READING}:") and settings.startswith("column=")
+    names_column = last.startswith(tuple(f"{kind}:" for kind in OF_TEXTS)) and settings.startswith("column=")
     if last == TRANSCRIPT or names_column:  # transcript:column=NAME and reading:MODEL:column=NAME are names of sets
         sets, settings = rest, ""
     names = tuple(canonical(part.strip()) for part in sets.split(",") if part.strip())

@@ -10,7 +10,7 @@ from core.data.audio import MAX_SECONDS
 from core.data.treatment import MIX, Treatment, parse_channel
 from core.encoders.source import ENCODER_WINDOWS, TO_CLIP
 from core.errors import ParameterError
-from core.features.sets import READING, TRANSCRIPT
+from core.features.sets import OF_TEXTS, TRANSCRIPT
 from core.runtime.device import DEVICES, Device, choose
 from core.section import Choices, Flag, Section
 
@@ -30,8 +30,8 @@ class ExtractSettings(Section):
         Field(
             title="Feature sets",
             description="Feature sets: ultra, mfcc, metadata, over windows as in ultra@5s, torch200, voice256, encoders such as "
-            "wavlm or encoder:MODEL, transcript, reading:MODEL, table:NAME for a column of numbers or of a few words, "
-            "group:NAME:SET for the mean of a set over the clips with the same word in a column.",
+            "wavlm or encoder:MODEL, transcript, reading:MODEL, recognition:MODEL, pronunciation:MODEL, table:NAME for a column of "
+            "numbers or of a few words, group:NAME:SET for the mean of a set over the clips with the same word in a column.",
         ),
     ] = FEATURE_SETS
     max_seconds: Annotated[
@@ -140,7 +140,8 @@ class ExtractSettings(Section):
 def resolve_features(names: Sequence[str], columns: Collection[str]) -> tuple[str, ...]:
     """Feature sets, those among them that read a text as of the column that the data set has for it.
 
-    Plain ``transcript`` is of a column that is called so, else of a description; ``reading:MODEL`` needs such a column.
+    Plain ``transcript`` is of a column that is called so, else of a description; ``reading:MODEL`` and the other sets of a clip and
+    its text need such a column.
 
     Parameters
     ----------
@@ -159,14 +160,14 @@ def resolve_features(names: Sequence[str], columns: Collection[str]) -> tuple[st
     Raises
     ------
     ParameterError
-        A reading names no column, and none is called as a transcript is.
+        A set of a clip and its text names no column, and none is called as a transcript is.
     """
     column = text_column(columns)
 
     def resolved(name: str) -> str:
         if name == TRANSCRIPT:
             return f"{TRANSCRIPT}:describe" if column is None else f"{TRANSCRIPT}:column={column}"
-        if not name.startswith(f"{READING}:") or features.parse_set(features.canonical(name)).column:
+        if name.partition(":")[0] not in OF_TEXTS or ":" not in name or features.parse_set(features.canonical(name)).column:
             return name
         if column is None:
             raise ParameterError(

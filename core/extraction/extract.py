@@ -19,8 +19,8 @@ from core.data import augment
 from core.data.audio import ANALYSIS_RATE_HZ, Clip, read_clip, to_analysis_rate
 from core.data.fingerprints import LONGEST_S, fingerprint
 from core.encoders.batches import BatchWork, SetWork, check_installed
-from core.encoders.readings import Spoken
 from core.encoders.registry import SOURCES, source_of
+from core.encoders.spoken import Spoken
 from core.errors import AudioError, DataError, ParameterError
 from core.events import CompilingStarted, DeviceChosen, Notify, Warned, ignore
 from core.extraction.config import ExtractSettings
@@ -261,12 +261,7 @@ def _warn_of_unread(vectors: Mapping[Path, Mapping[str, np.ndarray]], notify: No
             if text and np.isnan(vector).all():
                 unread.setdefault(stored, []).append(path)
     for stored, paths in unread.items():
-        notify(
-            Warned(
-                f"{stored}: {len(paths)} clips have no values, because they last over 30 s or their text has more tokens than the "
-                f"decoder reads (first: {paths[0].name}); cut them into segments to have them read"
-            )
-        )
+        notify(Warned(f"{stored}: {len(paths)} clips have no values (first: {paths[0].name}), because {source_of(stored).unread}"))
 
 
 def stored_texts(

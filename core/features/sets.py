@@ -29,7 +29,9 @@ SET_VERSIONS = {"ultra": 4, "mfcc": 2, "metadata": 2}
 WINDOWED = ("ultra", "mfcc")  # of the sound; ``metadata`` is of the file, which has no windows
 NEVER = "never"
 TABLE, METADATA, GROUP = "table", "metadata", "group"
-TORCH200, VOICE256, ENCODER, TRANSCRIPT, READING = "torch200", "voice256", "encoder", "transcript", "reading"
+TORCH200, VOICE256, ENCODER, TRANSCRIPT = "torch200", "voice256", "encoder", "transcript"
+READING, RECOGNITION, PRONUNCIATION = "reading", "recognition", "pronunciation"
+OF_TEXTS = (READING, RECOGNITION, PRONUNCIATION)  # KIND:MODEL:column=NAME: of the clip and a text of the table
 MIN_WINDOW_S = 1.0
 MAX_WINDOW_S = 3600.0
 _REGISTRY = (

@@ -29,6 +29,8 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
 )  # the first counts
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")  # any of them
+VOCABULARY = "vocab.json"  # of a model with a CTC head
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 _WHISPER_TOKENIZERS = ("tokenizer.json", "vocab.json")
 _WEIGHTS_OF_HUB = ("model*.safetensors", "pytorch_model*.bin")
 _FURTHER = ("*.json", "*.txt", "*.model")  # tokenizers, generation settings
@@ -118,6 +120,29 @@ def require_recogniser(checkpoint: Checkpoint) -> None:
     if not any((checkpoint.folder / name).is_file() for name in _WHISPER_TOKENIZERS):
         raise ParameterError(
             f"{checkpoint.model}: {checkpoint.folder} has no tokenizer; bring tokenizer.json too (or vocab.json and merges.txt)"
+        )
+
+
+def require_ctc(checkpoint: Checkpoint) -> None:
+    """Refuse what is no encoder of waveforms with a CTC head of letters, with its vocabulary.
+
+    Raises
+    ------
+    ParameterError
+    """
+    architectures = checkpoint.config.get("architectures") or []
+    if not any(str(name).endswith("ForCTC") for name in architectures) or "conv_kernel" not in checkpoint.config:
+        raise ParameterError(
+            f"{checkpoint.model}: architectures={architectures} has no CTC head over letters; pronunciation needs one, such as "
+            "facebook/wav2vec2-base-960h"
+        )
+    if not (checkpoint.folder / VOCABULARY).is_file():
+        raise ParameterError(f"{checkpoint.model}: {checkpoint.folder} has no {VOCABULARY}; bring it too")
+    settings = checkpoint.folder / _TOKENIZER_CONFIG
+    if settings.is_file() and "Phoneme" in str(_json(checkpoint.model, settings).get("tokenizer_class")):
+        raise ParameterError(
+            f"{checkpoint.model} recognises phonemes, which letters do not tell; pronunciation needs a model of letters, such as "
+            "facebook/wav2vec2-base-960h"
         )
 
 
