@@ -278,6 +278,17 @@ def explain_clip(clip: str) -> None:
     st.session_state["explain_view"] = "One clip"
 
 
+def show_curve_of(run_id: str) -> None:
+    """Go to the curve of a run, on its own data set."""
+    if (run := next((one for one in resources.runs(workspace().jobs) if one.id == run_id), None)) is not None:
+        with suppress(EarmarkError, KeyError, TypeError):
+            its_set = Choice(run.record.dataset.path, build(Layout, run.record.settings.layout))
+            if its_set != choice():
+                choose(its_set)
+    open_run(run_id)
+    st.session_state["result_view"] = "More clips?"
+
+
 def explained_clip(names: Sequence[str]) -> str:
     """The clip whose prediction is looked at."""
     name = _looked_at(EXPLAINED_CLIP, names)

@@ -110,7 +110,7 @@ def search(case: Case, held: bool, minutes: float, keep: Path) -> None:
     if truth:
         with (run / "test_predictions.csv").open(newline="", encoding="utf-8") as file:
             predicted = {row["filename"]: float(row["prediction"]) for row in csv.DictReader(file)}
-        errors = np.array([predicted[name] - label for name, (label, _) in truth.items()])
+        errors = np.array([predicted[name] - label for name, (label, _) in truth.items() if name in predicted])
         result["held"] = {"rmse": float(np.sqrt(np.mean(errors**2))), "clips": len(errors)}
         result["held"]["groups"] = len({group for _, group in truth.values()})
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")

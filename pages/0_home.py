@@ -8,6 +8,7 @@ from app.words import NOTHING, count, errors_in_words, flattered, plain
 from core import jobs
 from core.errors import DataError
 from core.runs import Run, best_run
+from core.scoring import figures
 from core.tasks.kinds import job_kind, known_jobs
 
 ws = session.workspace()
@@ -61,13 +62,17 @@ with st.grid(4, min_column_width=190):
         st.metric("At work", job_kind(running[0].kind).noun if running else NOTHING, icon=":material/bolt:")
         st.caption(plain(session.request_name(running[0])) if running else "Nothing is running")
     with st.container(border=True, height="stretch"):
-        st.metric("Best run", f"{best.scores.oof_rmse:.3f}" if best else NOTHING, icon=":material/trophy:")
+        st.metric(
+            "Best run",
+            figures.text(best.scores.oof_rmse, like=best.scores.constant_rmse, decimals=3) if best else NOTHING,
+            icon=":material/trophy:",
+        )
         if best is None:
             st.caption("No run on this data set yet")
         else:
-            st.caption(f"Out-of-fold RMSE {grouping(best)}; baseline {best.scores.constant_rmse:.3f}")
+            st.caption(f"Out-of-fold RMSE {grouping(best)}; baseline {figures.text(best.scores.constant_rmse, decimals=3)}")
             if (flatters := flattered(best.scores)) is not None:
-                st.caption(f":orange[For a new {plain(flatters[0])} expect about {flatters[1]:.2f}]")
+                st.caption(f":orange[For a new {plain(flatters[0])} expect about {figures.text(flatters[1], decimals=3)}]")
 
 if running:
     live.show_job(running[0])
@@ -102,6 +107,8 @@ with st.container(horizontal=True):
             session.watch(running[0])
         if running and running[0].kind == "explain":
             session.open_run(str(running[0].request["run"]))
+        if running and running[0].kind == "curve":
+            session.show_curve_of(str(running[0].request["run"]))
         st.switch_page(session.PAGES[page])
     if dataset is not None and not running and st.button("Find the best", icon=":material/trophy:", key="find_best_here"):
         session.ask_for_best()

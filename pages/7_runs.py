@@ -7,6 +7,7 @@ from app.views import live, runs as runs_view
 from app.words import errors_in_words, plain
 from core import jobs
 from core.runs import best_run
+from core.scoring import figures
 from core.tasks.kinds import known_jobs
 
 ws = session.workspace()
@@ -69,7 +70,7 @@ else:
     chosen = st.multiselect(
         f"Instead of {plain(opened.name)}",
         list(others),
-        format_func=lambda one: f"{called[one]} · RMSE {others[one].scores.oof_rmse:.4f}",
+        format_func=lambda one: f"{called[one]} · RMSE {figures.text(others[one].scores.oof_rmse)}",
         key=session.COMPARED,
         on_change=session.keep_compared,
         persist_state="session",

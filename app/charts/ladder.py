@@ -31,6 +31,6 @@ def ladder(table: pd.DataFrame, ceiling: float | None, metric: str = "RMSE") -> 
     if ceiling is not None:
         limit = pd.DataFrame({"ceiling": [ceiling], "what": ["raters' disagreement allows"]})
         line = alt.Chart(limit).mark_rule(color=SECOND, strokeDash=[4, 4], strokeWidth=2)
-        tooltip = [alt.Tooltip("what:N"), figure_tooltip("ceiling", limit)]
+        tooltip = [alt.Tooltip("what:N", title="Ceiling"), figure_tooltip("ceiling", limit)]
         layers.insert(0, line.encode(alt.X("ceiling:Q", scale=x), tooltip=tooltip))
     return alt.layer(*layers, height=36 * len(table) + 60)

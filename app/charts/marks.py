@@ -104,8 +104,10 @@ def table_colour() -> alt.Color:
 
 
 def figure_tooltip(name: str, table: pd.DataFrame, *, sign: Literal["", "+"] = "", **options: Any) -> alt.Tooltip:
-    """A figure of a column, in the format of its largest value."""
-    largest = float(table[name].abs().max()) if len(table) else None
+    """A figure of a column, in the format of its largest value; of a table to come, in four digits."""
+    if not len(table):
+        return alt.Tooltip(f"{name}:Q", format=f"{sign}.4~g", **options)
+    largest = float(pd.to_numeric(table[name]).abs().max())
     return alt.Tooltip(f"{name}:Q", format=sign + number_format(largest), **options)
 
 

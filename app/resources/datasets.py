@@ -27,7 +27,7 @@ from core.features import Trace, trace as follow
 from core.jobs import RESULT, Job
 from core.multimodal.config import FinetuneSettings
 from core.multimodal.texts import features_for, preview_texts
-from core.runtime.weights import list_models
+from core.runtime.weights import is_here, list_models
 from core.scoring.agreement import Agreement, agreement as agreement_of
 from core.tasks.ladder import audio_models, plan_steps, unused as unused_sets
 from core.workspace import Workspace
@@ -212,16 +212,28 @@ def _cache_version(cache: Path) -> tuple[tuple[int, int], ...]:
     return version(cache, cache.with_name(f"{cache.name}-wal"))
 
 
-@cached(lambda dataset, settings, group_by: (dataset.stamp(), settings, group_by, tuple(list_models())), most=4)
-def planned_steps(dataset: Dataset, settings: ExtractSettings, group_by: str | None) -> list[str]:
+def _plan_key(dataset: Dataset, settings: ExtractSettings, group_by: str | None, models: tuple[str, ...]) -> tuple[Any, ...]:
+    return dataset.stamp(), settings.treatment, settings.max_seconds, group_by, models, tuple(list_models())
+
+
+@cached(_plan_key, most=4)
+def planned_steps(dataset: Dataset, settings: ExtractSettings, group_by: str | None, models: tuple[str, ...]) -> list[str]:
     """What a search for the best experiment tries with the models on this machine, a title a step.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    settings : ExtractSettings, how clips are read
+    group_by : str or None, column of the groups
+    models : tuple of str, that are named; those to be fetched are left out
 
     Raises
     ------
     EarmarkError
         A model on this machine is damaged.
     """
-    return [step.title for step in plan_steps(dataset, audio_models(()), settings, group_by=group_by)]
+    here = [model for model in models if is_here(model)]
+    return [step.title for step in plan_steps(dataset, audio_models(here), settings, group_by=group_by)]
 
 
 @cached(lambda dataset, sets: (dataset.stamp(), sets, tuple(list_models())), most=8)

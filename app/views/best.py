@@ -18,6 +18,8 @@ from core.events import LadderPlanned, LadderStepDone, Recorded
 from core.extraction.config import ExtractSettings
 from core.runs import Run
 from core.runs.schema import LadderRecord
+from core.runtime.weights import is_here
+from core.scoring.figures import text
 from core.scoring.metrics import METRICS
 from core.tasks.ladder import missing_models
 
@@ -70,11 +72,13 @@ def _show_plan(extraction: ExtractSettings, settings: AutoSettings) -> None:
     """What the search would try, in its order."""
     with st.expander("What it tries", icon=":material/stairs:", expanded=session.asked_for_best()):
         try:
-            steps = resources.planned_steps(session.require_dataset(), extraction, settings.group_by)
+            steps = resources.planned_steps(session.require_dataset(), extraction, settings.group_by, settings.models)
         except EarmarkError as error:
             st.warning(plain(str(error)), icon=":material/warning:")
             return
         st.markdown("\n".join(f"{number}. {plain(title)}" for number, title in enumerate(steps, start=1)))
+        if to_fetch := [model for model in settings.models if not is_here(model)]:
+            st.caption(plain(f"The steps of what is fetched first join them: {', '.join(to_fetch)}."))
         st.caption(
             f"The search times each step before it begins, and ends after {count(settings.patience, 'step')} in a row that "
             "cannot be told from noise."
@@ -133,7 +137,13 @@ def _draw(recorded: list[Recorded]) -> None:
     done = {one.event.name: one.event for one in recorded if isinstance(one.event, LadderStepDone)}
     _chart(list(done.values()), next((event.ceiling for event in done.values() if event.ceiling is not None), None))
     if planned:
-        st.dataframe(plan_table(planned.values(), done), hide_index=True, height="content", key="ladder_plan")
+        st.dataframe(
+            plan_table(planned.values(), done),
+            hide_index=True,
+            height="content",
+            key="ladder_plan",
+            alt="Steps of the search with their times",
+        )
 
 
 def plan_table(planned: Iterable[LadderPlanned], done: Mapping[str, LadderStepDone]) -> pd.DataFrame:
@@ -161,4 +171,4 @@ def _chart(steps: Sequence[LadderRecord | LadderStepDone], ceiling: float | None
         table = pd.DataFrame(rows, columns=["step", "score", "low", "high", "state"])
         st.altair_chart(ladder(table, ceiling, metric), key="ladder", alt=f"{metric} of each step with its 95 % interval")
         if ceiling is not None:
-            st.caption(f"Dashed: RMSE {ceiling:.3f}, which the raters' disagreement allows at best.")
+            st.caption(f"Dashed: RMSE {text(ceiling, decimals=3)}, which the raters' disagreement allows at best.")

@@ -258,7 +258,9 @@ def clip_table(looked: CheckedDataset) -> None:
 
 
 def _as_recorded(treatment: Treatment) -> str:
-    return "" if treatment.is_plain else f" Lengths, rates and levels are those of the files; played {treatment.words}."
+    return (
+        "" if treatment.is_plain else f" Lengths, rates and levels are those of the files; played as analysed: {treatment.words}."
+    )
 
 
 def chosen_rows(table: pd.DataFrame, *, wanted: str, of: str, low: float | None, high: float | None, odd: bool) -> np.ndarray:

@@ -59,7 +59,8 @@ def bring(run: Run, folder: Path) -> Brought:
     source = st.segmented_control(
         "Clips", SOURCES, default=SOURCES[0], required=True, key="predict_source", persist_state="session"
     )
-    seconds = run.record.settings.extract.max_seconds
+    extract = run.record.settings.extract
+    seconds = extract.max_seconds / extract.slow_down  # of the file
     treated = "".join(f", {words}" for words in analysed(run))
     if source == SOURCES[1]:
         recording = st.audio_input("Record a clip", sample_rate=44100, key="predict_recording", label_visibility="collapsed")
@@ -511,7 +512,7 @@ def _error_words(run: Run) -> None:
     error = run.scores.oof_rmse
     badge = run.scores.badges.get("oof_rmse")
     with st.container(horizontal=True, vertical_alignment="center"):
-        treated = "".join(f" Its clips are analysed {words}." for words in analysed(run))
+        treated = "".join(f" Clips are analysed as follows: {words}." for words in analysed(run))
         st.caption(
             f"Scored by run {plain(run.name)} on {plain(run.record.dataset.name)}, whose error is RMSE {text(error)}.{treated}",
             width="content",

@@ -117,9 +117,9 @@ def _line(event: Event, progress: JobProgress) -> str | None:
         case LadderPlanned(title=title, seconds=seconds, reason=reason):
             return f"planned: {title}: {reason or f'about {max(6, seconds) / 60:.1f} minutes'}"
         case LadderStepDone(title=title, score=score, kept=kept, reason=reason, metric=metric):
-            said = (
-                "passed over" if math.isnan(score) else f"{METRICS[metric].label} {text(score)}, {'kept' if kept else 'not kept'}"
-            )
+            like = None if METRICS[metric].in_label_unit else 1.0
+            outcome = f"{METRICS[metric].label} {text(score, like=like)}, {'kept' if kept else 'not kept'}"
+            said = "passed over" if math.isnan(score) else outcome
             return f"{title}: {said}{f' ({reason})' if reason else ''}"
         case Warned(text=warning):
             return f"warning: {warning}"
@@ -245,7 +245,7 @@ def print_ladder(run: "Run", out: Any) -> None:
     """The steps that led to a run, a line each: what was tried, how it scored, and why it was kept or not."""
     metric = next((step.metric for step in run.record.ladder), "rmse")
     lines = ["", f"  the steps by {METRICS[metric].label}, on the folds that they were chosen on:"]
-    like = run.scores.constant_rmse if METRICS[metric].in_label_unit else None
+    like = run.scores.constant_rmse if METRICS[metric].in_label_unit else 1.0
     for step in run.record.ladder:
         score = ("-" if step.score is None else text(step.score, like=like)).rjust(8)
         mark = "kept" if step.kept else "passed over" if step.skipped else "not kept"

@@ -61,12 +61,16 @@ def transform_words(labels: "np.ndarray") -> str | None:
 
 def untransformed(run: "Run") -> str | None:
     """The label transform that an ensemble without one should try, and why; None where there is none."""
+    from core.errors import RunError
     from core.runs.kinds import ENSEMBLE
     from core.runs.leaderboard import load_oof
 
     if run.kind.name != ENSEMBLE or run.record.settings.ensemble.label_transform != "none":
         return None
-    return transform_words(load_oof(run).labels)
+    try:
+        return transform_words(load_oof(run).labels)
+    except RunError:  # a hint is no reason to hide the scores; what needs the table says that it is damaged
+        return None
 
 
 def _interval_title(confidence: "ConfidenceRecord | None") -> str:

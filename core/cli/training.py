@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from core.cli import common
 from core.cli.common import read_data, read_options, read_section, read_workspace
 from core.cli.console import Progress, print_json, print_labels, print_layers, print_run, run_line
-from core.errors import ParameterError
+from core.errors import EarmarkError, ParameterError
 
 if TYPE_CHECKING:
     from core.ensemble.config import EnsembleSettings
@@ -67,8 +67,12 @@ def _print_unused(run: "Run", options: argparse.Namespace) -> None:
     """Say which sets at hand the training left out."""
     from core.tasks.ladder import unused
 
-    if (line := unused(read_data(options)[0], run.record.settings.extract.features)) is not None:
-        print(line, file=sys.stderr)
+    try:
+        line = unused(read_data(options)[0], run.record.settings.extract.features)
+    except EarmarkError as error:  # the run is complete, whatever became of its data set or of a model
+        line = f"sets that were not used are not known: {error}"
+    if line is not None:
+        print(f"earmark: {line}", file=sys.stderr)
 
 
 def auto(options: argparse.Namespace) -> int:

@@ -53,7 +53,7 @@ def cache_verify(options: argparse.Namespace) -> int:
 
 def cache_prune(options: argparse.Namespace) -> int:
     """Remove from a workspace what this version will not use, and segments of recordings that are gone or were changed."""
-    if read_workspace(options).cache.is_file() or not read_workspace(options).segments.is_dir():
+    if read_workspace(options).cache.is_file() or options.frames or not read_workspace(options).segments.is_dir():
         _prune_vectors(options)
     _prune_segments(read_workspace(options))
     return 0

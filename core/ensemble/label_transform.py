@@ -15,6 +15,7 @@ from core.errors import DataError, RunError
 
 NONE, LOG, YEO_JOHNSON = "none", "log", "yeo-johnson"
 LABEL_TRANSFORMS = (NONE, LOG, YEO_JOHNSON)
+POWERS = (-2.0, 4.0)  # of Yeo-Johnson: beyond them a few odd labels bend all others flat, and the way back overflows
 MARGIN = 0.05  # of the range of the transformed labels, by which predictions may leave it
 
 
@@ -128,7 +129,7 @@ def learn_transform(name: str, labels: np.ndarray) -> LabelTransform | None:
         from scipy.stats import yeojohnson_normmax
 
         unit = float(np.abs(labels).mean()) or 1.0
-        power = float(yeojohnson_normmax(labels / unit)) if np.ptp(labels) else 1.0
+        power = float(np.clip(yeojohnson_normmax(labels / unit), *POWERS)) if np.ptp(labels) else 1.0
     bent = _bend(name, labels / unit, power)
     mean, std = float(bent.mean()), float(bent.std()) or 1.0
     ends = (np.array([bent.min(), bent.max()]) - mean) / std

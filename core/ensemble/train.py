@@ -18,7 +18,7 @@ from core.ensemble.choices import candidates
 from core.ensemble.config import EnsembleSettings
 from core.ensemble.fit_tasks import FitData, FitTask
 from core.ensemble.fits import finished, fit
-from core.ensemble.label_transform import check_labels
+from core.ensemble.label_transform import LOG, check_labels
 from core.ensemble.members import Member, file_stems, parse_members
 from core.ensemble.models import CATALOGUE
 from core.ensemble.result import Collector, EnsembleResult, write_layout
@@ -197,6 +197,11 @@ def _tasks(
         for number, fold in enumerate(plan):
             inner = _inner(fold, data, settings, repeat)
             of_fold = data if ratings is None else _without_habits(data, fold, ratings)
+            if ratings is not None and settings.label_transform == LOG and (of_fold.labels[fold.train_rows] <= 0).any():
+                raise DataError(
+                    "label_transform=log needs labels above 0, and without the raters' offsets some are not; "
+                    "leave out --rater-bias, or choose yeo-johnson"
+                )
             place = f"repeat{repeat}/fold{number}"
             for member in members:
                 open_to_choice = not member.sets and len(candidates(list(data.sets))) > 1

@@ -56,6 +56,11 @@ def definition_hash(
     if feature_set.on_device:
         definition = source_of(feature_set.name).definition(feature_set, device=device, encoder_window=encoder_window)
         return digest(decoding(max_seconds, copy, treatment) | {"torch": definition})
+    if feature_set.of_group:
+        inner = definition_hash(
+            feature_set.of_group, max_seconds, copy, device=device, encoder_window=encoder_window, treatment=treatment
+        )
+        return hashlib.blake2b(set_name.encode(errors="surrogateescape") + inner, digest_size=16).digest()
     if not feature_set.of_audio:
         return hashlib.blake2b(set_name.encode(errors="surrogateescape"), digest_size=16).digest()
     definition = {

@@ -123,11 +123,15 @@ def columns_of_run(matrix: Matrix, names: Sequence[str]) -> Matrix:
     """
     place = {name: at for at, name in enumerate(matrix.names)}
     gained = set(place) - set(names)
-    if not set(names) <= set(place) or not all(parse_set(set_of(name)).has_layers for name in gained):
+    if not set(names) <= set(place) or not all(_has_layers(set_of(name)) for name in gained):
         return matrix
     chosen = [place[name] for name in names]
     copies = None if matrix.copies is None else matrix.copies[:, :, chosen]
     return replace(matrix, X=matrix.X[:, chosen], names=tuple(names), copies=copies)
+
+
+def _has_layers(set_name: str) -> bool:
+    return parse_set(parse_set(set_name).of_group or set_name).has_layers
 
 
 def check_table(dataset: Dataset, sets: Sequence[str]) -> None:

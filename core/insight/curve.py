@@ -12,6 +12,7 @@ import shutil
 import time
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from core.events import Event, FitFinished, Notify, TrainingStarted, Warned, ign
 from core.extraction.extract import column_names
 from core.extraction.levels import plain_set
 from core.extraction.matrix import Matrix
+from core.features import parse_set, set_of
+from core.features.sets import TABLE
 from core.insight.explanation import models_stamp
 from core.runs import Run
 from core.runs.leaderboard import load_oof
@@ -162,7 +165,7 @@ def measure_curve(
         models=models_stamp(run),
         curve=learning_curve(measured, rows, ceiling=ceiling, seed=settings.seed),
         repeats=repeats,
-        unit=(run.record.grouped_by or "group") if matrix.groups else "clip",
+        unit=(run.record.grouped_by or "copies of a clip") if matrix.groups else "clip",
         left_out=left_out(run),
         badge=run.scores.badges.get("oof_rmse"),
         seconds=time.perf_counter() - started,
@@ -328,7 +331,7 @@ def _draw(work: _Work, repeat: int, notify: Notify) -> np.ndarray:
         work.settings_of(repeat),
         folder=home / "models",
         plans=plans,
-        sets={plain_set(name): column_names((name,)) for name in work.run.record.settings.extract.features},
+        sets=_columns_by_set(work.matrix.names, work.run.record.settings.extract.features),
         files=WorkFiles(checkpoints=home / "fits"),
         notify=tell,
     )
@@ -337,6 +340,15 @@ def _draw(work: _Work, repeat: int, notify: Notify) -> np.ndarray:
     write_whole(work.kept(repeat), lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
     shutil.rmtree(home, ignore_errors=True)  # models of parts, which nobody asks again
     return predictions
+
+
+def _columns_by_set(names: Sequence[str], features: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Columns of a stored matrix by their feature set; no weights are needed for it, and none that a set has gained since."""
+    found = {}
+    for name in features:
+        own = column_names((name,)) if parse_set(name).base == TABLE else [column for column in names if set_of(column) == name]
+        found[plain_set(name)] = tuple(column for column in names if column in set(own))
+    return found
 
 
 def _read(path: Path, key: str) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from core.events import Notify, StageStarted, ignore
 from core.extraction.config import ExtractSettings
 from core.runs import Run
 from core.runs.context import RunContext
-from core.tasks.climb import ALPHA as ALPHA, Climb
+from core.tasks.climb import Climb
 from core.tasks.kinds import DatasetRequest, JobKind, TrainingResult
 from core.tasks.ladder import audio_models, fetch_models, plan_steps
 from core.tasks.train import train_dataset

@@ -18,7 +18,7 @@ from core.ensemble import EnsembleSettings, train_ensemble
 from core.ensemble.auto import AutoSettings
 from core.ensemble.result import EnsembleResult
 from core.ensemble.train import WorkFiles
-from core.errors import DataError, ParameterError
+from core.errors import DataError, JobError, ParameterError
 from core.events import Event, FitFinished, LadderPlanned, LadderStepDone, StageStarted
 from core.extraction.config import ExtractSettings
 from core.extraction.extract import column_names
@@ -39,6 +39,7 @@ from core.workspace import make_folder, write_json, write_whole
 
 ALPHA = 0.05  # chance that any step of a ladder is kept though none helps
 LADDER = "ladder.json"
+_MOST_DRAWS = 200_000  # of a bootstrap
 _SHARED = (
     "folds",
     "group_by",
@@ -98,6 +99,9 @@ class Climb:
     def run(self, steps: list[Step]) -> Experiment:
         """Try every step that there is time for; the best experiment."""
         baseline, *others = steps
+        new = next((place for place, step in enumerate(steps) if step.name not in self._done), len(steps))
+        for step in steps[new:]:  # they were compared with what a step before them may replace now
+            self._done.pop(step.name, None)
         self._show_plan(steps)
         best = self._first(baseline)
         in_vain = 0
@@ -147,7 +151,10 @@ class Climb:
             return best, self._end(step, self._skipped(step, reason))
         self._context.notify(StageStarted(f"step {number}: {step.title}"))
         if step.by_layers:
-            step = self._with_layers(step, best.sets)
+            try:
+                step = self._with_layers(step, best.sets)
+            except (ParameterError, DataError, JobError) as error:
+                return best, self._end(step, self._skipped(step, str(error), seconds=time.monotonic() - began))
             if step.adds == step.drops:
                 reason = "they are those that it has already"
                 return best, self._end(step, self._skipped(step, reason, seconds=time.monotonic() - began))
@@ -166,13 +173,15 @@ class Climb:
     def _compared(self, step: Step, experiment: Experiment, best: Experiment, tried: int, *, seconds: float) -> dict[str, Any]:
         assert self._prepared is not None
         matrix = self._prepared.matrix
+        tail = ALPHA / (tried * step.among)
         verdict = paired_verdict(
             matrix.y,
             best.predictions,
             experiment.predictions,
             groups=matrix.groups,
             metric=self._settings.metric,
-            level=1 - 2 * ALPHA / (tried * step.among),  # of two sides
+            level=1 - 2 * tail,  # of two sides
+            draws=min(max(2000, math.ceil(20 / tail)), _MOST_DRAWS),
         ).at_cost(seconds / 60)
         kept = verdict.verdict == HELPS
         scored = self._scored(step, experiment, kept=kept, seconds=seconds)

@@ -143,8 +143,9 @@ def forecast_curve(run: Run, known: Mapping[tuple[str, str], float], workers: in
     settings, again = curve_settings(run), bool(left_out(run))
     clips, columns = run.record.dataset.train_clips, len(run.record.columns)
     full = min(repeats, run.record.settings.ensemble.repeats) if again else 0
-    parts = [forecast(settings, round(share * clips), columns, known, workers) for share in SHARES]
-    whole = forecast(settings, clips, columns, known, workers)
+    sets = len(run.record.settings.extract.features)
+    parts = [forecast(settings, round(share * clips), columns, known, workers, sets=sets) for share in SHARES]
+    whole = forecast(settings, clips, columns, known, workers, sets=sets)
     seconds = sum(repeats * (part.seconds - START_S) for part in parts) + full * (whole.seconds - START_S)
     return Forecast(repeats * START_S + seconds, whole.fits * (repeats * len(SHARES) + full), whole.measured)
 

@@ -5,8 +5,9 @@ a setting. Times are in seconds.
 """
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from core.data.audio import header_seconds
@@ -138,7 +139,17 @@ def plan_steps(dataset: Dataset, models: Sequence[str], extract: ExtractSettings
     steps.append(Step("members", "forests and boosted trees beside the kernels", members=tuple(CATALOGUE)))
     steps.append(Step("search", "settings that each member finds on an inner split", trials=15))
     steps.append(Step("augmentation", "two augmented copies of each training clip", augment=2))
-    return steps
+    return _with_own_names(steps)
+
+
+def _with_own_names(steps: Sequence[Step]) -> list[Step]:
+    """The steps with a number where two would be called the same: folders of two models may end alike."""
+    seen = Counter[str]()
+    named = []
+    for step in steps:
+        seen[step.name] += 1
+        named.append(step if seen[step.name] == 1 else replace(step, name=f"{step.name}-{seen[step.name]}"))
+    return named
 
 
 def _steps_of(model: str, text: str | None) -> list[Step]:
@@ -232,7 +243,7 @@ def unused(dataset: Dataset, sets: Sequence[str]) -> str | None:
     """
     if not (models := sorted(audio_models(()), key=_rank)):
         return None
-    model, used = models[0], [parse_set(name) for name in sets]
+    model, used = models[0], [parse_set(parse_set(name).of_group or name) for name in sets]
     left = [] if any(one.has_layers for one in used) else ["encoder"]
     if text_column(dataset.train[0].columns if dataset.train else {}) and _reads(model) and not any(one.reads_text for one in used):
         left.append("reading")
@@ -240,7 +251,7 @@ def unused(dataset: Dataset, sets: Sequence[str]) -> str | None:
         return None
     gains = next((one.gains for one in FETCHABLE if _shown(one.model) == _shown(model)), {})
     gain = f" on graded speech {'they' if len(left) > 1 else 'it'} took off {gains[' '.join(left)]} of the error;" if gains else ""
-    return f"not used: {' and '.join(f'{kind}:{_shown(model)}' for kind in left)};{gain} earmark auto tries what is at hand"
+    return f"not used: {' and '.join(f'{kind}:{model}' for kind in left)};{gain} earmark auto tries what is at hand"
 
 
 def fetch_models(models: Sequence[str], notify: Notify = ignore) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from core.extraction.levels import bind_levels, level_values
 from core.extraction.matrix import Matrix, check_table, table_values
 from core.features import parse_set
 from core.features.sets import TABLE
-from core.grouping.ties import find_label_leaks, repeating_columns
+from core.grouping.ties import find_label_leaks
 
 _WHO = re.compile(
     r"(.*[ _-])?(speaker|subject|participant|person|user|client|patient|child|rater|recording|session|file|clip|group|id)s?"
@@ -59,7 +59,9 @@ def _is_shared(dataset: Dataset, column: str) -> bool:
         return True
     if any(column not in row.columns for row in dataset.test):
         return False
-    return column not in repeating_columns(dataset.train) or bool(known & _values(dataset.test, column))
+    there = _values(dataset.test, column)
+    repeats = len(known) <= len(dataset.train) / 2
+    return bool(there) and (not repeats or bool(known & there))
 
 
 def _values(rows: Iterable[Row], column: str) -> set[str]:

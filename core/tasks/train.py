@@ -171,7 +171,7 @@ def predict(run: Run, rows: Sequence[Row], options: ScoringOptions) -> list[Pred
     if matrix.filenames:
         found = ensemble.score(matrix.X, matrix.names, copies=matrix.copies)
         ends = found.value, found.low, found.high
-    of_table = [plain_set(name) for name in extract_settings(run).features if parse_set(name).column]
+    of_table = [plain_set(name) for name in extract_settings(run).features if (of := parse_set(name)).column and not of.of_group]
     return describe_rows(run, rows, ends, extraction, matrix, of_table, options.notify)
 
 

@@ -173,7 +173,8 @@ def test_members_are_chosen_together_and_one_by_one(place):
 def test_home_leads_to_the_search_with_its_plan(place, tmp_path, monkeypatch):
     monkeypatch.setenv("EARMARK_MODELS", str(tmp_path / "none"))
     at = render("home")
-    assert at.button(key="find_best_here").label == "Find the best"
+    at.button(key="find_best_here").click().run()
+    assert at.session_state["asked_for_best"]
     at = render("train")
     plan = "1. handcrafted features\n2. forests and boosted trees beside the kernels\n3. settings that each member finds"
     assert plan in text(at)

@@ -154,6 +154,13 @@ def test_predictions_far_outside_of_the_training_range_stay_near_it(rng, name, f
     assert type(transform).from_record(transform.to_record()) == transform
 
 
+@pytest.mark.parametrize("odd", [60, 200])
+def test_a_label_far_from_all_others_has_a_way_back(rng, odd):
+    for labels in (np.append(np.zeros(odd), 1.0), np.append(5 + 0.1 * rng.normal(size=odd), 1000.0)):
+        transform = learn_transform("yeo-johnson", labels)
+        assert transform.inverse(transform.forward(labels)) == pytest.approx(labels, rel=1e-8, abs=1e-8)
+
+
 def test_equal_labels_have_a_transform():
     for name in LABEL_TRANSFORMS[1:]:
         transform = learn_transform(name, np.full(5, 7.0))

@@ -15,7 +15,7 @@ from core.errors import DataError, ParameterError, RunError
 from core.events import FitFinished, TrainingStarted
 from core.extraction.config import ExtractSettings
 from core.insight import curve
-from core.insight.curve import CURVE, SHARES, draw_groups, load_curve, measure_curve
+from core.insight.curve import CURVE, SHARES, _columns_by_set, draw_groups, load_curve, measure_curve
 from core.jobs.runner import perform
 from core.runs import Run, read_run
 from core.runs.leaderboard import load_oof
@@ -129,6 +129,13 @@ def test_a_kept_curve_that_does_not_fit_the_run_is_refused(run):
     path.write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
         load_curve(run)
+
+
+def test_sets_have_the_columns_that_the_run_was_trained_on():
+    names = ("encoder:/gone@L2.mean0", "encoder:/gone@L2.std0", "table.age", "table.sex=f", "ultra_5s.rms_mean", "ultra.rms")
+    found = _columns_by_set(names, ("encoder:/gone@L2", "table:age", 'table:sex=["f"]', "ultra@5s", "ultra"))
+    assert found["encoder:/gone@L2"] == names[:2]  # no weights are asked for, and no column that the set has gained
+    assert [found[name] for name in ("table:age", "table:sex", "ultra@5s", "ultra")] == [(name,) for name in names[2:]]
 
 
 def test_what_has_no_curve_is_refused_with_the_reason(run, monkeypatch):

@@ -1,6 +1,7 @@
 """The search for the best experiment, on tones whose labels their pitch tells, and on decisions that are known beforehand."""
 
 import io
+import shutil
 from argparse import Namespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from core.scoring.metrics import METRICS
 from core.scoring.oof import NESTED, OUT_OF_FOLD
 from core.tasks import auto, ladder as ladder_module
 from core.tasks.auto import find_best
+from core.tasks.climb import ALPHA
 from core.tasks.ladder import Step, fetch_models, missing_models, plan_steps, spread_layers, unused
 from core.tasks.table_columns import feature_columns
 from core.workspace import Workspace
@@ -171,7 +173,7 @@ def test_a_set_of_random_numbers_is_rejected_in_nine_of_ten_seeds(rng):
         before, after = (
             cross_val_predict(RidgeCV(np.logspace(0, 4, 9)), X, y, cv=5) for X in (good, np.concatenate([good, noise], axis=1))
         )
-        kept += paired_verdict(y, before, after, level=1 - 2 * auto.ALPHA / 5).verdict == HELPS
+        kept += paired_verdict(y, before, after, level=1 - 2 * ALPHA / 5).verdict == HELPS
     assert kept <= 1
 
 
@@ -226,6 +228,15 @@ def test_columns_of_the_table_are_tried_unless_they_say_who_it_is_or_hold_the_la
         del row.columns["only_train"]
     assert feature_columns(dataset, "room") == ("table:age", 'table:sex=["f","m"]')
     assert "table:room" in feature_columns(dataset, None)
+
+
+def test_columns_that_the_test_table_cannot_fill_or_that_name_someone_are_not_tried(make_dataset):
+    dataset = read_dataset(make_dataset(40, test=8))
+    for number, row in enumerate(dataset.train):
+        row.columns.update(snr=str(number / 3), reader=["", "ann", "bob", "cid", "dan"][number % 5])
+    for number, row in enumerate(dataset.test):
+        row.columns.update(snr="", reader=["zoe", "yan"][number % 2])
+    assert feature_columns(dataset, "speaker") == ()
 
 
 def test_what_could_be_fetched_is_named(tmp_path, monkeypatch):
@@ -295,3 +306,11 @@ def test_sets_at_hand_that_a_training_leaves_out_are_named_with_what_they_brough
     assert (
         "not used: encoder:whisper-base and reading:whisper-base; on graded speech they took off a third of the error" in left_out
     )
+
+
+def test_models_whose_folders_end_alike_have_steps_of_their_own(make_dataset, models, tmp_path):
+    twin = tmp_path / "elsewhere" / "whisper"
+    shutil.copytree(models[1], twin)
+    names = names_of(plan_steps(read_dataset(make_dataset(12)), [*models, str(twin)], EXTRACT))
+    assert len(set(names)) == len(names)
+    assert {"encoder-whisper", "encoder-whisper-2"} <= set(names)
