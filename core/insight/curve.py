@@ -205,7 +205,7 @@ def check_curve(run: Run, repeats: int = REPEATS) -> None:
     ParameterError
         ``repeats`` is outside its range.
     DataError
-        The record says that there are too few groups or clips.
+        The record says that there are too few groups or clips, or no error.
     RunError
         The run is of a kind that has no curve.
     """
@@ -215,6 +215,8 @@ def check_curve(run: Run, repeats: int = REPEATS) -> None:
         raise ParameterError(
             f"repeats={repeats} must be from {FEWEST_REPEATS}, which show how much a draw matters, to {MOST_REPEATS}"
         )
+    if run.scores.oof_rmse == 0:
+        raise DataError(f"run {run.id} makes no error at all: more clips cannot bring less; look for a feature that holds the label")
     groups = run.record.groups.count if run.record.groups is not None and run.record.grouped_by else None
     _check_size(run, groups, run.record.dataset.train_clips)
 
