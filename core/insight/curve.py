@@ -216,7 +216,9 @@ def check_curve(run: Run, repeats: int = REPEATS) -> None:
             f"repeats={repeats} must be from {FEWEST_REPEATS}, which show how much a draw matters, to {MOST_REPEATS}"
         )
     if run.scores.oof_rmse == 0:
-        raise DataError(f"run {run.id} makes no error at all: more clips cannot bring less; look for a feature that holds the label")
+        raise DataError(
+            f"run {run.id} makes no error at all, which more clips cannot lower; look for a feature that holds the label"
+        )
     groups = run.record.groups.count if run.record.groups is not None and run.record.grouped_by else None
     _check_size(run, groups, run.record.dataset.train_clips)
 
