@@ -26,6 +26,7 @@ ENCODER = {
     "conv_dim": [8, 8],
 }
 WHISPER = {"model_type": "whisper", "encoder_layers": 2, "d_model": 16}
+CTC = ENCODER | {"architectures": ["Wav2Vec2ForCTC"]}
 
 # What existing caches were written with, where every library is of version 1.2.3: set, precision, copy.
 OF_SETS = {
@@ -45,6 +46,10 @@ OF_SETS = {
     ("encoder:{encoder}@L1-2", "bf16", 0): "b6a6c8d9b28f03c6cca9c08991a089b4",
     ("reading:{whisper}", "fp32", 0): "bf69d245a60f264cf2c1d8dafc8f6b74",
     ("reading:{whisper}:column=text", "bf16", 0): "16e3e044e9c4df0dcf60baf8369cfbf4",
+    ("recognition:{whisper}", "fp32", 0): "2761a7019051f08f5383113b94e88495",
+    ("recognition:{whisper}@en:column=text", "bf16", 0): "26e3717028a5886627b7518844761c95",
+    ("pronunciation:{ctc}", "fp32", 0): "642f926e0f38b666b7e359ae95babb25",
+    ("pronunciation:{ctc}:column=text", "bf16", 0): "a54d7db2f821b0e3057d3d353803f758",
     ("transcript:whisper={whisper}", "fp32", 0): "769b82ec2994fd559fb63aa870de6379",
     ("transcript:whisper={whisper}", "bf16", 0): "d4c50338b7f8f7188bf3d8b9ca834af4",
 }
@@ -71,12 +76,14 @@ def models(tmp_path, monkeypatch):
     monkeypatch.setattr(soundfile, "__libsndfile_version__", "1.2.3")
     definitions._version.cache_clear()
     folders = {}
-    for name, config, preprocessor in (("encoder", ENCODER, {"do_normalize": True}), ("whisper", WHISPER, {})):
+    kinds = (("encoder", ENCODER, {"do_normalize": True}), ("whisper", WHISPER, {}), ("ctc", CTC, {"do_normalize": True}))
+    for name, config, preprocessor in kinds:
         folders[name] = tmp_path / name
         folders[name].mkdir()
         (folders[name] / "config.json").write_text(json.dumps(config))
         (folders[name] / "preprocessor_config.json").write_text(json.dumps(preprocessor))
         (folders[name] / "model.safetensors").write_bytes(b"weights")
+    (folders["ctc"] / "vocab.json").write_text('{"A": 1}')
     yield folders
     definitions._version.cache_clear()
 
