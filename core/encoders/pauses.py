@@ -13,8 +13,6 @@ import numpy as np
 from core.encoders.alignment import FRAME_S
 from core.encoders.source import SAMPLE_RATE_HZ
 from core.encoders.words import Word, split_words
-from core.features.frames import LEVEL_FLOOR, runs
-from core.features.silence import silent_frames
 
 LEAST_S = 0.1  # of a pause
 LONG_S = (0.25, 0.5)  # pauses above are counted; below 0.25 s many are the closures of plosives (Goldman-Eisler, 1968)
@@ -45,6 +43,9 @@ def trim_words(words: Sequence[Word], y: np.ndarray) -> list[Word]:
     words : sequence of Word, in order of time
     y : np.ndarray [shape=(n,)], n >= 1, of the clip
     """
+    from core.features.frames import LEVEL_FLOOR, runs  # compiled code, which the names of sets do without
+    from core.features.silence import silent_frames
+
     if not words:
         return []
     length = round(FRAME_S * SAMPLE_RATE_HZ)
@@ -62,6 +63,8 @@ def trim_words(words: Sequence[Word], y: np.ndarray) -> list[Word]:
     for at, word in enumerate(words):
         start_s = silences[at][1] if at in silences else word.start_s
         end_s = silences[at + 1][0] if at + 1 in silences else word.end_s
+        if at == len(words) - 1:
+            end_s = min(end_s, word.end_s)  # what sounds behind the last word is no part of it
         trimmed.append(Word(word.text, start_s, max(end_s, start_s + FRAME_S)))
     return trimmed
 

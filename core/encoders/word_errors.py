@@ -75,7 +75,7 @@ def compare_texts(text: str, recognised: str) -> list[float]:
     Examples
     --------
     >>> compare_texts("the cat sat down", "the cat cat sat")
-    [0.5, 0.0, 0.25, 0.25, 0.5, 1.0, 0.75]
+    [0.5, 0.0, 0.25, 0.25, 0.3125, 1.0, 0.75]
     """
     import jiwer
 
