@@ -209,3 +209,17 @@ def test_a_wav_is_read_without_ffmpeg(tmp_path, monkeypatch):
     (tmp_path / "bad.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:20])
     with pytest.raises(AudioError, match="not audio that can be read"):
         read_clip(tmp_path / "bad.wav")
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("magic", "header", "payload", "rate_hz"),
+    [(b"#!AMR\n", 0x3C, 31, 8000), (b"#!AMR-WB\n", 0x44, 60, 16_000)],  # 12.2 kbit/s, and wide band at 23.85 kbit/s (RFC 4867)
+)
+def test_amr_of_phones_is_read_to_its_last_frame_whatever_its_name(tmp_path, rng, magic, header, payload, rate_hz):
+    """Frames of 20 ms of chance bits: no encoder is at hand, but each frame is as long as the standard says."""
+    frames = [bytes([header]) + rng.bytes(payload) for _ in range(150)]
+    (tmp_path / "call.wav").write_bytes(magic + b"".join(frames))
+    clip = read_clip(tmp_path / "call.wav")
+    assert (clip.sample_rate_hz, clip.samples.shape) == (rate_hz, (3 * rate_hz, 1))
+    assert clip.samples.std() > 0
