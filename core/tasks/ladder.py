@@ -67,10 +67,7 @@ FETCHABLE = (
     Fetchable("microsoft/wavlm-base", 380, "speech and other sound; not measured"),
 )
 # What reads the text of a table beside the clip, one step a line: short name, title, and set of a recogniser and a column.
-TEXT_STEPS = (
-    ("reading", "how likely {shown} finds the text in column {text!r}", "reading:{model}:column={text}"),
-    ("recognition", "what {shown} hears against the text in column {text!r}", "recognition:{model}:column={text}"),
-)
+TEXT_STEPS = (("reading", "how likely {shown} finds the text in column {text!r}", "reading:{model}:column={text}"),)
 LEAST_OF_GROUP = 2.0  # clips of a usual clip's group, itself included, from which on their mean says more than the clip
 WINDOWS_S = ((10.0, 5), (4.0, 2), (2.0, 1))  # usual length of a clip from which on windows of so many seconds are tried
 _SAMPLE = 200  # clips whose length stands for that of all
