@@ -3,6 +3,7 @@
 What models of a clip and a text share: the pair, and for Whisper the windows. It reads 30 s: a longer clip has no values (NaN).
 """
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -74,9 +75,9 @@ class SpokenReader(SpokenModel):
                     vectors[place] = vector
         return vectors
 
+    @abstractmethod
     def _vectors(self, items: Sequence[Spoken], *, samples: int) -> list[np.ndarray | None]:
         """Of clips that are read at one length; None of a text that is too long."""
-        raise NotImplementedError
 
     def _encode(self, items: Sequence[Spoken], *, samples: int) -> tuple[Any, list[str]]:
         """What the encoder says of clips, as the model takes it, and the language of each; none of a model of one language."""

@@ -7,15 +7,18 @@ language behind it, as in ``KIND:MODEL@en``.
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cache
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from core.data.audio import Clip
 from core.encoders import transcripts
-from core.encoders.source import FeatureSource
+from core.encoders.source import TO_CLIP, Extractor, FeatureSource, Load
 from core.encoders.transcript_sets import LANGUAGES, canonical_model, split_language, unknown_language
 from core.errors import ParameterError
 from core.features.sets import Column, FeatureSet, absolute_folder
+from core.runtime.device import Device
 from core.runtime.weights import fetch, find, require_recogniser
 
 COLUMN = ":column="
@@ -95,6 +98,39 @@ class TextSource(FeatureSource):
 
     def prepare(self, clip: Clip, feature_set: FeatureSet) -> np.ndarray:
         return transcripts.prepare_clip(clip)
+
+
+class WhisperTextSource(TextSource):
+    """A kind of set that a Whisper computes.
+
+    Attributes
+    ----------
+    numbers : module with ``COLUMNS``, ``VERSION``, ``definition`` and ``load``
+    """
+
+    model_words = "a Whisper"
+    numbers: ModuleType
+
+    def listed(self) -> Sequence[tuple[str, str, str]]:
+        columns: Sequence[tuple[str, str, str]] = self.numbers.COLUMNS
+        return columns
+
+    def version(self, feature_set: FeatureSet) -> int:
+        return int(self.numbers.VERSION)
+
+    def definition(self, feature_set: FeatureSet, *, device: Device, encoder_window: str = TO_CLIP) -> dict[str, Any]:
+        defined: dict[str, Any] = self.numbers.definition(
+            find(feature_set.model),
+            precision=device.precision,
+            to_clip=encoder_window == TO_CLIP,
+            language=feature_set.language or None,
+        )
+        return defined
+
+    def load(self, feature_set: FeatureSet, how: Load) -> Extractor:
+        to_clip = how.encoder_window == TO_CLIP
+        loaded: Extractor = self.numbers.load(find(feature_set.model), how, to_clip=to_clip, language=feature_set.language or None)
+        return loaded
 
 
 def split_column(text: str) -> tuple[str, str]:
