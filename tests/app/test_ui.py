@@ -222,9 +222,11 @@ def test_the_spread_counts_each_value_that_is_there_once_and_as_a_share_of_its_t
 
 @pytest.mark.parametrize("values", [np.full(4, np.nan), np.empty(0), np.full(4, 7.0)])
 def test_a_column_without_values_or_with_one_only_has_a_picture(values):
-    features.column_histogram({"train": values}, "x").to_dict()
+    bars = rows(features.column_histogram({"train": values}, "x"))
     there = values[np.isfinite(values)]
-    features.column_by_label(pd.DataFrame({"clip": ["a"] * len(there), "label": there, "value": there}), "x").to_dict()
+    assert sum(bar["clips"] for bar in bars) == len(there)
+    points = features.column_by_label(pd.DataFrame({"clip": ["a"] * len(there), "label": there, "value": there}), "x")
+    assert points.to_dict()["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
 
 
 def test_the_definition_of_a_column_is_shown_on_hover():
