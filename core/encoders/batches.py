@@ -12,6 +12,7 @@ import numpy as np
 
 from core.data.audio import Clip
 from core.encoders.registry import SOURCES, source_of
+from core.encoders.shared_pass import EncodedWindows
 from core.encoders.source import TO_CLIP, Extractor, Load, VectorWithText
 from core.errors import AudioError, EarmarkError, JobError, ParameterError
 from core.events import BatchHalved, Notify, ignore
@@ -186,11 +187,14 @@ class Batches(Generic[Key]):
     device : Device
     batch : int >= 1, pieces at once: windows of 10 s for an encoder, clips for the others; None takes what the device should bear
     notify : called with BatchHalved
+    encoded : EncodedWindows or None, shared with the batches of other models
     """
 
-    def __init__(self, work: BatchWork, *, device: Device, batch: int | None, notify: Notify):
+    def __init__(
+        self, work: BatchWork, *, device: Device, batch: int | None, notify: Notify, encoded: EncodedWindows | None = None
+    ):
         self.work = work
-        self._device, self._batch, self._notify = device, batch, notify
+        self._device, self._batch, self._notify, self._encoded = device, batch, notify, encoded
         self._waiting: list[tuple[Key, Any]] = []
         self._seconds = 0.0
         self._extractor: Extractor | None = None
@@ -199,7 +203,7 @@ class Batches(Generic[Key]):
         """Have the model ready: it takes seconds, and no clip is to be charged with them."""
         if self._extractor is None:
             use_all_cores()
-            self._extractor = self.work.load(Load(self._device, self._batch, self._halved))
+            self._extractor = self.work.load(Load(self._device, self._batch, self._halved, encoded=self._encoded))
         return self._extractor
 
     def add(self, key: Key, prepared: Any) -> list[Computed[Key]]:

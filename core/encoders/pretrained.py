@@ -21,6 +21,7 @@ import numpy as np
 
 from core.data.audio import Clip
 from core.encoders import whisper
+from core.encoders.shared_pass import EncodedWindows
 from core.encoders.source import SAMPLE_RATE_HZ as SAMPLE_RATE_HZ, Load, WindowModel, library_versions, to_16_khz
 from core.errors import AudioError, ParameterError
 from core.runtime.device import in_memory, require_torch
@@ -167,6 +168,7 @@ class Extractor(WindowModel):
     batch : int >= 1, windows at once; None takes what the free memory should hold
     halved : told the new size where memory runs out all the same
     to_clip : bool, windows of Whisper are cut to the clip instead of padded to 30 s; others are never padded
+    encoded : EncodedWindows or None, where frames of Whisper are left for a recogniser
 
     Raises
     ------
@@ -183,6 +185,7 @@ class Extractor(WindowModel):
         batch: int | None = None,
         halved: Callable[[int], None] = lambda batch: None,
         to_clip: bool = False,
+        encoded: EncodedWindows | None = None,
     ):
         require_torch(checkpoint.model)
         encoder_shape(checkpoint)
@@ -194,7 +197,7 @@ class Extractor(WindowModel):
         self._is_whisper = checkpoint.architecture == WHISPER
         self._model = load_encoder(checkpoint, device, self.precision)
         self._features = whisper.load_features(checkpoint) if self._is_whisper else None
-        self._to_clip = to_clip
+        self._to_clip, self._encoded = to_clip, encoded
         super().__init__(batch or _fitting_batch(checkpoint, device, self.precision), halved)
 
     def __call__(self, items: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -290,14 +293,24 @@ class Extractor(WindowModel):
         else:
             read = torch.from_numpy(np.stack(sounds))
         with torch.inference_mode(), length:
-            return self._model(read.to(self.device, _dtype(self.precision)), output_hidden_states=True).hidden_states
+            states = self._model(read.to(self.device, _dtype(self.precision)), output_hidden_states=True).hidden_states
+        if self._features is not None and self._encoded is not None:
+            for y, frames in zip(sounds, states[-1], strict=True):
+                self._encoded.put(self.checkpoint, y, frames, samples=samples)
+        return states
 
 
 def load(checkpoint: Checkpoint, how: Load, *, to_clip: bool = False) -> Extractor:
     """An encoder in the precision of its device; ``to_clip`` as of ``Extractor``."""
     device = how.device
     return Extractor(
-        checkpoint, device=device.kind, precision=device.precision, batch=how.batch, halved=how.halved, to_clip=to_clip
+        checkpoint,
+        device=device.kind,
+        precision=device.precision,
+        batch=how.batch,
+        halved=how.halved,
+        to_clip=to_clip,
+        encoded=how.encoded,
     )
 
 

@@ -155,6 +155,7 @@ def load(checkpoint: Checkpoint, how: Load, *, to_clip: bool, language: str | No
     """A reader in the precision of its device."""
     device = how.device
     options: dict[str, Any] = {"device": device.kind, "precision": device.precision, "batch": how.batch, "halved": how.halved}
+    options["encoded"] = how.encoded
     return Reader(checkpoint, to_clip=to_clip, language=language, **options)
 
 

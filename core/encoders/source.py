@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from core.data.audio import Clip
+from core.encoders.shared_pass import EncodedWindows
 from core.features.sets import FeatureSet, SetKind
 from core.runtime.device import Device, in_batches
 
@@ -53,12 +54,14 @@ class Load:
     batch : int >= 1, pieces at once; None takes what the device should bear
     halved : told the new size where memory runs out
     encoder_window : str, one of ``ENCODER_WINDOWS``
+    encoded : EncodedWindows or None, what the encoders of models that are loaded together share
     """
 
     device: Device
     batch: int | None = None
     halved: Callable[[int], None] = lambda batch: None
     encoder_window: str = TO_CLIP
+    encoded: EncodedWindows | None = None
 
 
 class FeatureSource(SetKind, Protocol):

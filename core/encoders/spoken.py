@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.encoders import whisper
+from core.encoders.shared_pass import EncodedWindows
 from core.encoders.source import SAMPLE_RATE_HZ
 from core.encoders.transcripts import SpokenModel
 from core.runtime.weights import Checkpoint
@@ -32,6 +33,7 @@ class SpokenReader(SpokenModel):
     Parameters
     ----------
     to_clip : bool, windows are cut to the clip instead of padded to 30 s
+    encoded : EncodedWindows or None, in which frames may be that an encoder has read
     others : as ``SpokenModel``
 
     Attributes
@@ -43,9 +45,9 @@ class SpokenReader(SpokenModel):
     width: int
     silence_s = whisper.SILENCE_S
 
-    def __init__(self, checkpoint: Checkpoint, *, to_clip: bool, **others: Any):
+    def __init__(self, checkpoint: Checkpoint, *, to_clip: bool, encoded: EncodedWindows | None = None, **others: Any):
         super().__init__(checkpoint, **others)
-        self._to_clip = to_clip
+        self._checkpoint, self._to_clip, self._encoded = checkpoint, to_clip, encoded
 
     def seconds(self, item: Spoken) -> float:  # type: ignore[override]
         """Length of an item."""
@@ -84,9 +86,17 @@ class SpokenReader(SpokenModel):
         import torch
         from transformers.modeling_outputs import BaseModelOutput
 
-        encoder = self._model.model.encoder
-        mels = whisper.spectrograms(self._features, [item.y for item in items], samples=samples).to(self.device, self._dtype)
-        with torch.inference_mode(), whisper.shortened(encoder, samples):
-            encoded = BaseModelOutput(last_hidden_state=encoder(mels).last_hidden_state)
         with torch.inference_mode():
+            encoded = BaseModelOutput(last_hidden_state=torch.stack(self._frames([item.y for item in items], samples=samples)))
             return encoded, self._languages_of(len(items), encoder_outputs=encoded)
+
+    def _frames(self, sounds: Sequence[np.ndarray], *, samples: int) -> list[Any]:
+        """Of each clip its frames, torch.Tensor [shape=(t, width)]: those that an encoder has read, else read here."""
+        encoder = self._model.model.encoder
+        frames = [None if self._encoded is None else self._encoded.get(self._checkpoint, y, samples=samples) for y in sounds]
+        if new := [at for at, known in enumerate(frames) if known is None]:
+            mels = whisper.spectrograms(self._features, [sounds[at] for at in new], samples=samples).to(self.device, self._dtype)
+            with whisper.shortened(encoder, samples):
+                for at, read in zip(new, encoder(mels).last_hidden_state, strict=True):
+                    frames[at] = read
+        return frames

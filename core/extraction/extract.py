@@ -218,9 +218,8 @@ class _Vectors:
         return _decode
 
     def works(self, names: set[str]) -> dict[str, BatchWork]:
-        return {
-            name: SetWork(name, encoder_window=self._settings.encoder_window) for name in self._settings.on_device if name in names
-        }
+        on_device = sorted(self._settings.on_device, key=lambda name: features.parse_set(name).reads_text)  # after the encoders
+        return {name: SetWork(name, encoder_window=self._settings.encoder_window) for name in on_device if name in names}
 
     def keep(self, finished: Sequence[Finished]) -> None:
         fresh = {self._keys[part.task.content][what]: vector for part in finished for what, vector in part.arrays.items()}

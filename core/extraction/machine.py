@@ -17,6 +17,7 @@ import numpy as np
 from core.data.audio import clip_deadline_s
 from core.data.treatment import AS_RECORDED, Treatment
 from core.encoders.batches import Batches, BatchWork, Computed
+from core.encoders.shared_pass import EncodedWindows
 from core.events import BatchComputed, ClipExtracted, ClipSetAside, ExtractionStarted, Notify
 from core.extraction.contents import forget_files, hash_files
 from core.runtime.cache import VectorCache
@@ -98,7 +99,7 @@ class Product(Protocol):
         ...
 
     def works(self, names: set[str]) -> Mapping[str, BatchWork]:
-        """What is computed in batches, among these names, which have no texts any more."""
+        """What is computed in batches, among these names, which have no texts any more; in this order where clips are waiting."""
         ...
 
     def keep(self, finished: Sequence[Finished]) -> None:
@@ -210,19 +211,25 @@ def _run(
                 line.open(outcome.item, len(prepared), outcome.seconds)
             yield ready
             for outcome in outcomes:
-                for part, item in (outcome.value[1] if outcome.value else {}).items():
-                    yield from line.add(outcome.item, part, item)
+                prepared = outcome.value[1] if outcome.value else {}
+                for part in sorted(prepared, key=_reads_text):  # which may take the frames that an encoder has read before it
+                    yield from line.add(outcome.item, part, prepared[part])
         yield from line.flush()
     finally:
         line.close()
+
+
+def _reads_text(part: Part) -> bool:
+    return bool(split_text(part[1])[1])
 
 
 class _Line:
     """The models of a product, each with what waits for its next batch, and clips of which parts wait."""
 
     def __init__(self, works: Mapping[str, BatchWork], how: Production, notify: Notify):
+        encoded = EncodedWindows() if len(works) > 1 else None
         self._batches: dict[str, Batches[tuple[Task, Part]]] = {
-            name: Batches(work, device=how.device, batch=how.batch, notify=notify) for name, work in works.items()
+            name: Batches(work, device=how.device, batch=how.batch, notify=notify, encoded=encoded) for name, work in works.items()
         }
         self._notify = notify
         self._side_by_side = max(1, cores() if how.workers is None else how.workers)

@@ -246,3 +246,31 @@ def test_real_speech_is_likelier_to_say_its_own_text():
     mean = NAMES.index("token_logp_mean")
     gains = np.array([vector[mean] - other[mean] for vector, other in zip(own, others, strict=True)])
     assert (gains > 0).sum() >= 18, gains  # by chance so many of 20 would be with a probability of 0.0002
+
+
+def test_an_encoder_and_a_reading_of_one_model_encode_each_clip_once(folder, rows, tmp_path, monkeypatch):
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    encoder, reading = f"encoder:{folder}", f"reading:{folder}:column=said"
+    windows = []
+    forward = WhisperEncoder.forward
+
+    def counted(self, input_features, *others, **options):
+        windows.append(len(input_features))
+        return forward(self, input_features, *others, **options)
+
+    monkeypatch.setattr(WhisperEncoder, "forward", counted)
+
+    def extract(sets, cache):
+        windows.clear()
+        settings = ExtractSettings(features=sets, workers=0)
+        paths = [row.path for row in rows]
+        vectors = extract_clips(paths, settings, cache_path=tmp_path / cache, texts=texts_of(rows, sets)).vectors
+        return vectors, sum(windows)
+
+    together, passes = extract((reading, encoder), "together.sqlite")
+    alone, own_passes = extract((reading,), "alone.sqlite")
+    assert (passes, own_passes) == (3, 3)  # three clips, the first of them with two texts
+    for path, by_name in alone.items():
+        for name, vector in by_name.items():
+            np.testing.assert_allclose(together[path][name], vector, atol=1e-4)
