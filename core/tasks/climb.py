@@ -147,7 +147,7 @@ class Climb:
             return (experiment if record["kept"] else best), record
         left = 60 * self._settings.minutes - sum(record["seconds"] for record in self._done.values())
         began = time.monotonic()
-        if (reason := self._why_not(step, experiment, left)) is not None:
+        if (reason := self._why_not(step, experiment, best, left)) is not None:
             return best, self._end(step, self._skipped(step, reason))
         self._context.notify(StageStarted(f"step {number}: {step.title}"))
         if step.by_layers:
@@ -226,8 +226,10 @@ class Climb:
             among *= choices
         return replace(step, adds=tuple(found), drops=drops, among=among)
 
-    def _why_not(self, step: Step, experiment: Experiment, left_s: float) -> str | None:
+    def _why_not(self, step: Step, experiment: Experiment, best: Experiment, left_s: float) -> str | None:
         """Why a step is passed over, or None."""
+        if not step.by_layers and replace(experiment, predictions=best.predictions) == best:
+            return "the best experiment has it already"
         if step.by_layers and not encoders_of(experiment.sets):
             return "no encoder was kept"
         try:

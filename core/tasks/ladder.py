@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from core.data.audio import header_seconds
 from core.data.dataset import Dataset
+from core.ensemble import EnsembleSettings
 from core.ensemble.models import CATALOGUE
 from core.errors import ParameterError
 from core.events import Notify, StageStarted, Warned, ignore
@@ -22,7 +23,7 @@ from core.features.sets import ENCODER, GROUP, TRANSCRIPT, WINDOWED
 from core.runtime.weights import WHISPER, encoder_shape, fetch, find, is_fetched, is_here, list_models, require_recogniser
 from core.tasks.table_columns import feature_columns
 
-QUICK = ("svr", "kernel_ridge", "ridge")  # which judge feature sets: seconds on thousands of columns
+QUICK = ("svr", "kernel_ridge", "ridge")  # on the columns of encoders: seconds on thousands, and the others add little there
 LAYERS = 4  # of an encoder side by side, from its middle to its end
 # The families in the order in which they are tried: those that published comparisons find best at grading speech come first.
 _ORDER = (WHISPER, "wavlm", "hubert", "wav2vec2")
@@ -116,7 +117,7 @@ def plan_steps(dataset: Dataset, models: Sequence[str], extract: ExtractSettings
     """
     text = text_column(dataset.train[0].columns if dataset.train else {})
     ranked = sorted(models, key=_rank)
-    steps = [Step("baseline", "handcrafted features", FEATURE_SETS, QUICK)]
+    steps = [Step("baseline", "handcrafted features", FEATURE_SETS, EnsembleSettings().members)]
     for model in ranked[:1]:
         steps += _steps_of(model, text)
     steps += _group_step(dataset, group_by, ranked)
@@ -133,7 +134,8 @@ def plan_steps(dataset: Dataset, models: Sequence[str], extract: ExtractSettings
         steps.append(Step("windows", f"handcrafted features over windows of {window_s} s", sets))
     for model in ranked[1:]:
         steps += _steps_of(model, text)
-    steps.append(Step("members", "forests and boosted trees beside the kernels", members=tuple(CATALOGUE)))
+    if ranked:
+        steps.append(Step("members", "forests and boosted trees beside the kernels", members=tuple(CATALOGUE)))
     steps.append(Step("search", "settings that each member finds on an inner split", trials=15))
     steps.append(Step("augmentation", "two augmented copies of each training clip", augment=2))
     return _with_own_names(steps)
@@ -152,10 +154,10 @@ def _with_own_names(steps: Sequence[Step]) -> list[Step]:
 def _steps_of(model: str, text: str | None) -> list[Step]:
     """The steps of a model: its hidden layers, and what it makes of a text that was read."""
     shown = _shown(model)
-    steps = [Step(f"encoder-{shown}", f"hidden layers of {shown}", (f"{ENCODER}:{model}{side_by_side(model)}",))]
+    steps = [Step(f"encoder-{shown}", f"hidden layers of {shown}", (f"{ENCODER}:{model}{side_by_side(model)}",), QUICK)]
     if text is not None and _reads(model):
         steps += [
-            Step(f"{name}-{shown}", title.format(shown=shown, text=text), (feature_set.format(model=model, text=text),))
+            Step(f"{name}-{shown}", title.format(shown=shown, text=text), (feature_set.format(model=model, text=text),), QUICK)
             for name, title, feature_set in TEXT_STEPS
         ]
     return steps
