@@ -3,7 +3,7 @@
 # make test-slow  kills and long browser stories
 # make check      format, lint, types, import rules
 # make bench      measure, and write bench/bench.md (about 15 minutes)
-# make scores     search on the real sets, and write bench/scores.md (hours; goes on where it was stopped)
+# make scores     search on the real sets, and write bench/scores.md (hours; a stopped script resumes)
 # make offline    add the speaker encoder that ships its weights inside its package (16 MB)
 # make browser    install Chromium for the browser tests, where that can be done
 # EXTRAS=dev leaves out the large libraries for pretrained encoders (about 6 GB).

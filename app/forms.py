@@ -175,9 +175,13 @@ def work_ahead(settings: EnsembleSettings, ahead: Forecast, to_extract: int, spe
     if settings.self_test:
         parts.append(f"{PERMUTATIONS} x {one:,} on permuted labels")
     if ahead.measured == 1:
-        rests = "as earlier fits here took"
+        rests = "from earlier fits on this machine"
     else:
-        rests = "partly as earlier fits here took" if ahead.measured else "as on an ordinary machine; known better after the first"
+        rests = (
+            "partly from earlier fits on this machine"
+            if ahead.measured
+            else "typical for a laptop; known better after the first fit"
+        )
     said = f"{', then '.join(parts)} · {about(ahead.seconds)}, {rests}"
     if to_extract:
         how_long = about(speed.seconds(to_extract)) if speed is not None and speed.clips else "the Features page can estimate it"
@@ -230,7 +234,7 @@ def choose_groups(dataset: Dataset, usual: str | None, *, key: str) -> str | Non
     )
     if groups is None and recordings is None and (repeating := repeating_columns(dataset)):
         what = plain(" or ".join(repeating[:3]))
-        st.caption(f"Does one {what} have several clips? Then choose it under Groups, or the score will flatter.")
+        st.caption(f"Does one {what} have several clips? Then choose it under Groups, or the score will be too good.")
     return groups
 
 
@@ -379,7 +383,7 @@ def _members(dataset: Dataset, usual: Sequence[str]) -> tuple[str, ...] | None:
         placeholder="svr, lightgbm:ultra,mfcc:seed=7",
         key=_MEMBERS,
         persist_state="session",
-        help="Models that are put together. Choose one, or type one with feature sets and settings of its own and press Enter:  \n"
+        help="Models in the blend. Choose one, or type one with feature sets and settings of its own and press Enter:  \n"
         "`svr:mfcc` on one set  \n`lightgbm:ultra,mfcc:seed=7` on two, with another seed  \n`catboost::depth=4` with a setting"
         "  \n" + "  \n".join(f"**{name}** takes {', '.join(model.settable)}" for name, model in CATALOGUE.items()),
     )
@@ -434,9 +438,7 @@ def _more_settings(usual: EnsembleSettings) -> dict[str, Any]:
 def _switches(dataset: Dataset, usual: EnsembleSettings) -> dict[str, Any]:
     here = bool(dataset.test)
     with st.expander("Switches", icon=":material/toggle_on:", key="train_switches"):
-        st.caption(
-            "All are off unless you say so. Each is judged against the same training without it: helps, hurts or cannot tell."
-        )
+        st.caption("All are off by default. Each is judged against the same training without it: helps, hurts or cannot tell.")
         with st.grid(2, min_column_width=300):
             with st.container():
                 augment = fields.number("train", usual, "augment", width=180, help=None)

@@ -70,14 +70,14 @@ def bring(uploads: Sequence[Upload], folder: Path) -> Unpacked:
         by_kind.setdefault("clip" if suffix in SUFFIXES else "table" if suffix in TABLES else suffix, []).append(one)
     zips, tables, clips = (by_kind.get(kind, []) for kind in (".zip", "table", "clip"))
     if len(zips) > 1 or (zips and len(uploads) > 1):
-        raise DataError("bring one zip by itself, or one table with its clips")
+        raise DataError("upload one zip by itself, or one table with its clips")
     mark = _mark(uploads)
     if zips:
         goal = folder / mark / (Path(safe_name(zips[0].name)).stem.strip(" .") or "dataset")
         return unpack(BytesIO(zips[0].getbuffer()), goal)
     if len(tables) != 1 or not clips:
         found = f"tables: {len(tables)}, clips: {len(clips)}"
-        raise DataError(f"a data set is one table with its clips ({USUAL}), or one zip; you brought {found}")
+        raise DataError(f"a data set is one table with its clips ({USUAL}), or one zip; you uploaded {found}")
     names = [safe_name(one.name) for one in (*tables, *clips)]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"two files are called {twice!r}; rename one, or pack their folders into a zip")

@@ -1,7 +1,7 @@
 """Search for the best experiment on the real sets, and write scores.md: what is reached, and whether a held-out part proves it.
 
 Each case is searched twice: with all labelled clips, and with some groups held back (clips, where nothing ties them), which are
-scored at the end. Searches that are done are kept in a folder, so that a stopped script goes on where it was. Hours, not minutes.
+scored at the end. Searches that are done are kept in a folder, so that a stopped script resumes. Hours, not minutes.
 """
 
 import argparse

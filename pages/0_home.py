@@ -32,7 +32,7 @@ runs = session.runs_here() if dataset is not None else []
 best = best_run(runs) if runs else None
 
 st.title("Earmark")
-st.caption("Learns to grade sound from labelled clips, and says how far off it will be on clips that it has not heard.")
+st.caption("Learns to grade sound from labelled clips, and reports the error to expect on new ones.")
 if not recent_work and not session.recent():
     with st.container(border=True):
         st.markdown("**New here? A minute is enough**")
@@ -80,7 +80,7 @@ if running:
 st.subheader("Next step")
 if running:
     page = job_kind(running[0].kind).page
-    text, label = "Work goes on when this page is closed. Watch it as it happens.", "Watch"
+    text, label = "Jobs continue when this page is closed. Watch them live.", "Watch"
 elif trouble is not None:
     page, text, label = "dataset", trouble, "Choose a data set"
 elif ready is None and not runs:
@@ -89,15 +89,15 @@ elif ready is None and not runs:
 elif best is None:
     page, text, label = (
         "train",
-        "The features are there. Train an ensemble and see how well it does on clips it has not heard.",
+        "The features are extracted. Train an ensemble and see its error on held-out clips.",
         "Train",
     )
 elif best.scores.oof_rmse >= best.scores.constant_rmse:
     page, label = "train", "Train another"
-    text = "The best run is no better than always saying the mean label. Other features, more clips or other labels may help."
+    text = "The best run is no better than the mean of the training labels. Other features, more clips or other labels may help."
 else:
     noun = best.kind.noun[0].upper() + best.kind.noun[1:]
-    page, text, label = "predict", f"{noun} is ready. Score clips that it has never heard.", "Score new clips"
+    page, text, label = "predict", f"{noun} is ready. Score new clips with it.", "Score new clips"
 st.markdown(plain(text))
 with st.container(horizontal=True):
     if st.button(label, type="primary", icon=":material/arrow_forward:", key="next_step"):

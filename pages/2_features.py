@@ -101,11 +101,11 @@ def show_cached(settings: ExtractSettings, unreadable: int) -> None:
     """How much is there already, and how long the rest takes."""
     rows = (*dataset.train, *dataset.test)
     paths = list(dict.fromkeys(row.path for row in rows))
-    with st.spinner("Looking into the cache ..."):
+    with st.spinner("Checking the cache ..."):
         cached = len(find_cached(paths, settings, cache_path=ws.cache, texts=texts_of(rows, settings.features)))
     to_do = max(0, len(paths) - cached - unreadable)
     with st.grid(3, min_column_width=140):
-        st.metric("Cached", f"{cached:,}", border=True, help="Their features are there; nothing is computed again.")
+        st.metric("Cached", f"{cached:,}", border=True, help="Their features are cached; nothing is computed again.")
         st.metric("To do", f"{to_do:,}", border=True)
         st.metric("Unreadable", f"{unreadable:,}", border=True, help="As the last extraction found; each is named below.")
     time_to_go(settings, to_do)

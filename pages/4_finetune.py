@@ -86,6 +86,7 @@ else:
         result.show_results(here, dataset)
     elif job is None and has_torch():
         st.caption(
-            "Encoders hear and read each clip; small additions to them are trained, fold by fold. A fold is scored by a network "
-            "that has not seen its rows, on the folds of an ensemble with the same groups and seed: so the two can be compared."
+            "Encoders take the audio and the text of each clip; small adapters in them are trained, fold by fold. A fold is scored "
+            "by a network that has not seen its rows. An ensemble with the same groups and seed has the same folds, so the two can "
+            "be compared."
         )

@@ -56,8 +56,8 @@ elif found is None and (job is None or not live.show_end(job)):
     clips, members = run.record.dataset.train_clips, run.scores.models
     fits = len(members) * run.record.settings.ensemble.repeats
     st.markdown(
-        f"See which columns move the predictions of {count(clips, 'clip')}: each is explained by the models that did not "
-        f"train on it. It takes {about(5 + fits * min(clips, 1000) / 100)} and goes on when this page is closed."
+        f"See which features move the predictions of {count(clips, 'clip')}: each is explained by the models that did not "
+        f"train on it. It takes {about(5 + fits * min(clips, 1000) / 100)} and continues when this page is closed."
     )
     st.button("Explain this run", type="primary", icon=":material/lightbulb:", key="explain", on_click=explain, args=(run.id,))
 if found is not None:

@@ -33,7 +33,7 @@ def copies_of(run: Run) -> int | None:
         own,
         key=f"predict_tta_{own}",
         width=210,
-        help=f"Altered copies of each clip, whose predictions are averaged with its own. The run was judged with {own}.",
+        help=f"Augmented copies of each clip, whose predictions are averaged with its own. The run was judged with {own}.",
     )
     return None if copies == own else int(copies)
 
@@ -107,7 +107,7 @@ elif job is not None and not live.show_end(job):
     else:
         scored.show(of, done, job.id)
 elif job is None and not brought.number:
-    st.caption("Bring a clip to hear what the run says of it.")
+    st.caption("Upload or record a clip to see its predicted label.")
     if (example := session.example_clip(run)) is not None:
         st.button(
             f"Try it with {plain(example.name)}",

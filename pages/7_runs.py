@@ -45,9 +45,7 @@ opened = session.opened_run(runs) or (best_run(here) if here else runs[-1])
 if listed:
     runs_view.table(listed, runs)
 else:
-    st.caption(
-        "No run is like that." if words else f"No run on {plain(session.choice().name)} yet; All shows those of other data sets."
-    )
+    st.caption("No run matches." if words else f"No run on {plain(session.choice().name)} yet; All shows those of other data sets.")
 session.open_run(opened.id)
 runs_view.unfinished(unfinished, resources.unreadable(ws.jobs))
 

@@ -108,6 +108,6 @@ def test_the_bar_counts_what_the_page_counts_and_a_warning_does_not_end_it(capsy
         "repeat 1, fold 1: ensemble RMSE 1.0000",
         "self-test 1 of 3 ...",
         "fold 1: RMSE 0.5000 on its own rows",
-        "cheap model: RMSE 0.9000 in random folds, 1.3000 by speaker",
+        "quick model: RMSE 0.9000 in random folds, 1.3000 by speaker",
     ):
         assert line in said

@@ -149,14 +149,14 @@ def shuffled_points(table: pd.DataFrame) -> Layers:
 
 
 def family_bars(shares: dict[str, float]) -> alt.Chart:
-    """Share of all movement by family of features."""
+    """Share of the total effect by family of features."""
     frame = pd.DataFrame({"family": list(shares), "share": list(shares.values())})
     return (
         alt.Chart(frame, height=22 * len(frame) + 50)
         .mark_bar(height={"band": 0.7}, color=ACCENT)
         .encode(
             names_axis("family"),
-            alt.X("share:Q", title="Share of all movement", axis=alt.Axis(format="%", tickCount=5)),
+            alt.X("share:Q", title="Share of the total effect", axis=alt.Axis(format="%", tickCount=5)),
             tooltip=[alt.Tooltip("family:N", title="Family"), alt.Tooltip("share:Q", title="Share", format=".1%")],
         )
     )

@@ -245,7 +245,7 @@ def unused(dataset: Dataset, sets: tuple[str, ...]) -> str | None:
 @cached(
     lambda dataset, settings, cache: (dataset.stamp(), settings, cache, _cache_version(cache)),
     most=16,
-    spinner="Looking into the cache ...",
+    spinner="Checking the cache ...",
 )
 def without_features(dataset: Dataset, settings: ExtractSettings, cache: Path) -> int:
     """How many clips of a data set have no features of these settings in a cache yet.

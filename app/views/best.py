@@ -42,7 +42,7 @@ def show(ensemble: EnsembleSettings, extraction: ExtractSettings, *, possible: b
         st.markdown("**Find the best**")
         st.caption(
             "Tries the encoders on this machine, texts, columns of the table, more members and augmentation, one step at a time. "
-            "A step is kept only where it helps for sure. The score at the end is of folds that no step has used."
+            "A step is kept only where the improvement is beyond chance. The score at the end is of folds that no step has used."
         )
         with st.container(horizontal=True, vertical_alignment="bottom"):
             usual = session.usual(job, AutoSettings, KIND)

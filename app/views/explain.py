@@ -60,11 +60,11 @@ def summary(found: Explanation) -> str:
     """
     half = features_for_share(found, share=0.5)
     if half == 0:
-        return "No feature moves any prediction: the models predict the same for every clip."
+        return "No feature changes any prediction: the models predict the same value for every clip."
     family, share = next(iter(family_shares(found).items()))
     first = found.columns[int(np.argmax(found.importance))]
     return (
-        f"Half of all movement comes from {count(half, 'feature')} of {len(found.columns)}, most of all {first}; the family "
+        f"Half of the total effect comes from {count(half, 'feature')} of {len(found.columns)}, most of all {first}; the family "
         f"{family} contributes {share:.0%}."
     )
 
@@ -152,7 +152,7 @@ def _importance(found: Explanation, table: pd.DataFrame, shares: dict[str, float
             )
         with st.container():
             st.markdown("**By family**")
-            st.altair_chart(explain.family_bars(shares), key="explain_families", alt="Share of all movement by family")
+            st.altair_chart(explain.family_bars(shares), key="explain_families", alt="Share of the total effect by family")
 
 
 def one_feature(run: Run, found: Explanation, known: dict[str, Column]) -> None:

@@ -191,7 +191,7 @@ def show_texts(
             st.caption("Texts are made when the clips are extracted, which the fine-tuning does first.")
         if settings.column is not None:
             empty = sum(not row.columns.get(settings.column, "").strip() for row in dataset.train)
-            alone = "of those only the sound is heard" if settings.uses_audio else "of those nothing is known"
+            alone = "only their audio is used" if settings.uses_audio else "the model gets neither"
             told = f"{count(empty, 'clip')} to train on without a text: {alone}." if empty else ""
             st.caption(told or "Every clip to train on has one.")
 
@@ -206,7 +206,7 @@ def work_ahead(settings: FinetuneSettings, extract: ExtractSettings, dataset: Da
         said.append("how long it takes is known after the first epoch")
     else:
         at_most = about(finetuning_seconds(settings, len(dataset.train), pace))
-        said.append(f"at most {at_most}, and about {pace.memory_gb:.1f} GB of memory, as earlier epochs here took")
+        said.append(f"at most {at_most}, and about {pace.memory_gb:.1f} GB of memory, from earlier epochs on this machine")
     missing = resources.without_features(dataset, features_for(settings, extract), ws.cache)
     if to_do := max(0, missing - session.unreadable()):
         said.append(f"before that {count(to_do, 'clip')} to extract")
@@ -289,7 +289,7 @@ def _text(dataset: Dataset, usual: FinetuneSettings) -> dict[str, str]:
         key="finetune_text",
         persist_state="session",
         width=270,
-        help="What is read beside what is heard. A column that says the label, or was written by who gave it, leaks it.",
+        help="Text input beside the audio. A column that states the label, or was written by the person who gave it, leaks it.",
     )
     recogniser = usual.text.removeprefix(RECOGNISED) if usual.recogniser else _RECOGNISER
     if source == RECOGNISED:
@@ -299,7 +299,7 @@ def _text(dataset: Dataset, usual: FinetuneSettings) -> dict[str, str]:
             key="finetune_recogniser",
             persist_state="session",
             width=270,
-            help="A Whisper: an id of the Hugging Face hub, or a folder. With @en behind it, it is told the language.",
+            help="A Whisper: an id of the Hugging Face hub, or a folder. Append @en to set the language.",
         )
     text_model = _model(usual, "text_model", _TEXT_MODELS)
     model, language = split_language(recogniser.strip())

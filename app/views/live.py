@@ -35,8 +35,8 @@ from core.tasks.kinds import job_kind
 
 TICK_S = 1.0
 _ENDS = {
-    CANCELLED: "It was cancelled. What was finished is kept.",
-    LOST: "Its process is gone without a word: killed, or the machine went down. What was finished is kept.",
+    CANCELLED: "It was cancelled. Finished work is kept.",
+    LOST: "Its process ended without reporting: it was killed, or the machine went down. Finished work is kept.",
 }
 _RATE_OVER_S = {"clip": 20.0, "fit": 120.0, "part": 120.0}
 _KINDS = {

@@ -162,7 +162,7 @@ def evaluation(run: Run, found: dict[str, Any], scored: Sequence[dict[str, Any]]
             icon=":material/verified:",
             color="green",
             help="No model of the run has seen these clips. Where it has seen others of the same speaker, room or instrument, "
-            "the scores flatter.",
+            "the scores are too good.",
         )
     with st.grid(5, min_column_width=150):
         st.metric("RMSE", f"{scores['rmse']:.{places}f}", border=True, help=f"Over {count(len(found['rows']), 'clip')}.")
@@ -170,7 +170,10 @@ def evaluation(run: Run, found: dict[str, Any], scored: Sequence[dict[str, Any]]
         st.metric("Pearson", _figure(scores["pearson"], 3), border=True, help="Correlation of label and prediction.")
         st.metric("Inside the interval", f"{found['coverage']:.0%}", border=True, help=f"Meant to be {level:.0%}.")
         st.metric(
-            "Baseline", f"{found['constant_rmse']:.{places}f}", border=True, help="RMSE of always saying the mean training label."
+            "Baseline",
+            f"{found['constant_rmse']:.{places}f}",
+            border=True,
+            help="RMSE of the baseline (mean of the training labels).",
         )
     if found["trained_on"]:
         st.info(
@@ -213,7 +216,7 @@ def many_clips(run: Run, scored: Sequence[dict[str, Any]]) -> None:
         "low": figure("Low", help=f"The interval is to hold {level:.0%} of labels"),
         "high": figure("High", help=f"The interval is to hold {level:.0%} of labels"),
         "label": st.column_config.NumberColumn("Label", format="%.10g"),
-        "outside": st.column_config.NumberColumn("Outside", help="Columns outside of what was trained on"),
+        "outside": st.column_config.NumberColumn("Outside", help="Features outside the range of the training clips"),
         "nearest": st.column_config.TextColumn("Nearest", help="Training clip"),
         "note": st.column_config.TextColumn("Reasons to doubt", width="large"),
     }
@@ -277,7 +280,7 @@ def _in_full(run: Run, one: dict[str, Any], place: int) -> None:
 def _neighbourhood(run: Run, one: dict[str, Any], around: Neighbourhood, place: int) -> None:
     sides = st.grid(2, min_column_width=400)
     with sides.cell():
-        st.markdown("**Outside of what was trained on**")
+        st.markdown("**Outside the range of the training clips**")
         st.caption(
             f"{around.outside_count:,} of {count(around.columns, 'column')}; "
             f"a training clip has up to {around.outside_usual:,} against the others."
@@ -291,7 +294,7 @@ def _neighbourhood(run: Run, one: dict[str, Any], around: Neighbourhood, place: 
                 far if far["unit"].any() else far.drop(columns="unit"),
                 hide_index=True,
                 key="predict_far",
-                alt="Columns outside of the range of the training clips",
+                alt="Features outside the range of the training clips",
                 column_config={
                     "column": st.column_config.TextColumn("Column", pinned=True),
                     "value": "Value",
@@ -339,7 +342,7 @@ def _neighbours(run: Run, nearest: Sequence[Neighbour], same: Sequence[str], pla
     if heard.file in paths:
         _player(run, paths[heard.file])
     else:
-        st.caption("Its data set is not there any more.")
+        st.caption("Its data set is gone.")
 
 
 def neighbourhood(one: dict[str, Any]) -> Neighbourhood | None:
@@ -435,18 +438,18 @@ def _uploaded(uploads: Sequence[Any], folder: Path) -> Brought:
     clips = [path for path in paths if path.suffix.lower() not in TABLES]
     twice = sorted({path.name for path in clips if clips.count(path) > 1})
     if twice:
-        st.caption(f":orange[{plain(listed(twice))} was brought twice, and is scored once.]")
+        st.caption(f":orange[{plain(listed(twice))} was uploaded twice and is scored once.]")
     clips = list(dict.fromkeys(clips))
     if not tables:
         return Brought(tuple(map(str, clips)), len(clips))
     if len(tables) > 1:
         st.error(
-            "Bring one table at a time; there are " + plain(listed([path.name for path in tables])) + ".",
+            "Upload one table at a time; there are " + plain(listed([path.name for path in tables])) + ".",
             icon=":material/table_view:",
         )
         return Brought()
     if not clips:
-        st.caption(f":orange[Bring the clips that {plain(tables[0].name)} names too; or name its path on this server.]")
+        st.caption(f":orange[Upload the clips that {plain(tables[0].name)} names too; or name its path on this server.]")
         return Brought()
     return _from_table(str(tables[0]), tuple(map(str, clips)), _layout(with_audio=False))
 

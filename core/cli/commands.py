@@ -107,7 +107,7 @@ COMMANDS = {
                 "--column",
                 action="append",
                 metavar="NAME=VALUE",
-                help="what a table would say of clips that come without one, such as device=phone; may be repeated",
+                help="value of a table column for clips given without a table, such as device=phone; may be repeated",
             ),
             "layout",
             _TTA,
@@ -122,7 +122,7 @@ COMMANDS = {
     ),
     "explain": Command(
         "results:explain",
-        "tell which columns move the predictions of a finished run, and by how much",
+        "show which features move the predictions of a finished run, and by how much",
         (
             _RUN,
             Argument("clips", nargs="*", metavar="CLIP", help="clips of the training table to be explained one by one"),
@@ -207,10 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"earmark: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nearmark: stopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        print("\nearmark: stopped; finished work is kept; the same command resumes it", file=sys.stderr)
         return 130
     except Cancelled:
-        print("earmark: cancelled; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        print("earmark: cancelled; finished work is kept; the same command resumes it", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,7 +38,7 @@ def do(kind: str, request: dict[str, Any], workspace: Workspace) -> Any:
     if state == jobs.FAILED:
         raise JobError(jobs.why_failed(job))
     if state != jobs.DONE:
-        raise JobError(f"job {job.id} is {state}; the same command goes on from there")
+        raise JobError(f"job {job.id} is {state}; the same command resumes it")
     return jobs.result(job)
 
 

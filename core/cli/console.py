@@ -99,7 +99,7 @@ def _line(event: Event, progress: JobProgress) -> str | None:
     """What is printed of an event besides the bar, if anything."""
     match event:
         case LeakGapFound(random_rmse=random_rmse, grouped_rmse=grouped_rmse, groups=groups):
-            return f"cheap model: RMSE {text(random_rmse)} in random folds, {text(grouped_rmse)} by {groups}"
+            return f"quick model: RMSE {text(random_rmse)} in random folds, {text(grouped_rmse)} by {groups}"
         case DeviceChosen():
             return f"PyTorch computes on {progress.device}"
         case BatchHalved(set_name=set_name, batch=batch):
@@ -153,7 +153,7 @@ def print_bandwidths(bandwidths: "Bandwidths") -> None:
     from core.data.bandwidth import NARROW_SHARE, khz
 
     if bandwidths.median_hz is None:
-        print("  bandwidth     of no clip can it be told: silent, or too weak at high frequencies")
+        print("  bandwidth     unknown for every clip: silent, or too weak at high frequencies")
         return
     narrow = f"{bandwidths.narrow} of {bandwidths.clips} clips under {NARROW_SHARE:.0%} of half their sample rate"
     print(f"  bandwidth     {khz(bandwidths.median_hz)} the median clip; {narrow}")
@@ -217,7 +217,7 @@ def print_evaluation(found: "Evaluation | None", why_not: str | None = None) -> 
     print(f"{len(found.rows)} labelled clips that the run was not trained on")
     for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
         print(f"  {name:14} {score_text(name, value, like=found.constant_rmse)}")
-    print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
+    print(f"  {'coverage':14} {found.coverage:.2f}  (share of labels inside their prediction interval)")
     if found.trained_on:
         print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")
 
@@ -312,7 +312,7 @@ def _score_lines(run: "Run") -> Iterator[str]:
         yield f"  {confidence_words(scores.confidence)}"
     if run.record.settings.ensemble.repeats > 1:
         yield "  by repeat     RMSE " + "  ".join(text(value, like=like) for value in scores.oof_rmse_by_repeat)
-    yield f"  constant      RMSE {text(like)}  (the mean label of the other folds)"
+    yield f"  baseline      RMSE {text(like)}  (mean of the training labels)"
     if scores.ceiling is not None:
         yield f"  ceiling       {scores.ceiling.sentence}"
     asked = f"{scores.interval.level:.0%} asked for; mean width {scores.interval.mean_width:.3g}"
@@ -331,14 +331,14 @@ def _doubt_lines(run: "Run") -> Iterator[str]:
     if (leak := scores.leak) is not None:
         like = scores.constant_rmse
         by = f"{text(leak.random_rmse, like=like)} in random folds, {text(leak.grouped_rmse, like=like)} by {leak.groups}"
-        yield f"  leak gap      {leak.gap:+{number_format(like)}}: a cheap model has RMSE {by}"
+        yield f"  leak gap      {leak.gap:+{number_format(like)}}: a quick model has RMSE {by}"
     for proposal in record.proposed_groups:
         yield f"  not tied      {proposal.tied} clips: {proposal.reason} (--group-by auto ties them)"
     for column in record.label_leaks:
         yield f"  holds labels  {column.column}: {column.reason}"
     if (tested := scores.self_test) is not None:
-        verdict = "passed" if tested.passed else "FAILED: something is learned that no clip tells"
-        yield f"  self-test     {tested.ratio:.3f} of the constant's error on permuted labels: {verdict}"
+        verdict = "passed" if tested.passed else "FAILED: the permuted labels are predicted, so a label leaks"
+        yield f"  self-test     {tested.ratio:.3f} of the baseline's error on permuted labels: {verdict}"
     if (hint := untransformed(run)) is not None:
         yield f"  labels        {hint}"
     for name, judged in scores.verdicts.items():
@@ -378,22 +378,22 @@ def print_explanation(run: "Run", explanation: "Explanation", clips: Sequence[st
         print(f"  {text(importance[place], like=like):>11}  {shuffled:>9}  {name}{equal}: {about}")
     print()
     print("  by family: " + ", ".join(f"{name} {share:.0%}" for name, share in family_shares(explanation).items()))
-    print("  mean change: of the prediction, in units of the label; shuffled: rise of the RMSE where the column is shuffled")
+    print("  mean change: of the prediction, in units of the label; shuffled: rise of the RMSE where the feature is shuffled")
     for clip in clips:
         row = explanation.filenames.index(clip)
         moved = explanation.contributions[row]
         print()
         scored, summed = (text(some[row], like=like) for some in (explanation.oof_prediction, explanation.prediction))
         print(f"{clip}: label {explanation.labels[row]:.10g}, predicted out of fold {scored}")
-        print(f"  {text(explanation.base[row], like=like, sign='+'):>10}  base: what the models say on average")
+        print(f"  {text(explanation.base[row], like=like, sign='+'):>10}  base: mean prediction of the models")
         order = abs(moved).argsort(kind="stable")[::-1]
         for place in order[:_TOP].tolist():
             unit = known[names[place]].unit if names[place] in known else ""
             value = f"{explanation.values[row, place]:.5g} {'' if unit == '1' else unit}".strip()
             print(f"  {text(moved[place], like=like, sign='+'):>10}  {names[place]} = {value}")
         rest = order[_TOP:]
-        print(f"  {text(moved[rest].sum(), like=like, sign='+'):>10}  {len(rest)} other columns")
-        print(f"  {summed:>10}  the prediction, before it is brought into the range of the labels")
+        print(f"  {text(moved[rest].sum(), like=like, sign='+'):>10}  {len(rest)} other features")
+        print(f"  {summed:>10}  the prediction, before it is clipped to the label range")
 
 
 def explanation_record(run: "Run", explanation: "Explanation", clips: Sequence[str]) -> dict[str, Any]:
@@ -440,5 +440,5 @@ def print_layers(done: dict[str, Any]) -> None:
     for layer, row in enumerate(scores["oof_rmse"]):
         mark = "  *" if band["first"] is not None and band["first"] <= layer <= band["last"] else ""
         print(f"  {layer:5d}  " + "".join(f"{text(value, like=scores['constant_rmse']):>10}" for value in row) + mark)
-    print(f"  the constant predictor: {text(scores['constant_rmse'])}")
+    print(f"  baseline (mean of the training labels): {text(scores['constant_rmse'])}")
     print(f"proposed (*): {done['set']}; {band['reason']}" if done["set"] else band["reason"])

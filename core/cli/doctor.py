@@ -101,7 +101,7 @@ def _workspace(workspace: Workspace) -> list[Finding]:
     root = workspace.root
     there = next(parent for parent in (root, *root.parents) if parent.exists())
     writable = os.access(there, os.W_OK | os.X_OK)
-    problem = "" if writable else f"{there} is not writable for you: change its rights, or name another with --workspace"
+    problem = "" if writable else f"{there} is not writable: change its rights, or name another with --workspace"
     if not root.exists():
         return [Finding("workspace", "folder", f"{root} (not there yet; the first job creates it)", problem)]
     found = [Finding("workspace", "folder", str(root), problem)]
@@ -112,7 +112,7 @@ def _workspace(workspace: Workspace) -> list[Finding]:
             old = sum(of.vectors for of in stored if not is_current(of))
             size = size_text(workspace.cache.stat().st_size)
             value = f"{sum(of.vectors for of in stored)} vectors, {size}" + (f"; {old} of an earlier definition" if old else "")
-            problem = "" if os.access(workspace.cache, os.W_OK) else "not writable for you: change its rights"
+            problem = "" if os.access(workspace.cache, os.W_OK) else "not writable: change its rights"
             found.append(Finding("workspace", "cache", value, problem))
         except EarmarkError as error:
             found.append(Finding("workspace", "cache", "cannot be read", str(error)))

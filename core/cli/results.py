@@ -92,8 +92,8 @@ def evaluate(options: argparse.Namespace) -> int:
     print(f"run {run.id} on {len(found.rows)} labelled clips of {dataset.name} that it was not trained on")
     for name, value in (*found.scores.items(), ("constant_rmse", found.constant_rmse)):
         print(f"  {name:14} {score_text(name, value, like=found.constant_rmse)}")
-    print(f"  {'oof_rmse':14} {text(run.scores.oof_rmse, like=found.constant_rmse)}  (what training said)")
-    print(f"  {'coverage':14} {found.coverage:.2f}  (of labels inside their interval)")
+    print(f"  {'oof_rmse':14} {text(run.scores.oof_rmse, like=found.constant_rmse)}  (as estimated in training)")
+    print(f"  {'coverage':14} {found.coverage:.2f}  (share of labels inside their prediction interval)")
     if found.trained_on:
         print(f"  {len(found.trained_on)} clips left out, the run was trained on them (first: {found.trained_on[0]})")
     for name, reason in found.unreadable.items():

@@ -70,7 +70,7 @@ def _print_unused(run: "Run", options: argparse.Namespace) -> None:
     try:
         line = unused(read_data(options)[0], run.record.settings.extract.features)
     except EarmarkError as error:  # the run is complete, whatever became of its data set or of a model
-        line = f"sets that were not used are not known: {error}"
+        line = f"unused sets are unknown: {error}"
     if line is not None:
         print(f"earmark: {line}", file=sys.stderr)
 

@@ -27,7 +27,7 @@ def cache_info(options: argparse.Namespace) -> int:
         print(f"  {of.vectors:8d} vectors, {size_text(of.bytes):>9}  {name} ({use})")
     if kept := list(read_workspace(options).frames.glob("audio_*.npy")):
         size = size_text(sum(file.stat().st_size for file in kept))
-        print(f"  {len(kept):8d} clips,   {size:>9}  heard for fine-tuning (earmark cache prune --frames removes them)")
+        print(f"  {len(kept):8d} clips,   {size:>9}  encoded for fine-tuning (earmark cache prune --frames removes them)")
     if cut := [file for file in read_workspace(options).segments.glob("*/*.wav") if not file.name.startswith(".")]:
         size = size_text(sum(file.stat().st_size for file in cut))
         print(
@@ -89,7 +89,7 @@ def _prune_vectors(options: argparse.Namespace) -> None:
     freed += sum(file.stat().st_size for file in gone)
     for file in (*gone, *torn_frames(read_workspace(options).frames)):
         file.unlink(missing_ok=True)
-    heard = f" and {len(gone)} of {len(files)} clips heard for fine-tuning" if files else ""
+    heard = f" and {len(gone)} of {len(files)} clips encoded for fine-tuning" if files else ""
     print(f"{removed} vectors{heard} removed, {size_text(freed)} freed")
 
 

@@ -58,7 +58,7 @@ def unpack(archive: str | Path | IO[bytes], folder: Path, *, max_bytes: int = MA
     """Unpack the clips and tables of a zip.
 
     A folder around everything is taken off. What macOS and editors leave beside files (``__MACOSX``, names that begin with a point)
-    is passed over without a word.
+    is skipped silently.
 
     Parameters
     ----------

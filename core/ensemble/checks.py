@@ -13,7 +13,7 @@ from core.runtime.pool import cores
 from core.scoring.compare import Verdict, paired_verdict
 
 PERMUTATIONS = 3
-# Of the constant predictor's error: below it, something was learned from labels that say nothing.
+# Of the baseline's error: below it, something was learned from labels that say nothing.
 HONEST_ABOVE = 0.97
 SWITCHES = ("augment", "tta", "pseudo_labels", "rater_bias", "label_transform")
 JUDGED_BY_FITS = tuple(name for name in SWITCHES if name != "tta")  # all members are fitted once more without
@@ -28,7 +28,7 @@ class SelfTest:
 
     Attributes
     ----------
-    ratios : tuple of float, out-of-fold RMSE by the constant predictor's, one a permutation
+    ratios : tuple of float, out-of-fold RMSE by the baseline's, one a permutation
     """
 
     ratios: tuple[float, ...]

@@ -62,7 +62,7 @@ class Explanation:
 
 
 def family_shares(explanation: Explanation) -> dict[str, float]:
-    """Share of all movement that each family of columns makes, the largest first."""
+    """Share of the total effect that each family of columns makes, the largest first."""
     importance = explanation.importance
     whole = float(importance.sum()) or 1.0
     shares = {

@@ -119,7 +119,7 @@ class LayerScores:
             if of_folds.ndim != 3 or of_layers.shape != of_folds.shape[:2] or of_layers.shape[1] != len(heads):
                 raise ValueError("shapes do not fit together")
             if constant_of_folds.shape != of_folds.shape[2:]:
-                raise ValueError("as many folds of the constant predictor as of the layers")
+                raise ValueError("as many folds of the baseline as of the layers")
             constant, rows = float(record["constant_rmse"]), int(record["rows"])
             return cls(str(record["encoder"]), heads, of_folds, of_layers, constant, constant_of_folds, rows, str(record["groups"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -128,7 +128,7 @@ class LayerScores:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Neighbouring layers that are proposed; none (None) where no layer is better than the constant predictor."""
+    """Neighbouring layers that are proposed; none (None) where no layer is better than the baseline."""
 
     first: int | None
     last: int | None
@@ -217,7 +217,7 @@ def propose_band(scores: LayerScores) -> Band:
     """Neighbouring layers around the best, never a single lucky fold.
 
     The head with the best layer decides. A layer counts with the median of its fold errors, each beside the same fold of the
-    constant predictor, and with half of what its neighbours say: the median keeps one lucky fold from deciding. The standard error
+    baseline, and with half of what its neighbours say: the median keeps one lucky fold from deciding. The standard error
     is that of the best layer, or that of the middling layer where the best one's few folds happen to agree more. The best layer
     must be better than the constant by three standard errors; around it the band grows as long as the next layer is within one of
     it (Breiman et al. 1984, section 3.4.3), to a third of the layers at most and, where there are so many, to two at least.
@@ -238,7 +238,7 @@ def propose_band(scores: LayerScores) -> Band:
     spreads = _middle_spread(beside[:, head])
     error = max(spreads[best], np.median(spreads)) / np.sqrt(beside.shape[2])
     if smooth[best] >= -_SURE * error:
-        return Band(None, None, f"no layer is surely better than the constant predictor (RMSE {text(scores.constant_rmse)})")
+        return Band(None, None, f"no layer is surely better than the baseline (RMSE {text(scores.constant_rmse)})")
     most = max(min(2, layers), int(layers * _SHARE_OF_LAYERS))
     first = last = best
     while last - first + 1 < most:
@@ -253,7 +253,7 @@ def propose_band(scores: LayerScores) -> Band:
         first,
         last,
         f"{names}: RMSE {text(mean, like=scores.constant_rmse)} with the best head of each, "
-        f"against {text(scores.constant_rmse)} of the constant predictor",
+        f"against {text(scores.constant_rmse)} of the baseline",
     )
 
 

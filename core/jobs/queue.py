@@ -9,7 +9,7 @@
               result.json   what came of it
 
 A job belongs to nobody's window: it goes on when the page is closed or the server killed, and whoever opens the workspace sees it.
-It has one status: queued, running, done, failed, cancelled, or lost (its process is gone without a last word).
+It has one status: queued, running, done, failed, cancelled, or lost (its process ended without reporting).
 """
 
 import fcntl
@@ -137,7 +137,7 @@ def claim(kind: str, request: dict[str, Any], jobs: Path) -> tuple[Job, bool]:
             job = Job(jobs / new_id(), kind, request, time.time())
             make_folder(job.folder)
             try:
-                _queue(job)  # before it can be found: a job is never without a word
+                _queue(job)  # before it can be found: a job always has a status
                 write_json(job.folder / SPEC, {"job_id": job.id, "kind": kind, "created": job.created, "request": request})
             except OSError:
                 shutil.rmtree(job.folder, ignore_errors=True)
@@ -338,7 +338,7 @@ def _see_off(process: subprocess.Popen[bytes], job: Job) -> None:
     """Wait for a worker; one that ended before it could take its job has left its reason in the log only."""
     if process.wait() != 0 and isinstance(last_job_event(job.events)[0], JobQueued):
         with EventLog(job.events) as log:
-            log.append(JobFailed(f"its process ended before it began; {job.log} has what it printed"))
+            log.append(JobFailed(f"its process ended before the job began; {job.log} has what it printed"))
 
 
 def _look_at(lock: Path) -> tuple[bool, float]:

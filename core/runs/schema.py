@@ -99,7 +99,7 @@ class MemberScore(_Record):
 
 
 class CoverageRecord(_Record):
-    """The share of labels inside their interval, of clips with predictions between two values."""
+    """The interval coverage of clips with predictions between two values."""
 
     low: float
     high: float

@@ -83,7 +83,7 @@ def mirror(run: Run, workspace: Workspace, *, uri: str | None = None) -> str:
     except OSError as error:
         raise TrackingError(f"no process could be started ({error.strerror})") from None
     printed = done.stderr if done.returncode else done.stdout  # the last line is ours
-    last = (printed.decode(errors="replace").strip().splitlines() or ["its process ended without a word"])[-1]
+    last = (printed.decode(errors="replace").strip().splitlines() or ["its process ended without a message"])[-1]
     if done.returncode:
         reason = f"{_public(uri)}: {last.replace(uri, _public(uri))}; {_advice(uri)}"
         raise TrackingError(last if last == _MISSING else reason)

@@ -156,7 +156,7 @@ def half_width(residuals: np.ndarray, *, level: float, rows: int) -> float:
 
 
 def coverage(labels: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
-    """Share of the labels that are inside their interval, its ends included.
+    """Share of the labels inside their prediction interval, its ends included.
 
     Examples
     --------

@@ -32,7 +32,7 @@ class CoverageBin:
     Attributes
     ----------
     low, high : float, smallest and largest label or prediction of the bin
-    share : float in [0, 1], of the labels inside their interval
+    share : float in [0, 1], interval coverage
     clips : int >= 1
     """
 

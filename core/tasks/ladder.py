@@ -126,7 +126,7 @@ def plan_steps(dataset: Dataset, models: Sequence[str], extract: ExtractSettings
         steps.append(Step(f"transcript-{shown}", f"words that {shown} recognises", (f"{TRANSCRIPT}:whisper={recognisers[0]}",)))
     if columns := feature_columns(dataset, group_by):
         named = ", ".join(parse_set(name).column for name in columns)
-        steps.append(Step("table", f"columns of the table: {named}", columns))
+        steps.append(Step("table", f"table columns: {named}", columns))
     if ranked:
         steps.append(Step("layers", "the neighbouring layers of the encoder that score best by themselves", by_layers=True))
     if (window_s := _window_s(dataset, extract)) is not None:

@@ -174,8 +174,8 @@ class Evaluation:
     Attributes
     ----------
     scores : dict of score to float
-    coverage : float, share of the labels inside their interval
-    constant_rmse : float, error of always saying the mean label of the run's own training clips
+    coverage : float, interval coverage, share of labels inside their prediction interval
+    constant_rmse : float, error of the mean label of the run's own training clips
     rows : list of (file name, label, prediction, low, high)
     trained_on : tuple of str, clips of the table that the run was trained on: left out
     unreadable : dict of file name to reason

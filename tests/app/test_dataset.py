@@ -344,8 +344,8 @@ def test_a_column_of_the_table_and_a_table_of_the_folder_can_be_chosen(place, tm
     ("files", "says"),
     [
         ({"a.zip": b"no"}, "no zip archive"),
-        ({"a.zip": b"no", "b.csv": b""}, "bring one zip by itself"),
-        ({"b.csv": b"filename,label\n"}, "you brought tables: 1, clips: 0"),
+        ({"a.zip": b"no", "b.csv": b""}, "upload one zip by itself"),
+        ({"b.csv": b"filename,label\n"}, "you uploaded tables: 1, clips: 0"),
     ],
 )
 def test_an_upload_that_is_no_data_set_is_told_in_words_and_the_open_one_stays(place, files, says):

@@ -92,7 +92,7 @@ def test_without_a_run_there_is_one_way_on(place):
 
 def test_a_run_without_explanation_says_what_it_takes_and_starts_one_job(trained, no_workers):
     at = render("explain", run=RUN)
-    assert "columns move the predictions of 12 clips" in text(at)
+    assert "features move the predictions of 12 clips" in text(at)
     assert f"earmark explain {RUN}" in text(at)
     at.button(key="explain").click().run()
     [job] = no_workers
@@ -144,20 +144,20 @@ def test_an_explanation_of_other_models_is_not_shown(place, trained, explained):
     (trained.folder / "run.json").write_text(json.dumps(record | {"model_files": files}))
     said = text(render("explain", run=RUN))
     assert "of other models" in said
-    assert "Half of all movement" not in said
+    assert "Half of the total effect" not in said
 
 
 @pytest.mark.parametrize("name", ["20200101-000000-0000", "..%2F..", "x" * 5000])
 def test_an_address_with_a_run_that_is_not_there_shows_the_best_one(explained, name):
     at = render("explain", run=name)
     assert at.query_params["run"] == RUN
-    assert "Half of all movement" in text(at)
+    assert "Half of the total effect" in text(at)
 
 
 def test_all_features_in_words_and_four_charts(explained):
     at = render("explain", run=RUN)
     said = text(at)
-    assert "Half of all movement comes from 1 feature of 4" in said  # 0.6 of 1
+    assert "Half of the total effect comes from 1 feature of 4" in said  # 0.6 of 1
     assert "out-of-fold" in said
     assert "12 clips · 2 members" in said
     assert "They do not show that the feature causes the label" in said
@@ -173,7 +173,7 @@ def test_a_member_alone_is_shown_by_its_own_contributions(explained):
     figure = json.loads(at.get("plotly_chart")[0].proto.spec)
     assert figure["layout"]["yaxis"]["ticktext"][-1] == COLUMNS[3]  # at the top; the member has them the other way round
     assert len(figure["layout"]["yaxis"]["ticktext"]) == 3  # the one that moves nothing is left out
-    assert "Half of all movement comes from 1 feature of 4" in text(at)  # the sentence is of the blend
+    assert "Half of the total effect comes from 1 feature of 4" in text(at)  # the sentence is of the blend
 
 
 def test_a_column_is_named_in_the_address_and_says_what_it_is(explained):
@@ -188,7 +188,7 @@ def test_a_column_is_named_in_the_address_and_says_what_it_is(explained):
 
 def test_a_column_with_markdown_in_its_name_is_said_as_it_is(explained):
     assert not view("One feature", explain_column=COLUMNS[2]).exception
-    [caption] = [one.value for one in view("Features").markdown if "Half of all" in one.value]
+    [caption] = [one.value for one in view("Features").markdown if "Half of the total" in one.value]
     assert "*" not in caption.replace("\\*", "")
 
 
@@ -247,7 +247,7 @@ def test_the_summary_counts_features_until_half_of_all_movement():
     equal = np.full((2, 4), 0.25, np.float32)
     assert "comes from 2 features of 4" in explain_view.summary(made_up(["a", "b"], contributions=equal))
     nothing = explain_view.summary(made_up(["a", "b"], contributions=np.zeros((2, 4), np.float32)))
-    assert nothing == "No feature moves any prediction: the models predict the same for every clip."
+    assert nothing == "No feature changes any prediction: the models predict the same value for every clip."
 
 
 def test_the_swarm_has_a_point_a_clip_and_column_at_its_contribution():

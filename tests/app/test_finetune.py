@@ -394,7 +394,7 @@ def test_one_that_did_not_end_well_says_why_and_goes_on(ready, end, no_workers):
     if end is not None:
         ready.end(job, end)
     at = render("finetune")
-    says = {JobFailed: "the loss is not a number_", JobCancelled: "It was cancelled", type(None): "gone without a word"}
+    says = {JobFailed: "the loss is not a number_", JobCancelled: "It was cancelled", type(None): "ended without reporting"}
     assert says[type(end)] in text(at)
     assert len(at.get("vega_lite_chart")) == 3  # what it had told of
     at.button(key=f"resume_{job.id}").click().run()
@@ -415,7 +415,7 @@ def test_a_finished_one_shows_its_result_and_how_it_came(trained):
     assert folds["epoch"].tolist() == run.record.epochs
     assert [box.key for box in at.button if box.key in ("next_step", "go_explain", "go_runs")] == ["next_step", "go_runs"]
     assert [one.label for one in at.get("download_button")][:2] == ["Submission", "Out-of-fold predictions"]
-    assert "as earlier epochs here took" in said
+    assert "from earlier epochs on this machine" in said
     assert result.models_zip(run).count(b"heads.safetensors") >= 2
     assert not [label for label in render("train").selectbox(key="result_box").options if run.id in label]  # it has its own page
 

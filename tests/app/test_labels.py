@@ -135,7 +135,7 @@ def test_a_stopped_training_shows_what_is_done_and_resumes(two_labels, no_worker
     job.cancel.touch()
     at.run()
     assert not at.exception
-    assert "It was cancelled. What was finished is kept." in text(at)
+    assert "It was cancelled. Finished work is kept." in text(at)
     assert at.button(key=f"resume_{job.id}")
     assert next(one.value for one in at.dataframe if "baseline" in one.value)["label"].tolist() == ["fluency"]
 

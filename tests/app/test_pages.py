@@ -143,7 +143,7 @@ def test_every_page_stands_after_work_that_did_not_end_well(place, page, end):
             place.end(job, end)
     said = text(render(page))
     if page in ("features", "train"):
-        assert {JobFailed: "no", JobCancelled: "It was cancelled", type(None): "gone without a word"}[type(end)] in said
+        assert {JobFailed: "no", JobCancelled: "It was cancelled", type(None): "ended without reporting"}[type(end)] in said
 
 
 def test_going_on_starts_the_same_job(place, no_workers):
@@ -339,7 +339,7 @@ def test_the_page_process_stays_light(finished):
 def test_an_address_with_a_job_of_another_kind_or_nonsense_shows_none(finished):
     train = next(job for job in jobs.list_jobs(finished.root / "jobs") if job.kind == "train")
     for nonsense in (train.id, "..%2F..", "../../etc", "x" * 5000, "20260101-000000-abcd"):
-        assert "Bring a clip" in text(render("predict", job=nonsense))
+        assert "Upload or record a clip" in text(render("predict", job=nonsense))
 
 
 def test_going_on_with_an_older_job_shows_that_job(finished, no_workers):
@@ -779,7 +779,7 @@ def test_a_probe_is_a_job_like_others(place):
     perform(job, work)
     speed = jobs.result(job)["speed"]
     assert (speed["clips"], speed["workers"]) == (6, 0)
-    assert "gone without a word" not in text(render("features"))
+    assert "ended without reporting" not in text(render("features"))
 
 
 def test_the_column_that_follows_the_label_stands_first_and_any_other_can_be_looked_at(finished):

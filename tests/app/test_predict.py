@@ -183,7 +183,7 @@ def test_a_table_that_is_uploaded_with_clips_is_their_table(finished, no_workers
     at = render("predict")
     at.file_uploader[0].upload("t.csv", b"filename,label\na,3\nb,4\n", "text/csv")
     at.run()
-    assert "Bring the clips that t.csv names too" in text(at)
+    assert "Upload the clips that t.csv names too" in text(at)
     assert at.button(key="score").disabled
     at.file_uploader[0].set_value([("t.csv", b"filename,label\na,3\nb,4\n", "text/csv"), ("a.wav", clip, "audio/wav")])
     at.run()
@@ -199,7 +199,7 @@ def test_the_same_clip_twice_is_scored_once_and_said_to_be(finished):
     at = render("predict")
     at.file_uploader[0].set_value([("a.wav", clip, "audio/wav"), ("a.wav", clip, "audio/wav")])
     at.run()
-    assert "a.wav was brought twice, and is scored once" in text(at)
+    assert "a.wav was uploaded twice and is scored once" in text(at)
     assert "Score 1 clip" in text(at)
 
 

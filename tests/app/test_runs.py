@@ -82,7 +82,7 @@ def test_search_looks_at_names_notes_and_members(three):
     [table] = [frame.value for frame in at.dataframe if "rmse" in frame.value]
     assert table["best"].tolist() == [""]  # the best one is not among what was found
     at.text_input(key="runs_search").set_value("nothing like that").run()
-    assert "No run is like that" in text(at)
+    assert "No run matches" in text(at)
 
 
 def test_a_name_and_notes_are_kept_at_once_and_shown_elsewhere(three):

@@ -176,7 +176,7 @@ def test_home_leads_to_the_search_with_its_plan(place, tmp_path, monkeypatch):
     at.button(key="find_best_here").click().run()
     assert at.session_state["asked_for_best"]
     at = render("train")
-    plan = "1. handcrafted features\n2. forests and boosted trees beside the kernels\n3. settings that each member finds"
+    plan = "1. handcrafted features\n2. settings that each member finds on an inner split\n3. two augmented copies"
     assert plan in text(at)
     assert not at.checkbox(key="fetch_openai/whisper-base").value
     at.checkbox(key="fetch_openai/whisper-base").check().run()

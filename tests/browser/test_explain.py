@@ -50,9 +50,9 @@ def test_from_a_run_to_the_sound_of_a_point(server, open_page, tmp_path):
     [run] = list_runs(server.workspace / "jobs")
 
     page = open_page(f"{server.url}/explain")
-    page.get_by_text("columns move the predictions of 24 clips").wait_for()
+    page.get_by_text("features move the predictions of 24 clips").wait_for()
     click(page, "explain", times=2)
-    page.get_by_text("Half of all movement comes from").wait_for()
+    page.get_by_text("Half of the total effect comes from").wait_for()
     assert len([job for job in jobs.list_jobs(server.workspace / "jobs") if job.kind == "explain"]) == 1
     found = load_explanation(run)
     column = found.columns[found.importance.argmax()]

@@ -64,7 +64,7 @@ def test_from_two_encoders_to_a_compared_run_through_a_cancel_and_a_kill(server,
     page.get_by_text("Folds complete").wait_for(timeout=120_000)
     assert not page.get_by_text("0 of 6", exact=True).count()  # what was finished is not done again
     os.kill(attempts(job)[-1].pid, signal.SIGKILL)
-    page.get_by_text("gone without a word").wait_for()
+    page.get_by_text("ended without reporting").wait_for()
     click(page, f"resume_{job.id}")
     page.get_by_text("Prediction by label").wait_for(timeout=240_000)
     assert of_kind(server, "finetune") == [job]

@@ -243,7 +243,7 @@ def test_two_browsers_watch_one_job_and_cancelling_takes_two_seconds(ready_serve
         assert time.monotonic() - asked < 2
         time.sleep(0.02)
     for page in (first, second):
-        page.get_by_text("It was cancelled. What was finished is kept.").wait_for(timeout=5000)
+        page.get_by_text("It was cancelled. Finished work is kept.").wait_for(timeout=5000)
 
     finished = {(one["model"], one["fold"]) for one in fits(job)}
     first.get_by_role("button", name="Resume").click()
@@ -273,7 +273,7 @@ def test_a_job_from_the_command_line_shows_in_the_app(ready_server, open_page):
     page.get_by_role("button", name="Cancel").click()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "cancelled; what was finished is kept" in err
+    assert "cancelled; finished work is kept" in err
     page.get_by_text("It was cancelled").wait_for()
 
 

@@ -263,7 +263,7 @@ def test_ctrl_c_stops_with_a_sentence(make_dataset, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "what was finished is kept" in err
+    assert "finished work is kept" in err
     assert "Traceback" not in err
 
 

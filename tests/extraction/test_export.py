@@ -1,4 +1,4 @@
-"""What was exported is read back as it was, packed for other programs, and told in words where it is gone."""
+"""What was exported is read back as it was, packed for other programs, and named with a reason where it is gone."""
 
 import dataclasses
 import io

@@ -117,7 +117,7 @@ def check_kills(clips, truth, tmp_path, *, kills):
     rng = random.Random(kills)
     for number in range(kills):
         kill_and_go_on(clips, truth, tmp_path / f"cache-{number}.sqlite", rng=rng)
-    # The last workspace goes on where it was.
+    # Work resumes in the last workspace.
     extraction = extract_clips(clips, ALONE, cache_path=tmp_path / f"cache-{kills - 1}.sqlite")
     assert same(extraction.vectors, truth)
 

@@ -63,12 +63,12 @@ def test_noise_has_no_band(seed):
     X, y, groups = layered(np.random.default_rng(seed), telling=())
     band = propose_band(score_layers(X, y, groups, encoder="wavlm", settings=LayerSettings(("svr", "ridge"), repeats=2), workers=0))
     assert band.first is None
-    assert "no layer is surely better than the constant predictor" in band.reason
+    assert "no layer is surely better than the baseline" in band.reason
     assert band.suffix() == ""
 
 
 def made_up(beside):
-    """Scores whose fold errors are 1 and so much [shape=(layers, heads, folds)], beside a constant predictor of 1."""
+    """Scores whose fold errors are 1 and so much [shape=(layers, heads, folds)], beside a baseline of 1."""
     of_folds = 1 + np.asarray(beside, float)
     heads = HEADS[: of_folds.shape[1]]
     return LayerScores("x", heads, of_folds, of_folds.mean(axis=2), 1.0, np.ones(of_folds.shape[2]), 100)

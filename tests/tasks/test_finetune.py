@@ -362,7 +362,7 @@ def test_what_was_heard_is_counted_and_removed_on_request(world, models, tmp_pat
     assert commands.main(["cache", "info", *place]) == 0
     assert "20 clips," in capsys.readouterr().out
     assert commands.main(["cache", "prune", *place]) == 0
-    assert "0 vectors and 1 of 20 clips heard for fine-tuning removed" in capsys.readouterr().out
+    assert "0 vectors and 1 of 20 clips encoded for fine-tuning removed" in capsys.readouterr().out
     assert commands.main(["cache", "prune", "--frames", *place]) == 0
     assert not list((tmp_path / "ws" / "cache").glob("audio_*.npy"))
 
