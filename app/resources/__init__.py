@@ -39,6 +39,7 @@ from app.resources.queue import events as events, jobs as jobs, result as result
 from app.resources.records import (
     curve as curve,
     explanation as explanation,
+    in_practice as in_practice,
     judged as judged,
     known_fits as known_fits,
     known_paces as known_paces,

@@ -17,6 +17,7 @@ from core.multimodal.config import FinetuneSettings
 from core.runs import ABOUT, OOF, Run, list_runs, unreadable_runs
 from core.runs.leaderboard import comparable, load_oof
 from core.scoring.compare import Verdict, paired_verdict, rmse_interval as rmse_interval_of
+from core.scoring.fitness import fitness
 from core.settings import build
 from core.tasks import forecast
 
@@ -75,6 +76,19 @@ def _read_oof(path: Path) -> pd.DataFrame:
         keep_default_na=False,  # a clip or a speaker may be called NA
         na_values={name: ["", "nan"] if name not in text else [""] for name in names if name != "filename"},
     )
+
+
+@cached(lambda run: (run.folder, version(run.folder / OOF)), most=64)
+def in_practice(run: Run) -> str | None:
+    """How many predictions are a step off at most, and how many pairs are in order, in a sentence; None where neither is known.
+
+    Raises
+    ------
+    RunError
+        The out-of-fold predictions are missing or damaged.
+    """
+    found = load_oof(run)
+    return fitness(found.labels, found.predictions).sentence()
 
 
 @cached(lambda run: (run.folder, version(run.folder / EXPLANATION)), most=4, spinner="Reading the explanation ...")

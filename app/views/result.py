@@ -85,6 +85,9 @@ def show_run(run: Run, dataset: Dataset) -> None:
 def _show_scores(run: Run, dataset: Dataset, repeating: Sequence[str]) -> None:
     """Scores, errors clip by clip, what was combined, files, and what the training reported."""
     _scores(run.scores)
+    with errors_in_words():
+        if sentence := resources.in_practice(run):
+            st.markdown(plain(sentence))
     _leak_gap(run.scores.leak)
     _verdicts(run.scores, "Switches" if run.kind.holds_models else "The blend beside each run")
     best.show_ladder(run)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from core.cli.score_table import confidence_words, score_lines, score_text, untransformed
+from core.cli.score_table import confidence_words, fitness_lines, score_lines, score_text, untransformed
 from core.events import (
     BatchHalved,
     ClipSetAside,
@@ -315,6 +315,7 @@ def _score_lines(run: "Run") -> Iterator[str]:
     yield f"  baseline      RMSE {text(like)}  (mean of the training labels)"
     if scores.ceiling is not None:
         yield f"  ceiling       {scores.ceiling.sentence}"
+    yield from fitness_lines(run)
     asked = f"{scores.interval.level:.0%} asked for; mean width {scores.interval.mean_width:.3g}"
     widths = "fitted to the clip" if scores.interval.fitted_widths else "the same for all clips"
     yield f"  intervals     {scores.interval_coverage:.1%} of labels inside, {asked}, {widths}"

@@ -59,6 +59,21 @@ def transform_words(labels: "np.ndarray") -> str | None:
     return None if hint is None else f"{hint[0]}: --label-transform {hint[1]} may help"
 
 
+def fitness_lines(run: "Run") -> Iterator[str]:
+    """How many predictions are a step off at most, and how many pairs are in order, in a line; none where nothing can be said."""
+    from core.errors import RunError
+    from core.runs.leaderboard import load_oof
+    from core.scoring.fitness import fitness
+
+    try:
+        oof = load_oof(run)
+        sentence = fitness(oof.labels, oof.predictions).sentence()
+    except RunError as error:  # the scores are those of the record: they are shown whatever became of this file
+        sentence = f"unknown: {error}"
+    if sentence:
+        yield f"  in practice   {sentence}"
+
+
 def untransformed(run: "Run") -> str | None:
     """The label transform that an ensemble without one should try, and why; None where there is none."""
     from core.errors import RunError

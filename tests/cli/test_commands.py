@@ -112,6 +112,7 @@ def test_train_then_predict(earmark, make_dataset, tmp_path):
     assert code == 0
     assert "grouped" not in out
     assert "ensemble" in out
+    assert "of pairs the higher label has the higher prediction" in out
     assert "submission" in out
 
     clip = root / "audios/test/testa0x.wav"
