@@ -12,7 +12,7 @@ from core.errors import EarmarkError
 from core.jobs import os_error_message
 from core.runs import Run
 from core.runs.schema import EnsembleRecord, Scores
-from core.scoring.figures import text
+from core.scoring.figures import interval_text, text
 
 NOTHING = "\N{EN DASH}"  # in place of a number that is not known yet
 SWITCHES = {
@@ -140,6 +140,28 @@ def flattered(scores: Scores) -> tuple[str, float] | None:
     if leak is None or leak.chosen or leak.gap < LITTLE * leak.random_rmse:
         return None
     return group_noun(leak.groups), scores.oof_rmse * leak.grouped_rmse / leak.random_rmse
+
+
+def headline(scores: Scores, group_by: str | None) -> str:
+    """What a run's RMSE means: for which clips to expect it, with its interval, beside the baseline and the raters' ceiling.
+
+    Parameters
+    ----------
+    scores : Scores
+    group_by : str or None, column that keeps clips together in the folds
+    """
+    like = scores.constant_rmse
+    if (known := flattered(scores)) is not None:
+        clips = f"new clips of a known {known[0]}"
+    else:
+        clips = f"clips of a new {group_by}" if group_by and group_by != "auto" else "new clips"
+    ends = scores.ends("rmse")
+    interval = f" (95 % interval: {interval_text(ends, like=like, decimals=3)})" if ends is not None else ""
+    ceiling = ""
+    if scores.ceiling is not None:
+        ceiling = f", and the raters' own disagreement allows {text(scores.ceiling.rmse, like=like, decimals=3)}"
+    rmse, baseline = (text(value, like=like, decimals=3) for value in (scores.oof_rmse, like))
+    return f"On {clips}, expect an RMSE of {rmse}{interval}; the mean label gives {baseline}{ceiling}."
 
 
 def run_label(run: Run, best: Run | None = None) -> str:

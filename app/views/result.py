@@ -28,6 +28,7 @@ from app.words import (
     errors_in_words,
     flattered,
     fold_plan,
+    headline,
     plain,
 )
 from core.data.dataset import Dataset
@@ -84,10 +85,11 @@ def show_run(run: Run, dataset: Dataset) -> None:
 
 def _show_scores(run: Run, dataset: Dataset, repeating: Sequence[str]) -> None:
     """Scores, errors clip by clip, what was combined, files, and what the training reported."""
-    _scores(run.scores)
+    st.markdown(f"**{plain(headline(run.scores, run.record.settings.ensemble.group_by))}**")
     with errors_in_words():
         if sentence := resources.in_practice(run):
             st.markdown(plain(sentence))
+    _scores(run.scores)
     _leak_gap(run.scores.leak)
     _verdicts(run.scores, "Switches" if run.kind.holds_models else "The blend beside each run")
     best.show_ladder(run)

@@ -167,6 +167,7 @@ def test_every_page_of_a_finished_run(finished):
     trained = render("train")
     assert "Out-of-fold RMSE" in text(trained)
     assert "of pairs the higher label has the higher prediction" in text(trained)
+    assert "expect an RMSE of" in text(trained)
     assert [button.label for button in trained.get("download_button")] == [
         "Submission",
         "Out-of-fold predictions",
