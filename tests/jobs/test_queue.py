@@ -234,7 +234,7 @@ def test_a_worker_that_cannot_begin_says_where_its_reason_stands(tmp_path, monke
     for _ in jobs.follow(job):
         pass
     assert jobs.status(job) == "failed"
-    assert "its process ended before it began" in jobs.why_failed(job)
+    assert "its process ended before the job began" in jobs.why_failed(job)
 
 
 def test_a_request_that_cannot_be_written_leaves_no_folder(tmp_path, monkeypatch):
