@@ -4,12 +4,14 @@ An RMSE says how wide errors are in the unit of the label. Graders ask two plain
 mark, and does the higher of two labels get the higher prediction?
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from core.scoring.metrics import kendall
+
 _MOST_MARKS = 25  # distinct labels of a scale; more are measurements
-_BLOCK = 2**22  # pairs that are looked at at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +124,17 @@ def ordered_share(labels: np.ndarray, predictions: np.ndarray) -> float | None:
     >>> ordered_share(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 20.0]))
     0.8333333333333334
     """
-    order = np.argsort(labels, kind="stable")
-    y, p = labels[order], predictions[order]
-    first_above = np.searchsorted(y, y, side="right")  # a clip is compared with those of higher labels
-    pairs = int(np.sum(len(y) - first_above))
+    all_pairs = len(labels) * (len(labels) - 1) // 2
+    pairs, predicted_apart = all_pairs - _equal_pairs(labels), all_pairs - _equal_pairs(predictions)
     if pairs == 0:
         return None
-    rows = max(1, _BLOCK // len(y))
-    agreed = 0.0
-    for start in range(0, len(y), rows):
-        part = slice(start, start + rows)
-        higher = np.arange(len(y))[None, :] >= first_above[part, None]
-        difference = np.sign(p[None, :] - p[part, None])
-        agreed += float(np.sum((difference + 1) / 2, where=higher))
-    return agreed / pairs
+    if predicted_apart == 0:
+        return 0.5
+    # tau-b is the pairs in order less those in reverse, by this mean: a whole number.
+    in_order_less_reversed = round(kendall(labels, predictions) * math.sqrt(pairs) * math.sqrt(predicted_apart))
+    return (in_order_less_reversed + pairs) / (2 * pairs)
+
+
+def _equal_pairs(values: np.ndarray) -> int:
+    counts = np.unique(values, return_counts=True)[1]
+    return int(np.sum(counts * (counts - 1) // 2))

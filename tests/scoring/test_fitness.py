@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from core.scoring import fitness as module
 from core.scoring.fitness import fitness, label_step, ordered_share
 
 
@@ -34,11 +33,11 @@ def test_pairs_with_equal_labels_do_not_count():
     assert ordered_share(np.array([1.0, 1.0, 2.0]), np.array([5.0, 9.0, 7.0])) == 0.5
 
 
-def test_blocks_of_pairs_say_what_all_at_once_say(rng, monkeypatch):
+def test_with_ties_the_share_is_that_of_all_pairs_one_by_one(rng):
     labels, predictions = rng.integers(0, 9, 101).astype(float), rng.normal(size=101).round(1)
-    whole = ordered_share(labels, predictions)
-    monkeypatch.setattr(module, "_BLOCK", 7)
-    assert ordered_share(labels, predictions) == pytest.approx(whole, abs=1e-12)
+    pairs = [(a, b) for a in range(101) for b in range(101) if labels[a] < labels[b]]
+    scored = [0.5 + 0.5 * np.sign(predictions[b] - predictions[a]) for a, b in pairs]
+    assert ordered_share(labels, predictions) == pytest.approx(np.mean(scored), abs=1e-12)
 
 
 @pytest.mark.parametrize(
