@@ -180,7 +180,7 @@ def work_ahead(settings: EnsembleSettings, ahead: Forecast, to_extract: int, spe
         rests = (
             "partly from earlier fits on this machine"
             if ahead.measured
-            else "typical for a laptop; known better after the first fit"
+            else "as for a typical machine; known better after the first fit"
         )
     said = f"{', then '.join(parts)} · {about(ahead.seconds)}, {rests}"
     if to_extract:

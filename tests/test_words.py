@@ -1,7 +1,7 @@
 """What users and maintainers read keeps to plain English: phrases that were once replaced do not return."""
 
 import re
-from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -37,25 +37,47 @@ REPLACED = {
 READ = ("app", "pages", "core", "bench", "docs", "tests", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile")
 
 
-def lines() -> Iterator[tuple[str, int, str]]:
+OLD = (
+    "how each figure was come by",
+    "the clip is not to be heard: mend that, and run it again",
+    "altered copies go on where it stopped",
+    "a length that is none is told in words",
+    "random folds would have told 0.99",
+    "labels inside their interval",
+    "constant predictor: always says the mean label",
+    "what each column does to a prediction",
+    "Nothing is cached of it",
+    "does not bear company, has the last word, is seen off",
+    "gone without a word",
+    "It got true",
+    "clips that it has never heard",
+    "What was finished is kept",
+    "as earlier fits here took",
+    "the score will flatter, the score flatters",
+    "Looking into the cache",
+    "what the models say on average",
+)
+
+
+@cache
+def lines() -> tuple[tuple[str, int, str], ...]:
     """Every line of text that people read, with its file and number."""
-    for name in READ:
-        files = sorted((ROOT / name).rglob("*")) if (ROOT / name).is_dir() else [ROOT / name]
-        for path in files:
-            if path.suffix in {".py", ".md", ""} and path.is_file() and path.name != "test_words.py":
-                for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-                    yield str(path.relative_to(ROOT)), number, line
+    files = [path for name in READ for path in ((ROOT / name).rglob("*") if (ROOT / name).is_dir() else [ROOT / name])]
+    read = [path for path in sorted(files) if path.suffix in {".py", ".md", ""} and path.is_file() and path.name != "test_words.py"]
+    return tuple(
+        (str(path.relative_to(ROOT)), number, line)
+        for path in read
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    )
 
 
 @pytest.mark.parametrize("phrase", REPLACED)
-def test_a_phrase_that_was_replaced_does_not_return(phrase: str) -> None:
+def test_a_phrase_that_was_replaced_does_not_return(phrase):
     pattern = re.compile(phrase)
     found = [f"{path}:{number}: {line.strip()}" for path, number, line in lines() if pattern.search(line)]
     assert not found, f"say instead: {REPLACED[phrase]}"
 
 
-def test_every_pattern_finds_the_phrase_that_it_is_for() -> None:
-    old = (
-        "the clip is not to be heard: mend that; altered copies go on where it stopped, told in words, labels inside their interval"
-    )
-    assert sum(bool(re.search(phrase, old)) for phrase in REPLACED) == 6
+@pytest.mark.parametrize("phrase", REPLACED)
+def test_a_pattern_finds_the_phrase_that_it_is_for(phrase):
+    assert any(re.search(phrase, old) for old in OLD)

@@ -191,7 +191,7 @@ def show_texts(
             st.caption("Texts are made when the clips are extracted, which the fine-tuning does first.")
         if settings.column is not None:
             empty = sum(not row.columns.get(settings.column, "").strip() for row in dataset.train)
-            alone = "only their audio is used" if settings.uses_audio else "the model gets neither"
+            alone = "only their audio is used" if settings.uses_audio else "the model gets no input for them"
             told = f"{count(empty, 'clip')} to train on without a text: {alone}." if empty else ""
             st.caption(told or "Every clip to train on has one.")
 

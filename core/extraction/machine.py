@@ -99,7 +99,7 @@ class Product(Protocol):
         ...
 
     def works(self, names: set[str]) -> Mapping[str, BatchWork]:
-        """What is computed in batches, among these names, which have no texts any more; in this order where clips are waiting."""
+        """What is computed in batches, among these names, which have no texts any more, in the order of their turns."""
         ...
 
     def keep(self, finished: Sequence[Finished]) -> None:
@@ -212,15 +212,11 @@ def _run(
             yield ready
             for outcome in outcomes:
                 prepared = outcome.value[1] if outcome.value else {}
-                for part in sorted(prepared, key=_reads_text):  # which may take the frames that an encoder has read before it
+                for part in sorted(prepared, key=line.place):
                     yield from line.add(outcome.item, part, prepared[part])
         yield from line.flush()
     finally:
         line.close()
-
-
-def _reads_text(part: Part) -> bool:
-    return bool(split_text(part[1])[1])
 
 
 class _Line:
@@ -231,10 +227,15 @@ class _Line:
         self._batches: dict[str, Batches[tuple[Task, Part]]] = {
             name: Batches(work, device=how.device, batch=how.batch, notify=notify, encoded=encoded) for name, work in works.items()
         }
+        self._places = {name: place for place, name in enumerate(works)}
         self._notify = notify
         self._side_by_side = max(1, cores() if how.workers is None else how.workers)
         self._open_parts: dict[Task, int] = {}
         self._seconds: dict[Task, float] = {}
+
+    def place(self, part: Part) -> int:
+        """Whose turn it is among the parts of a task, in the order of the works: a later one may use what an earlier one left."""
+        return self._places[split_text(part[1])[0]]
 
     def open(self, task: Task, parts: int, seconds: float) -> None:
         """So many parts of a task will come, which took so long until here."""

@@ -75,9 +75,8 @@ def fitness(labels: np.ndarray, predictions: np.ndarray) -> Fitness:
         raise ValueError(f"expected predictions of {len(labels)} clips, received shape {predictions.shape}")
     step = label_step(labels)
     within = None if step is None else float(np.mean(np.abs(repeats - labels) <= step * (1 + 1e-9)))
-    shares = [ordered_share(labels, row) for row in repeats]
-    ordered = None if any(share is None for share in shares) or not shares else float(np.mean([s for s in shares if s is not None]))
-    return Fitness(step, within, ordered)
+    shares = [share for row in repeats if (share := ordered_share(labels, row)) is not None]
+    return Fitness(step, within, float(np.mean(shares)) if shares else None)
 
 
 def label_step(labels: np.ndarray) -> float | None:

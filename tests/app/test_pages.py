@@ -306,6 +306,15 @@ def test_a_damaged_list_of_recent_sets_costs_only_the_list(place, damage):
     assert "piano-touch" in text(render("home"))
 
 
+def test_a_result_without_its_predictions_keeps_its_scores_and_says_what_is_gone(finished):
+    for path in (finished.root / "jobs").glob("*/oof_repeats.npz"):
+        path.unlink()
+    at = render("train")
+    assert not at.exception
+    assert "oof_repeats.npz: missing" in " ".join(error.value for error in at.error).replace("\\", "")
+    assert "Out-of-fold RMSE" in text(at)
+
+
 def test_damaged_results_are_told_in_words(finished):
     for job in jobs.list_jobs(finished.root / "jobs"):
         if job.kind == "train":

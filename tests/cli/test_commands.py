@@ -9,11 +9,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from core import features
+from core.cli.score_table import fitness_lines
 from core.data.segments import cut, segment_of
 from core.events import EventLog, JobDone
 from core.jobs import claim
@@ -510,3 +512,9 @@ def test_segments_stay_while_a_job_may_need_them(earmark, tmp_path):
         log.append(JobDone())
     assert earmark("cache", "prune")[1].startswith("segments of 1 of 1 recordings removed, 44.")
     assert not segment.path.is_file()
+
+
+def test_out_of_fold_predictions_that_are_gone_are_said_to_be_unknown(tmp_path):
+    [line] = fitness_lines(SimpleNamespace(folder=tmp_path))
+    assert line.startswith("  in practice   unknown: ")
+    assert "missing" in line
